@@ -1,0 +1,112 @@
+#include "core/attention/attend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/attention/logits.h"
+#include "core/attention/online_softmax.h"
+#include "core/attention/token_block.h"
+#include "core/base/error.h"
+#include "core/base/matrix.h"
+#include "core/index/cluster_index.h"
+
+namespace doublep {
+namespace {
+
+constexpr std::int64_t kBlock = 128;  // tokens whose logits are softmaxed at a time
+
+// One or several heads that attend the same tokens, in blocks; each head keeps a running softmax.
+void attend_tokens(const KvHead& cache, const QueryGroup& heads,
+                   std::span<const Selection> selections, std::span<SoftmaxState> states,
+                   float* output) {
+  const auto& tokens = selections[0].tokens;
+  const std::int64_t d = heads.head_dim, n = static_cast<std::int64_t>(tokens.size());
+  MatrixF weights(heads.size, kBlock);
+  for (std::int64_t begin = 0; begin < n; begin += kBlock) {
+    const std::int64_t count = std::min(kBlock, n - begin);
+    const std::span<const std::int32_t> block(tokens.data() + begin, count);
+    block_logits(cache, heads, block, weights.data(), kBlock);
+    for (int h = 0; h < heads.size; ++h) {
+      auto row = weights.row(h).head(count).array();
+      if (!selections[h].log_weights.empty())
+        row += Eigen::Map<const Eigen::ArrayXf>(selections[h].log_weights.data() + begin, count)
+                   .transpose();
+      const double factor = states[h].raise(row.maxCoeff());
+      if (factor != 1) Eigen::Map<Eigen::RowVectorXf>(output + h * d, d) *= static_cast<float>(factor);
+      row = (row - static_cast<float>(states[h].max)).exp();
+      states[h].sum += row.cast<double>().sum();
+    }
+    add_weighted_values(cache, heads.size, block, weights.data(), kBlock, output);
+  }
+}
+
+void attend_terms(const Selection& selection, std::int64_t d, SoftmaxState& state, float* output) {
+  Eigen::Map<Eigen::RowVectorXf> out(output, d);
+  for (const ClusterTerm& term : selection.terms) {
+    const double factor = state.raise(term.log_mass);
+    if (factor != 1) out *= static_cast<float>(factor);
+    const double mass = std::exp(term.log_mass - state.max);
+    if (!(mass > 0)) continue;
+    out += static_cast<float>(mass) * selection.index->mean_values().row(term.cluster);
+    state.sum += mass;
+  }
+}
+
+bool same_tokens(std::span<const Selection> selections) {
+  return std::all_of(selections.begin() + 1, selections.end(), [&](const Selection& s) {
+    return s.tokens == selections[0].tokens;
+  });
+}
+
+}  // namespace
+
+void attend(const KvHead& cache, const QueryGroup& group, std::span<const Selection> selections,
+            float* output, double* log_sum_exp) {
+  const std::int64_t d = group.head_dim;
+  DP_ASSERT(static_cast<int>(selections.size()) == group.size, "one selection per query head");
+  std::fill(output, output + group.size * d, 0.0f);
+  std::vector<SoftmaxState> states(group.size);
+  if (same_tokens(selections)) {
+    attend_tokens(cache, group, selections, states, output);
+  } else {
+    for (int h = 0; h < group.size; ++h) {
+      QueryGroup one = group;
+      one.queries = group.query(h), one.size = 1;
+      attend_tokens(cache, one, selections.subspan(h, 1), {&states[h], 1}, output + h * d);
+    }
+  }
+  for (int h = 0; h < group.size; ++h) {
+    attend_terms(selections[h], d, states[h], output + h * d);
+    if (states[h].sum > 0)
+      Eigen::Map<Eigen::RowVectorXf>(output + h * d, d) *= static_cast<float>(1 / states[h].sum);
+    log_sum_exp[h] = states[h].log_sum_exp();
+  }
+}
+
+void charge_attend(const QueryGroup& group, KvDtype dtype, GroupSelection& selection) {
+  std::vector<std::int32_t> tokens, terms;
+  bool shifted = false;
+  for (const Selection& head : selection.heads) {
+    tokens.insert(tokens.end(), head.tokens.begin(), head.tokens.end());
+    for (const ClusterTerm& term : head.terms) {
+      terms.push_back(term.cluster);
+      shifted |= term.value_shift != 0;
+    }
+  }
+  const auto count_unique = [](std::vector<std::int32_t>& ids) {
+    std::sort(ids.begin(), ids.end());
+    return static_cast<double>(std::unique(ids.begin(), ids.end()) - ids.begin());
+  };
+  const double d = group.head_dim, element = bytes_of(dtype);
+  const double bytes =
+      count_unique(tokens) * 2 * d * element + count_unique(terms) * d * element * (shifted ? 2 : 1);
+  for (std::size_t h = 0; h < selection.heads.size(); ++h) {
+    const double exact = static_cast<double>(selection.heads[h].tokens.size());
+    const double approximate = static_cast<double>(selection.heads[h].terms.size());
+    selection.cost[h][Stage::kAttend] +=
+        Work{bytes / group.size, exact * (4 * d + 1) + approximate * (2 * d + 1)};
+  }
+}
+
+}  // namespace doublep

@@ -1,0 +1,26 @@
+// Attention over any Selection: the one kernel behind every CPU policy.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/cache/kv_cache.h"
+#include "core/cache/query_block.h"
+#include "core/cost/cost.h"
+#include "core/policy/policy.h"
+#include "core/selection/selection.h"
+
+namespace doublep {
+
+/// Attends every query of the group to its selection. `output`: float32 [group.size, head_dim];
+/// `log_sum_exp`: [group.size]. A selection without mass yields zeros and -infinity. Heads that
+/// selected the same tokens share one pass over the cache.
+void attend(const KvHead& cache, const QueryGroup& group, std::span<const Selection> selections,
+            float* output, double* log_sum_exp);
+
+/// Fills in the attend stage of every head's cost: keys and values of the union of the group's
+/// exact tokens, and the mean value (and shift) of the union of its terms, are read once.
+void charge_attend(const QueryGroup& group, KvDtype dtype, GroupSelection& selection);
+
+}  // namespace doublep

@@ -1,0 +1,20 @@
+// The two inner loops of attention over a block of tokens, each reading a row once for all heads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/cache/kv_cache.h"
+#include "core/cache/query_block.h"
+
+namespace doublep {
+
+/// logits[h * stride + i] = scale * q_h . k_{tokens[i]}; float32.
+void block_logits(const KvHead& cache, const QueryGroup& heads,
+                  std::span<const std::int32_t> tokens, float* logits, std::int64_t stride);
+
+/// output[h, :] += sum_i weights[h * stride + i] * v_{tokens[i]}; float32 [heads, head_dim].
+void add_weighted_values(const KvHead& cache, int heads, std::span<const std::int32_t> tokens,
+                         const float* weights, std::int64_t stride, float* output);
+
+}  // namespace doublep

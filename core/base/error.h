@@ -1,0 +1,43 @@
+// The two ways to fail: InputError for what a user can mend, DP_ASSERT for what only we can.
+#pragma once
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace doublep {
+
+/// Bad trace, configuration or argument. The message is one line that names the place, what was
+/// expected and what to do. Programs print it and exit with code 2.
+class InputError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Strings, numbers and anything with operator<<, one after the other (g++ 12 has no <format>).
+template <class... Parts>
+std::string concat(const Parts&... parts) {
+  std::ostringstream out;
+  out.precision(9);
+  (out << ... << parts);
+  return out.str();
+}
+
+template <class... Parts>
+[[noreturn]] void fail_input(const Parts&... parts) {
+  throw InputError(concat(parts...));
+}
+
+/// Prints file, line, the condition and the message to stderr, then aborts.
+[[noreturn]] void assertion_failed(const char* file, int line, const char* condition,
+                                   const std::string& message);
+
+}  // namespace doublep
+
+/// A broken invariant of ours stops the program, in every build type.
+#define DP_ASSERT(condition, ...)                                               \
+  do {                                                                          \
+    if (!(condition))                                                           \
+      ::doublep::assertion_failed(__FILE__, __LINE__, #condition,               \
+                                  ::doublep::concat("" __VA_OPT__(, ) __VA_ARGS__)); \
+  } while (false)

@@ -1,0 +1,19 @@
+// One pool of threads for the whole program, and a loop over it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace doublep {
+
+/// Sets the number of threads that parallel_for uses (>= 1; 0 = all cores). Not thread-safe: call
+/// it before work starts.
+void set_num_threads(int threads);
+int num_threads();
+
+/// Calls body(i) for i in [0, n), spread over the pool, and returns when all are done. The first
+/// exception is rethrown here. Nested calls run in the calling thread. Bodies must write to places
+/// of their own, so that results do not depend on the number of threads.
+void parallel_for(std::int64_t n, const std::function<void(std::int64_t)>& body);
+
+}  // namespace doublep

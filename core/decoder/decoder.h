@@ -1,0 +1,44 @@
+// The one interface: a policy over one layer's KV cache, on one backend.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/cache/kv_cache.h"
+#include "core/cache/query_block.h"
+#include "core/cost/cost.h"
+#include "core/selection/selection.h"
+
+namespace doublep {
+
+/// What a step reports beside its output. kSelection costs time on a GPU; off, it costs nothing.
+enum class Audit { kNone, kSelection };
+
+/// A policy's own sampled estimate of the mass it covers; NaN where it makes none.
+struct MassAudit {
+  double mass, low, high;  ///< estimate and interval of the covered share of the true mass
+};
+
+struct StepResult {
+  std::vector<float> output;        ///< [num_query_heads, head_dim]
+  std::vector<double> log_sum_exp;  ///< [num_query_heads], log of the denominator
+  std::vector<StepCost> cost;       ///< [num_query_heads]; shared reads split evenly over a group
+  std::vector<Selection> selections;  ///< [num_query_heads] with Audit::kSelection, else empty
+  std::vector<MassAudit> audits;      ///< [num_query_heads], or empty where the policy has none
+};
+
+class Decoder {
+ public:
+  virtual ~Decoder() = default;
+  /// Builds the index over the visible tokens. Called once, before any step. The memory behind the
+  /// view must outlive the decoder or the next append.
+  virtual void prefill(const KvCacheView& cache) = 0;
+  /// Generated tokens joined: the same cache with a larger length.
+  virtual void append(const KvCacheView& grown) = 0;
+  /// One decode step over the visible tokens.
+  virtual StepResult step(const QueryBlock& queries, Audit audit) = 0;
+  /// Memory of the index now, and the work of every build so far.
+  virtual IndexCost index_cost() const = 0;
+};
+
+}  // namespace doublep

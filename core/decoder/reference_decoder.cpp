@@ -1,0 +1,78 @@
+#include "core/decoder/reference_decoder.h"
+
+#include <algorithm>
+
+#include "core/attention/attend.h"
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+
+namespace doublep {
+
+ReferenceDecoder::ReferenceDecoder(const PolicyInfo& policy, const Parameters& parameters,
+                                   const PolicyContext& context)
+    : info_(policy), parameters_(parameters), context_(context) {}
+
+void ReferenceDecoder::prefill(const KvCacheView& cache) {
+  DP_ASSERT(heads_.empty(), "a decoder is prefilled once");
+  cache_ = cache;
+  for (int h = 0; h < cache.num_kv_heads; ++h) {
+    PolicyContext context = context_;
+    context.kv_head = h;
+    heads_.push_back(info_.create(parameters_, context));
+  }
+  parallel_for(cache.num_kv_heads, [&](std::int64_t h) { heads_[h]->prefill(cache.head(h)); });
+  for (const auto& head : heads_) charged_.push_back(head->index_cost().build);
+}
+
+void ReferenceDecoder::append(const KvCacheView& grown) {
+  DP_ASSERT(!heads_.empty() && grown.length >= cache_.length && grown.keys == cache_.keys,
+            "append continues the cache that prefill saw");
+  cache_ = grown;
+  parallel_for(grown.num_kv_heads, [&](std::int64_t h) { heads_[h]->append(grown.head(h)); });
+}
+
+StepResult ReferenceDecoder::step(const QueryBlock& queries, Audit audit) {
+  const int num_kv_heads = cache_.num_kv_heads, num_heads = queries.num_query_heads;
+  DP_ASSERT(!heads_.empty() && num_heads % num_kv_heads == 0, "step after prefill, whole groups");
+  const int group_size = num_heads / num_kv_heads;
+  StepResult result;
+  result.output.resize(static_cast<std::size_t>(num_heads) * queries.head_dim);
+  result.log_sum_exp.resize(num_heads);
+  result.cost.resize(num_heads);
+  if (audit == Audit::kSelection) result.selections.resize(num_heads);
+  std::vector<std::vector<MassAudit>> audits(num_kv_heads);
+  parallel_for(num_kv_heads, [&](std::int64_t h) {
+    const QueryGroup group = queries.group(static_cast<int>(h), num_kv_heads);
+    GroupSelection chosen(group_size);
+    heads_[h]->select(cache_.head(h), group, chosen);
+    const std::int64_t first = h * group_size;
+    attend(cache_.head(h), group, chosen.heads, result.output.data() + first * queries.head_dim,
+           result.log_sum_exp.data() + first);
+    charge_attend(group, context_.kv_dtype, chosen);
+    // Building the first index is the prompt's cost (index_cost); rebuilding is this step's.
+    const Work built = heads_[h]->index_cost().build;
+    chosen.charge(Stage::kIndex, built.bytes - charged_[h].bytes,
+                  (built.flops - charged_[h].flops) / group_size);
+    charged_[h] = built;
+    std::copy(chosen.cost.begin(), chosen.cost.end(), result.cost.begin() + first);
+    audits[h] = std::move(chosen.audits);
+    if (audit == Audit::kSelection)
+      std::move(chosen.heads.begin(), chosen.heads.end(), result.selections.begin() + first);
+  });
+  for (auto& group : audits)
+    result.audits.insert(result.audits.end(), group.begin(), group.end());
+  DP_ASSERT(result.audits.empty() || static_cast<int>(result.audits.size()) == num_heads,
+            "every KV head audits, or none");
+  return result;
+}
+
+IndexCost ReferenceDecoder::index_cost() const {
+  IndexCost total;
+  for (const auto& head : heads_) {
+    const IndexCost cost = head->index_cost();
+    total.memory_bytes += cost.memory_bytes, total.build += cost.build;
+  }
+  return total;
+}
+
+}  // namespace doublep

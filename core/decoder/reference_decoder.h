@@ -1,0 +1,34 @@
+// The CPU backend: a Policy per KV head, and the shared attend.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/decoder/decoder.h"
+#include "core/policy/registry.h"
+
+namespace doublep {
+
+class ReferenceDecoder final : public Decoder {
+ public:
+  /// `context.kv_head` is ignored: every KV head gets its own.
+  ReferenceDecoder(const PolicyInfo& policy, const Parameters& parameters,
+                   const PolicyContext& context);
+
+  void prefill(const KvCacheView& cache) override;
+  void append(const KvCacheView& grown) override;
+  StepResult step(const QueryBlock& queries, Audit audit) override;
+  IndexCost index_cost() const override;
+
+ private:
+  const PolicyInfo& info_;
+  Parameters parameters_;
+  PolicyContext context_;
+  KvCacheView cache_;
+  std::vector<std::unique_ptr<Policy>> heads_;
+  /// Build work that is charged to the next step (re-clustering), per KV head.
+  std::vector<Work> charged_;
+};
+
+}  // namespace doublep

@@ -1,0 +1,100 @@
+#include "core/index/cluster_index.h"
+
+#include <algorithm>
+
+#include "core/base/error.h"
+
+namespace doublep {
+
+ParamSpecs clustering_params(std::int64_t tokens_per_cluster, int iterations, std::int64_t segment) {
+  return {
+      integer("tokens_per_cluster", tokens_per_cluster, "average tokens a cluster", 1),
+      integer("clusters", 0, "clusters per KV head instead; 0 = by tokens_per_cluster"),
+      integer("iterations", iterations, "k-means iterations", 1, 1000),
+      integer("segment", segment, "cluster runs of so many tokens separately; 0 = all at once"),
+      choice("kmeans_init", "evenly_spaced", {"evenly_spaced", "random"}, "first centroids"),
+      integer("kmeans_seed", 0, "phase of the even spacing, or the random choice"),
+  };
+}
+
+ClusteringOptions clustering_options(const Parameters& p) {
+  ClusteringOptions options;
+  options.tokens_per_cluster = p.integer("tokens_per_cluster");
+  options.clusters = p.integer("clusters");
+  options.segment = p.integer("segment");
+  options.kmeans.iterations = static_cast<int>(p.integer("iterations"));
+  options.kmeans.init = p.choice("kmeans_init") == "random" ? KmeansOptions::Init::kRandom
+                                                            : KmeansOptions::Init::kEvenlySpaced;
+  options.kmeans.seed = static_cast<std::uint64_t>(p.integer("kmeans_seed"));
+  return options;
+}
+
+ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::int64_t end,
+                                 const ClusteringOptions& options) {
+  const std::int64_t n = end - begin, segment = options.segment > 0 ? options.segment : n;
+  Work work;
+  MatrixF centroids(0, head.head_dim);
+  std::vector<std::int32_t> assignment;
+  assignment.reserve(n);
+  for (std::int64_t first = begin; first < end; first += segment) {
+    // A short last segment gets its share of the clusters, and at least one.
+    const std::int64_t rows = std::min(segment, end - first);
+    const double share = static_cast<double>(rows) / static_cast<double>(n);
+    KmeansOptions kmeans_options = options.kmeans;
+    kmeans_options.clusters = std::max<std::int64_t>(
+        1, options.clusters > 0 ? static_cast<std::int64_t>(share * options.clusters + 0.5)
+                                : rows / options.tokens_per_cluster);
+    const KmeansResult part =
+        kmeans(ConstMapF(head.key(first), rows, head.head_dim), kmeans_options);
+    const auto base = static_cast<std::int32_t>(centroids.rows());
+    centroids.conservativeResize(base + part.centroids.rows(), head.head_dim);
+    centroids.bottomRows(part.centroids.rows()) = part.centroids;
+    for (std::int32_t a : part.assignment) assignment.push_back(base + a);
+    work += Work{part.bytes, part.flops};
+  }
+  ClusterIndex index = from_assignment(head, begin, end, std::move(centroids), assignment);
+  index.build_work_ = work;
+  return index;
+}
+
+ClusterIndex ClusterIndex::from_assignment(const KvHead& head, std::int64_t begin, std::int64_t end,
+                                           MatrixF centroids,
+                                           std::span<const std::int32_t> assignment) {
+  const std::int64_t n = end - begin, k = centroids.rows(), d = head.head_dim;
+  DP_ASSERT(static_cast<std::int64_t>(assignment.size()) == n, "one cluster per token");
+  ClusterIndex index;
+  index.begin_ = begin, index.end_ = end;
+  index.offsets_.assign(k + 1, 0);
+  for (std::int32_t a : assignment) ++index.offsets_[a + 1];
+  for (std::int64_t i = 0; i < k; ++i) index.offsets_[i + 1] += index.offsets_[i];
+  index.members_.resize(n);
+  auto next = index.offsets_;
+  for (std::int64_t j = 0; j < n; ++j)
+    index.members_[next[assignment[j]]++] = static_cast<std::int32_t>(begin + j);
+
+  index.mean_values_ = MatrixF::Zero(k, d);
+  index.variances_ = VectorF::Zero(k);
+  for (std::int64_t i = 0; i < k; ++i) {
+    if (index.size(i) == 0) continue;
+    Eigen::RowVectorXd value_sum = Eigen::RowVectorXd::Zero(d);
+    double squares = 0;
+    for (std::int32_t j : index.members(i)) {
+      value_sum += ConstRowF(head.value(j), d).cast<double>();
+      squares += (ConstRowF(head.key(j), d).cast<double>() - centroids.row(i).cast<double>())
+                     .squaredNorm();
+    }
+    const double size = static_cast<double>(index.size(i));
+    index.mean_values_.row(i) = (value_sum / size).cast<float>();
+    index.variances_[i] = static_cast<float>(squares / (size * d));
+  }
+  index.centroids_ = std::move(centroids);
+  return index;
+}
+
+double ClusterIndex::memory_bytes(KvDtype dtype) const {
+  const double k = static_cast<double>(num_clusters()), d = static_cast<double>(centroids_.cols());
+  // Two vectors, a size and a variance per cluster, an offset each, and the members' order.
+  return k * (2 * d * bytes_of(dtype) + 4 + 4 + 4) + 4.0 * static_cast<double>(members_.size());
+}
+
+}  // namespace doublep

@@ -1,0 +1,65 @@
+// Keys of one KV head, clustered: what every cluster policy reads instead of the keys.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/base/matrix.h"
+#include "core/cache/kv_cache.h"
+#include "core/cost/cost.h"
+#include "core/index/kmeans.h"
+#include "core/policy/parameters.h"
+
+namespace doublep {
+
+struct ClusteringOptions {
+  std::int64_t tokens_per_cluster = 16;
+  std::int64_t clusters = 0;  ///< a fixed number instead; 0 = by tokens_per_cluster
+  std::int64_t segment = 0;   ///< cluster runs of so many tokens on their own; 0 = all at once
+  KmeansOptions kmeans;
+};
+
+/// The parameters of the same names, and the options read from them.
+ParamSpecs clustering_params(std::int64_t tokens_per_cluster = 16, int iterations = 4,
+                             std::int64_t segment = 0);
+ClusteringOptions clustering_options(const Parameters& parameters);
+
+class ClusterIndex {
+ public:
+  /// Clusters the tokens [begin, end) of the head; begin == end gives an index without clusters.
+  static ClusterIndex build(const KvHead& head, std::int64_t begin, std::int64_t end,
+                            const ClusteringOptions& options);
+  /// From a given assignment of the tokens [begin, end) to `centroids` (for other clusterings).
+  static ClusterIndex from_assignment(const KvHead& head, std::int64_t begin, std::int64_t end,
+                                      MatrixF centroids, std::span<const std::int32_t> assignment);
+
+  std::int64_t begin() const { return begin_; }
+  std::int64_t end() const { return end_; }
+  std::int64_t num_clusters() const { return centroids_.rows(); }
+  /// Tokens of a cluster, ascending.
+  std::span<const std::int32_t> members(std::int64_t cluster) const {
+    return {members_.data() + offsets_[cluster],
+            static_cast<std::size_t>(offsets_[cluster + 1] - offsets_[cluster])};
+  }
+  std::int64_t size(std::int64_t cluster) const { return offsets_[cluster + 1] - offsets_[cluster]; }
+  const MatrixF& centroids() const { return centroids_; }      ///< [k, d]
+  const MatrixF& mean_values() const { return mean_values_; }  ///< [k, d], VS_i / s_i; 0 if empty
+  /// Mean squared distance of the members to their centroid, per dimension: u_i. [k]
+  const VectorF& variances() const { return variances_; }
+
+  /// Bytes of centroids, mean values, sizes, variances and members in the given data type.
+  double memory_bytes(KvDtype dtype) const;
+  const Work& build_work() const { return build_work_; }
+
+ private:
+  std::int64_t begin_ = 0, end_ = 0;
+  MatrixF centroids_, mean_values_;
+  VectorF variances_;
+  std::vector<std::int64_t> offsets_ = {0};
+  std::vector<std::int32_t> members_;
+  Work build_work_;
+};
+
+}  // namespace doublep

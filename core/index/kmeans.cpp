@@ -1,0 +1,152 @@
+#include "core/index/kmeans.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/base/random.h"
+
+namespace doublep {
+namespace {
+
+constexpr std::int64_t kPointBlock = 256;
+
+double exact_distance(const float* a, const float* b, std::int64_t d) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < d; ++i) {
+    const double difference = static_cast<double>(a[i]) - b[i];
+    sum += difference * difference;
+  }
+  return sum;
+}
+
+MatrixF first_centroids(const Eigen::Ref<const MatrixF>& points, const KmeansOptions& options,
+                        std::int64_t k) {
+  const std::int64_t n = points.rows();
+  MatrixF centroids(k, points.cols());
+  if (options.init == KmeansOptions::Init::kEvenlySpaced) {
+    // The seed moves the comb by a low-discrepancy phase; seed 0 starts at the first point.
+    const double phase = std::fmod(static_cast<double>(options.seed) * 0.6180339887498949, 1.0);
+    for (std::int64_t i = 0; i < k; ++i) {
+      const auto row = static_cast<std::int64_t>((i + phase) * static_cast<double>(n) / k);
+      centroids.row(i) = points.row(std::min(row, n - 1));
+    }
+  } else {  // the first k of a seeded permutation (Fisher-Yates)
+    const CounterRng rng(options.seed, 0x6B6D);
+    std::vector<std::int64_t> rows(n);
+    std::iota(rows.begin(), rows.end(), 0);
+    for (std::int64_t i = 0; i < k; ++i) {
+      std::swap(rows[i], rows[i + static_cast<std::int64_t>(rng.below(i, n - i))]);
+      centroids.row(i) = points.row(rows[i]);
+    }
+  }
+  return centroids;
+}
+
+// Means in float64, summed in the order of the points, so that threads cannot change them. Returns
+// the clusters that have no member; they keep their old centroid.
+std::vector<std::int32_t> update_centroids(const Eigen::Ref<const MatrixF>& points,
+                                           const std::vector<std::int32_t>& assignment,
+                                           bool normalise, MatrixF& centroids) {
+  const std::int64_t k = centroids.rows(), d = centroids.cols();
+  MatrixD sums = MatrixD::Zero(k, d);
+  std::vector<std::int64_t> counts(k, 0);
+  for (std::int64_t j = 0; j < points.rows(); ++j) {
+    sums.row(assignment[j]) += points.row(j).cast<double>();
+    ++counts[assignment[j]];
+  }
+  std::vector<std::int32_t> empty;
+  for (std::int64_t i = 0; i < k; ++i) {
+    if (counts[i] == 0) {
+      empty.push_back(static_cast<std::int32_t>(i));
+      continue;
+    }
+    const double norm = normalise ? sums.row(i).norm() : static_cast<double>(counts[i]);
+    if (norm > 0) centroids.row(i) = (sums.row(i) / norm).cast<float>();
+  }
+  return empty;
+}
+
+void refill(const Eigen::Ref<const MatrixF>& points, const std::vector<float>& distances,
+            const std::vector<std::int32_t>& empty, MatrixF& centroids) {
+  if (empty.empty()) return;
+  std::vector<std::int32_t> far(points.rows());
+  std::iota(far.begin(), far.end(), 0);
+  const auto count = std::min(empty.size(), far.size());
+  std::partial_sort(far.begin(), far.begin() + count, far.end(), [&](auto a, auto b) {
+    return distances[a] != distances[b] ? distances[a] > distances[b] : a < b;
+  });
+  for (std::size_t i = 0; i < count && distances[far[i]] > 0; ++i)
+    centroids.row(empty[i]) = points.row(far[i]);
+}
+
+}  // namespace
+
+std::vector<std::int32_t> assign_nearest(const Eigen::Ref<const MatrixF>& points,
+                                         const MatrixF& centroids, std::vector<float>* distances) {
+  const std::int64_t n = points.rows(), k = centroids.rows(), d = points.cols();
+  const VectorF half_norms = 0.5f * centroids.rowwise().squaredNorm();
+  const double max_norm = std::sqrt(2.0 * half_norms.maxCoeff());
+  std::vector<std::int32_t> assignment(n);
+  if (distances) distances->assign(n, 0.0f);
+  parallel_for((n + kPointBlock - 1) / kPointBlock, [&](std::int64_t block) {
+    const std::int64_t begin = block * kPointBlock, rows = std::min(kPointBlock, n - begin);
+    // |p - c|^2 / 2 up to a constant per point: |c|^2 / 2 - p.c
+    MatrixF scores(rows, k);
+    scores.noalias() = points.middleRows(begin, rows) * centroids.transpose();
+    scores = (-scores).rowwise() + half_norms.transpose();
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const auto row = scores.row(r);
+      const float* point = points.data() + (begin + r) * points.outerStride();
+      const float best = row.minCoeff();
+      // Float32 dot products of length d err by about sqrt(d) roundings; what lies closer to the
+      // minimum than a generous multiple of that is decided in float64, ties to the lower index.
+      const double norm = points.row(begin + r).norm();
+      const float doubt = best + static_cast<float>(
+          8.0 * std::sqrt(static_cast<double>(d)) * 0x1.0p-24 * max_norm * (norm + max_norm));
+      std::int64_t nearest = -1;
+      double nearest_distance = 0;
+      std::int64_t candidates = 0;
+      for (std::int64_t i = 0; i < k; ++i)
+        if (row[i] <= doubt) ++candidates, nearest = i;
+      if (candidates != 1) {
+        nearest = -1;
+        for (std::int64_t i = 0; i < k; ++i) {
+          if (!(row[i] <= doubt)) continue;
+          const double distance = exact_distance(point, centroids.data() + i * d, d);
+          if (nearest < 0 || distance < nearest_distance)
+            nearest = i, nearest_distance = distance;
+        }
+      }
+      DP_ASSERT(nearest >= 0, "a point or centroid is not finite");
+      assignment[begin + r] = static_cast<std::int32_t>(nearest);
+      if (distances)
+        (*distances)[begin + r] =
+            static_cast<float>(exact_distance(point, centroids.data() + nearest * d, d));
+    }
+  });
+  return assignment;
+}
+
+KmeansResult kmeans(const Eigen::Ref<const MatrixF>& points, const KmeansOptions& options) {
+  const std::int64_t n = points.rows(), d = points.cols();
+  const std::int64_t k = std::min(options.clusters, n);
+  DP_ASSERT(k > 0 && options.iterations > 0, "k-means needs a point, a cluster and an iteration");
+  KmeansResult result;
+  result.centroids = first_centroids(points, options, k);
+  for (int iteration = 0; iteration < options.iterations; ++iteration) {
+    const bool last = iteration + 1 == options.iterations;
+    std::vector<float> distances;
+    result.assignment = assign_nearest(points, result.centroids, last ? nullptr : &distances);
+    const auto empty =
+        update_centroids(points, result.assignment, options.normalise, result.centroids);
+    // A cluster moved by the last update would have no member to show for it.
+    if (!last) refill(points, distances, empty, result.centroids);
+    result.flops += 2.0 * n * k * d + n * d, result.bytes += 4.0 * (n + k) * d;
+  }
+  return result;
+}
+
+}  // namespace doublep

@@ -1,0 +1,41 @@
+// Lloyd's k-means, Euclidean, float32, deterministic: the same result for any number of threads and
+// any SIMD width, since comparisons that float32 cannot settle are settled in float64.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/base/matrix.h"
+
+namespace doublep {
+
+struct KmeansOptions {
+  std::int64_t clusters = 1;
+  int iterations = 4;  ///< at least 1; each assigns every point, then moves the centroids
+  enum class Init { kEvenlySpaced, kRandom } init = Init::kEvenlySpaced;
+  std::uint64_t seed = 0;  ///< phase of the even spacing, or the random choice
+  bool normalise = false;  ///< spherical: centroids are scaled to unit length after each update
+};
+
+struct KmeansResult {
+  /// [clusters, d], the means of the members below (Jensen's bound needs exactly that)
+  MatrixF centroids;
+  /// [n], nearest of the centroids before the last move, ties to the lower index
+  std::vector<std::int32_t> assignment;
+  double flops = 0;                      ///< what it took
+  double bytes = 0;                      ///< points and centroids, read once per pass
+};
+
+/// Clusters the rows of points [n, d]; clusters is clipped to n. An empty cluster moves to the point
+/// farthest from its centroid (each point helps one cluster at most); where every point sits on its
+/// centroid it stays empty.
+KmeansResult kmeans(const Eigen::Ref<const MatrixF>& points, const KmeansOptions& options);
+
+/// Nearest centroid of every point by squared distance. Used by kmeans and by its tests.
+/// `distances`, where given, receives the squared distance of each point to its centroid.
+std::vector<std::int32_t> assign_nearest(const Eigen::Ref<const MatrixF>& points,
+                                         const MatrixF& centroids,
+                                         std::vector<float>* distances = nullptr);
+
+}  // namespace doublep

@@ -1,0 +1,52 @@
+// What a policy is on the CPU: an index over one KV head, and a rule that turns a group's queries
+// into selections. One shared attend (core/attention) turns any selection into an output.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/cache/kv_cache.h"
+#include "core/cache/query_block.h"
+#include "core/cost/cost.h"
+#include "core/decoder/decoder.h"
+#include "core/selection/selection.h"
+
+namespace doublep {
+
+/// Where a policy stands. Sampling policies key their random streams by all of it.
+struct PolicyContext {
+  int layer = 0;
+  int kv_head = 0;
+  std::uint64_t seed = 0;
+  KvDtype kv_dtype = KvDtype::kBf16;  ///< element size that cost is counted with
+};
+
+/// One entry per query head of the group. Bytes in `cost` are a head's share: reads that the group
+/// shares are divided evenly. The attend stage is filled in by the shared attend.
+struct GroupSelection {
+  std::vector<Selection> heads;
+  std::vector<StepCost> cost;
+  std::vector<MassAudit> audits;  ///< empty where the policy makes none
+
+  explicit GroupSelection(int group_size) : heads(group_size), cost(group_size) {}
+  /// Adds to every head: the group's bytes divided by its size, and `flops` each.
+  void charge(Stage stage, double group_bytes, double flops_per_head) {
+    for (StepCost& head : cost)
+      head[stage] += Work{group_bytes / static_cast<double>(cost.size()), flops_per_head};
+  }
+};
+
+/// One policy over one KV head.
+class Policy {
+ public:
+  virtual ~Policy() = default;
+  /// Builds the index over the visible tokens of the prompt.
+  virtual void prefill(const KvHead&) {}
+  /// The same cache with a larger length. May rebuild.
+  virtual void append(const KvHead&) {}
+  /// Chooses for every query of the group; `cache` is what the last prefill or append showed.
+  virtual void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) = 0;
+  virtual IndexCost index_cost() const { return {}; }
+};
+
+}  // namespace doublep

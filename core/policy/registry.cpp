@@ -1,0 +1,42 @@
+#include "core/policy/registry.h"
+
+namespace doublep {
+
+#define DOUBLEP_POLICY(name) PolicyInfo name##_policy();
+#include "core/policy/builtin.def"
+#undef DOUBLEP_POLICY
+
+PolicyRegistry& PolicyRegistry::instance() {
+  static PolicyRegistry registry = [] {
+    PolicyRegistry r;
+#define DOUBLEP_POLICY(name) r.add(name##_policy());
+#include "core/policy/builtin.def"
+#undef DOUBLEP_POLICY
+    return r;
+  }();
+  return registry;
+}
+
+void PolicyRegistry::add(PolicyInfo info) {
+  for (const auto& policy : policies_)
+    if (policy.name == info.name)
+      fail_input("policy ", info.name, " is registered already; choose another name");
+  policies_.push_back(std::move(info));
+}
+
+const PolicyInfo& PolicyRegistry::find(const std::string& name) const {
+  std::string known;
+  for (const auto& policy : policies_) {
+    if (policy.name == name) return policy;
+    known += (known.empty() ? "" : ", ") + policy.name;
+  }
+  fail_input("no policy is called '", name, "'; there are ", known);
+}
+
+Parameters resolve(const PolicyInfo& policy, const std::map<std::string, ParamValue>& given) {
+  Parameters parameters(policy.name, policy.parameters, given);
+  policy.check(parameters);
+  return parameters;
+}
+
+}  // namespace doublep

@@ -1,0 +1,31 @@
+// Nucleus selection: the smallest set of items, taken in descending order of mass, that holds a
+// given mass. Used for tokens, clusters and both levels of Double-P alike.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace doublep {
+
+/// exp(x - max x) of every log mass; all zero where every entry is -infinity. A common factor does
+/// not change a top-p, so masses relative to the largest are as good and never overflow.
+/// `shift` receives the maximum (0 where there is none).
+std::vector<double> relative_masses(std::span<const double> log_masses, double* shift = nullptr);
+
+/// Length of the smallest prefix of `order` whose masses sum to at least `target`.
+/// target <= 0: 0. Masses that never reach the target: the length up to the last non-zero mass.
+std::size_t smallest_prefix(std::span<const double> masses, std::span<const std::int32_t> order,
+                            double target);
+
+/// smallest_prefix for a share p of `total` (which may hold mass beside these items: `held` of it
+/// is already selected). p >= 1 takes every item of non-zero mass: rounding must not drop any.
+std::size_t top_p_prefix(std::span<const double> masses, std::span<const std::int32_t> order,
+                         double p, double total, double held = 0);
+
+/// Size of the smallest set of values whose sum is at least `target`, without a full sort
+/// (weighted quickselect). Values are non-negative.
+std::size_t smallest_set_size(std::vector<double> values, double target);
+
+}  // namespace doublep
