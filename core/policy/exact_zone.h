@@ -18,6 +18,13 @@ struct ExactZone {
     const std::int64_t sink_end = std::min(sink, length);
     return {sink_end, std::max(sink_end, length - window), length};
   }
+  /// The same cut to a budget: sinks first, then the latest tokens. A budget below sink + window is
+  /// legal and means what it says.
+  static ExactZone of(std::int64_t sink, std::int64_t window, std::int64_t length,
+                      std::int64_t budget) {
+    const std::int64_t kept_sink = std::min({sink, length, budget});
+    return of(kept_sink, std::min(window, budget - kept_sink), length);
+  }
   std::int64_t size() const { return sink_end + (length - tail_begin); }
   bool contains(std::int64_t token) const { return token < sink_end || token >= tail_begin; }
   /// Calls visit(token) for every token of the zone, ascending.

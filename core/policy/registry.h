@@ -19,7 +19,7 @@ struct PolicyInfo {
   ParamSpecs parameters;
   /// Conditions that tie parameters to each other; throws ParameterError.
   std::function<void(const Parameters&)> check = [](const Parameters&) {};
-  std::function<std::unique_ptr<Policy>(const Parameters&, const PolicyContext&)> create;
+  std::function<std::unique_ptr<Policy>(const Parameters&, const PolicyContext&)> create = {};
 };
 
 class PolicyRegistry {

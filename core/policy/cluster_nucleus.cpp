@@ -1,0 +1,116 @@
+#include "core/policy/cluster_nucleus.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
+
+namespace doublep {
+namespace {
+
+using Sets = std::vector<std::vector<std::int32_t>>;  // one per share
+
+// Shares of one vector of masses; `held` is the exact zone's mass where it counts, else 0.
+Sets nuclei(std::span<const double> masses, double held, std::span<const double> shares) {
+  double total = held;
+  for (double m : masses) total += m;
+  const auto order = descending_order(masses);
+  Sets sets;
+  for (double p : shares) {
+    const auto n = top_p_prefix(masses, order, p, total, held);
+    sets.emplace_back(order.begin(), order.begin() + n);
+    std::sort(sets.back().begin(), sets.back().end());
+  }
+  return sets;
+}
+
+std::vector<std::int32_t> unite(const std::vector<std::int32_t>& a,
+                                const std::vector<std::int32_t>& b) {
+  std::vector<std::int32_t> all;
+  std::set_union(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(all));
+  return all;
+}
+
+// log of the exact zone's true mass, per head.
+VectorD exact_log_masses(const KvHead& cache, const ExactZone& exact, const QueryGroup& group) {
+  const MatrixD sink = exact_logits(group, cache.keys, exact.sink_end);
+  const MatrixD tail =
+      exact_logits(group, cache.key(exact.tail_begin), exact.length - exact.tail_begin);
+  VectorD masses(group.size);
+  for (int h = 0; h < group.size; ++h) {
+    const double parts[2] = {
+        log_sum_exp({sink.row(h).data(), static_cast<std::size_t>(sink.cols())}),
+        log_sum_exp({tail.row(h).data(), static_cast<std::size_t>(tail.cols())})};
+    masses[h] = log_sum_exp(parts);
+  }
+  return masses;
+}
+
+}  // namespace
+
+ParamSpecs nucleus_params() {
+  return {choice("mass_scope", "clusters", {"clusters", "all"},
+                 "p refers to the mass of the clusters, or of sink and window too"),
+          choice("gqa", "per_head", {"per_head", "group_sum", "group_union"},
+                 "a selection per query head, or one per KV head")};
+}
+
+NucleusOptions nucleus_options(const Parameters& p) {
+  NucleusOptions options;
+  using Gqa = NucleusOptions::Gqa;
+  options.scope = p.choice("mass_scope") == "all" ? NucleusOptions::Scope::kAll
+                                                  : NucleusOptions::Scope::kClusters;
+  const auto& gqa = p.choice("gqa");
+  options.gqa = gqa == "group_sum" ? Gqa::kGroupSum
+                                   : gqa == "group_union" ? Gqa::kGroupUnion : Gqa::kPerHead;
+  return options;
+}
+
+std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
+    const KvHead& cache, const ExactZone& exact, const QueryGroup& group,
+    const MatrixD& log_masses, std::span<const double> shares, const NucleusOptions& options,
+    KvDtype dtype, GroupSelection& out) {
+  const auto k = static_cast<std::size_t>(log_masses.cols());
+  // Masses are read once a head; an order by comparison takes k log k of them.
+  out.charge(Stage::kSelect, 4.0 * k * group.size, k * std::log2(k + 1.0));
+  VectorD zone = VectorD::Constant(group.size, -std::numeric_limits<double>::infinity());
+  if (options.scope == NucleusOptions::Scope::kAll) {
+    zone = exact_log_masses(cache, exact, group);
+    const double n = static_cast<double>(exact.size());
+    out.charge(Stage::kEstimate, n * group.head_dim * bytes_of(dtype),
+               n * (2.0 * group.head_dim + 1));
+  }
+  std::vector<Sets> sets;
+  VectorD summed = VectorD::Zero(static_cast<Eigen::Index>(k));
+  double summed_zone = 0;
+  for (int h = 0; h < group.size; ++h) {
+    double shift;
+    auto masses = relative_masses({log_masses.row(h).data(), k}, &shift);
+    double held = std::exp(zone[h] - shift);
+    if (std::isinf(held)) {  // the zone outweighs every cluster beyond what a double can say
+      std::fill(masses.begin(), masses.end(), 0.0);
+      held = 1;
+    }
+    if (options.gqa != NucleusOptions::Gqa::kGroupSum) {
+      sets.push_back(nuclei(masses, held, shares));
+      continue;
+    }
+    const Eigen::Map<const VectorD> m(masses.data(), static_cast<Eigen::Index>(k));
+    const double total = m.sum() + held;
+    if (total > 0) summed += m / total, summed_zone += held / total;
+  }
+  if (options.gqa == NucleusOptions::Gqa::kGroupSum)
+    sets.assign(group.size, nuclei({summed.data(), k}, summed_zone, shares));
+  if (options.gqa == NucleusOptions::Gqa::kGroupUnion) {
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+      std::vector<std::int32_t> all;
+      for (const Sets& head : sets) all = unite(all, head[i]);
+      for (Sets& head : sets) head[i] = all;
+    }
+  }
+  return sets;
+}
+
+}  // namespace doublep

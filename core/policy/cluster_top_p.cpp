@@ -1,0 +1,51 @@
+// One level of top-p over clusters, all of them attended exactly.
+#include "core/index/mass_estimate.h"
+#include "core/policy/cluster_nucleus.h"
+#include "core/policy/clustered_cache.h"
+#include "core/policy/registry.h"
+
+namespace doublep {
+namespace {
+
+class ClusterTopP final : public Policy {
+ public:
+  ClusterTopP(const Parameters& p, const PolicyContext& context)
+      : clusters_(p, context.kv_dtype), estimator_(parse_estimator(p)),
+        nucleus_(nucleus_options(p)), p_(p.real("p")), dtype_(context.kv_dtype) {}
+
+  void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
+  void append(const KvHead& grown) override { clusters_.append(grown); }
+  IndexCost index_cost() const override { return clusters_.cost(); }
+
+  void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
+    const auto& index = *clusters_.index();
+    const MatrixD log_masses = estimate_log_masses(index, group, estimator_);
+    charge_estimate(index, group, estimator_, dtype_, out);
+    const auto sets = cluster_nuclei(cache, clusters_.exact(), group, log_masses, {&p_, 1},
+                                     nucleus_, dtype_, out);
+    for (int h = 0; h < group.size; ++h) {
+      out.heads[h].tokens = exact_tokens(clusters_, sets[h][0]);
+      out.heads[h].target_p = p_;
+    }
+  }
+
+ private:
+  ClusteredCache clusters_;
+  Estimator estimator_;
+  NucleusOptions nucleus_;
+  double p_;
+  KvDtype dtype_;
+};
+
+}  // namespace
+
+PolicyInfo cluster_top_p_policy() {
+  return describe<ClusterTopP>(
+      "cluster_top_p", "attends exactly the smallest set of clusters that holds mass p",
+      "one level of Double-P, arXiv 2602.05191",
+      join({{share("p", 0.95, "estimated mass to hold"), estimator_param()},
+            nucleus_params(),
+            clustered_cache_params()}));
+}
+
+}  // namespace doublep

@@ -1,0 +1,46 @@
+#include "core/policy/clustered_cache.h"
+
+#include <algorithm>
+
+namespace doublep {
+
+ParamSpecs clustered_cache_params(std::int64_t tokens_per_cluster, int iterations,
+                                  std::int64_t segment, std::int64_t recluster_every) {
+  return join({exact_zone_params(), clustering_params(tokens_per_cluster, iterations, segment),
+               {integer("recluster_every", recluster_every,
+                        "build the index anew after so many generated tokens; 0 = never")}});
+}
+
+ClusteredCache::ClusteredCache(const Parameters& p, KvDtype dtype)
+    : sink_(p.integer("sink")), window_(p.integer("window")),
+      recluster_every_(p.integer("recluster_every")), options_(clustering_options(p)),
+      dtype_(dtype) {}
+
+void ClusteredCache::prefill(const KvHead& cache) {
+  exact_ = ExactZone::of(sink_, window_, cache.length);
+  index_ = std::make_shared<const ClusterIndex>(
+      ClusterIndex::build(cache, exact_.sink_end, exact_.tail_begin, options_));
+  built_length_ = cache.length;
+  build_ += index_->build_work();
+}
+
+void ClusteredCache::append(const KvHead& grown) {
+  if (recluster_every_ > 0 && grown.length - built_length_ >= recluster_every_)
+    prefill(grown);
+  else
+    exact_.length = grown.length;
+}
+
+std::vector<std::int32_t> exact_tokens(const ClusteredCache& cache,
+                                       std::span<const std::int32_t> clusters) {
+  std::vector<std::int32_t> tokens;
+  cache.exact().for_each([&](auto j) { tokens.push_back(j); });
+  for (std::int32_t c : clusters) {
+    const auto members = cache.index()->members(c);
+    tokens.insert(tokens.end(), members.begin(), members.end());
+  }
+  std::sort(tokens.begin(), tokens.end());
+  return tokens;
+}
+
+}  // namespace doublep

@@ -1,0 +1,44 @@
+// The state that every cluster policy keeps: the tokens that stay exact, and an index over the rest.
+#pragma once
+
+#include <memory>
+
+#include "core/index/cluster_index.h"
+#include "core/policy/exact_zone.h"
+#include "core/policy/policy.h"
+
+namespace doublep {
+
+/// `sink`, `window`, `recluster_every` and the clustering parameters.
+ParamSpecs clustered_cache_params(std::int64_t tokens_per_cluster = 16, int iterations = 4,
+                                  std::int64_t segment = 0, std::int64_t recluster_every = 0);
+
+class ClusteredCache {
+ public:
+  ClusteredCache(const Parameters& parameters, KvDtype dtype);
+
+  void prefill(const KvHead& cache);
+  /// New tokens join the exact tail; after `recluster_every` of them the index is built anew.
+  void append(const KvHead& grown);
+
+  /// Sinks, then everything from the end of the index on: the window at the last build and all
+  /// tokens generated since.
+  const ExactZone& exact() const { return exact_; }
+  const std::shared_ptr<const ClusterIndex>& index() const { return index_; }
+  IndexCost cost() const { return {index_->memory_bytes(dtype_), build_}; }
+
+ private:
+  std::int64_t sink_, window_, recluster_every_;
+  ClusteringOptions options_;
+  KvDtype dtype_;
+  ExactZone exact_;
+  std::shared_ptr<const ClusterIndex> index_;
+  std::int64_t built_length_ = 0;
+  Work build_;
+};
+
+/// The exact zone's tokens and the members of `clusters`, sorted.
+std::vector<std::int32_t> exact_tokens(const ClusteredCache& cache,
+                                       std::span<const std::int32_t> clusters);
+
+}  // namespace doublep

@@ -1,0 +1,78 @@
+// Double-P: hierarchical top-p over clusters (arXiv 2602.05191).
+#include <algorithm>
+#include <iterator>
+
+#include "core/index/mass_estimate.h"
+#include "core/policy/cluster_nucleus.h"
+#include "core/policy/clustered_cache.h"
+#include "core/policy/registry.h"
+
+namespace doublep {
+namespace {
+
+class DoubleP final : public Policy {
+ public:
+  DoubleP(const Parameters& p, const PolicyContext& context)
+      : clusters_(p, context.kv_dtype), estimator_(parse_estimator(p)),
+        nucleus_(nucleus_options(p)), shares_{p.real("p1"), p.real("p2")},
+        estimate_outside_(p.choice("outside") == "estimate"), dtype_(context.kv_dtype) {}
+
+  void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
+  void append(const KvHead& grown) override { clusters_.append(grown); }
+  IndexCost index_cost() const override { return clusters_.cost(); }
+
+  void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
+    const auto& index = clusters_.index();
+    const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
+    charge_estimate(*index, group, estimator_, dtype_, out);
+    const auto sets = cluster_nuclei(cache, clusters_.exact(), group, log_masses, shares_,
+                                     nucleus_, dtype_, out);
+    for (int h = 0; h < group.size; ++h) {
+      const auto &kept = sets[h][0], &refined = sets[h][1];
+      Selection& head = out.heads[h];
+      head.tokens = exact_tokens(clusters_, refined);
+      head.index = index;
+      head.target_p = shares_[0];
+      const auto enter = [&](std::int32_t c) {
+        if (index->size(c) > 0 && !std::binary_search(refined.begin(), refined.end(), c))
+          head.terms.push_back({c, log_masses(h, c)});
+      };
+      if (estimate_outside_)
+        for (std::int32_t c = 0; c < index->num_clusters(); ++c) enter(c);
+      else
+        for (std::int32_t c : kept) enter(c);
+    }
+  }
+
+ private:
+  ClusteredCache clusters_;
+  Estimator estimator_;
+  NucleusOptions nucleus_;
+  double shares_[2];  // p1, p2
+  bool estimate_outside_;
+  KvDtype dtype_;
+};
+
+}  // namespace
+
+PolicyInfo double_p_policy() {
+  PolicyInfo info = describe<DoubleP>(
+      "double_p", "refines clusters of mass p2 to tokens, estimates the rest of p1 by centroids",
+      "Double-P, arXiv 2602.05191",
+      join({{share("p1", 0.95, "estimated mass of the clusters that are kept"),
+             share("p2", 0.70, "estimated mass of the clusters that are refined; at most p1"),
+             choice("outside", "drop", {"drop", "estimate"},
+                    "clusters outside p1 are dropped, or enter as terms too"),
+             estimator_param()},
+            nucleus_params(),
+            clustered_cache_params()}));
+  info.check = [](const Parameters& p) {
+    if (p.real("p2") > p.real("p1"))
+      throw ParameterError("p2", concat("policy double_p: p2 (", to_text(p.real("p2")),
+                                        ") exceeds p1 (", to_text(p.real("p1")),
+                                        "); refined clusters are a part of the kept ones"));
+  };
+  return info;
+}
+
+}  // namespace doublep

@@ -1,0 +1,49 @@
+// The tokens of highest true weight up to a budget: what a perfect top-k selector would attend.
+#include <algorithm>
+#include <limits>
+
+#include "core/attention/logits.h"
+#include "core/policy/exact_zone.h"
+#include "core/policy/oracle.h"
+#include "core/policy/registry.h"
+#include "core/selection/top_k.h"
+
+namespace doublep {
+namespace {
+
+class OracleTopK final : public Policy {
+ public:
+  OracleTopK(const Parameters& p, const PolicyContext& context)
+      : budget_(p.real("budget")), sink_(p.integer("sink")), window_(p.integer("window")),
+        dtype_(context.kv_dtype) {}
+
+  void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
+    const std::int64_t budget = budget_tokens(budget_, cache.length);
+    const ExactZone zone = ExactZone::of(sink_, window_, cache.length, budget);
+    MatrixD logits = exact_logits(group, cache);
+    charge_oracle(cache, group, dtype_, out);
+    for (int h = 0; h < group.size; ++h) {
+      double* x = logits.row(h).data();
+      zone.for_each([&](auto j) { x[j] = std::numeric_limits<double>::infinity(); });
+      out.heads[h].tokens = top_k({x, static_cast<std::size_t>(cache.length)}, budget);
+      out.heads[h].target_p = std::numeric_limits<double>::quiet_NaN();
+    }
+  }
+
+ private:
+  double budget_;
+  std::int64_t sink_, window_;
+  KvDtype dtype_;
+};
+
+}  // namespace
+
+PolicyInfo oracle_top_k_policy() {
+  return describe<OracleTopK>(
+      "oracle_top_k", "attends sink, window and the tokens of highest true weight up to a budget",
+      "oracle",
+      join({{real("budget", 1024, "tokens in all; below 1 a share of the visible ones", 0)},
+            exact_zone_params()}));
+}
+
+}  // namespace doublep

@@ -1,0 +1,38 @@
+// A dataset of float16, float32 or bfloat16 (uint16 with the attribute encoding), read as float32.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/trace/h5.h"
+
+namespace doublep {
+
+class FloatDataset {
+ public:
+  /// Opens and checks type and shape. Throws InputError that names `file` and the dataset.
+  FloatDataset(hid_t file, const std::string& name, const std::string& path,
+               const std::vector<std::int64_t>& expected_shape);
+  /// All of it, row-major. The 16-bit form is held one slice of the first dimension at a time.
+  std::vector<float> read() const;
+  /// Throws InputError with the first index that holds NaN or infinity.
+  void check_finite() const;
+
+ private:
+  void read_slice(std::int64_t first, float* out) const;
+
+  enum class Encoding { kFloat16, kBfloat16, kOther } encoding_ = Encoding::kOther;
+  std::string place_;
+  std::vector<std::int64_t> shape_;
+  std::int64_t slice_size_ = 1;
+  h5::Handle dataset_;
+};
+
+enum class StoredType { kFloat16, kBfloat16, kFloat32 };
+
+/// Writes float32 data as the given type, chunked by slices and without compression.
+void write_floats(hid_t parent, const std::string& name, const std::vector<std::int64_t>& shape,
+                  const float* data, StoredType type, const std::string& path);
+
+}  // namespace doublep

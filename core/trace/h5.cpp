@@ -1,0 +1,182 @@
+#include "core/trace/h5.h"
+
+#include <algorithm>
+
+#include "core/base/error.h"
+
+namespace doublep::h5 {
+namespace {
+
+Handle scalar_space() { return {H5Screate(H5S_SCALAR), H5Sclose}; }
+
+void write_scalar(hid_t object, const std::string& name, hid_t type, const void* value) {
+  const Handle space = scalar_space();
+  const Handle attribute(H5Acreate2(object, name.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose);
+  check_write(attribute ? H5Awrite(attribute.get(), type, value) : -1, "attribute " + name);
+}
+
+Handle open_attribute(hid_t object, const char* name) {
+  if (H5Aexists(object, name) <= 0) return {};
+  return {H5Aopen(object, name, H5P_DEFAULT), H5Aclose};
+}
+
+// Reads a numeric scalar; an enumeration (h5py's bool) counts as its integer.
+void read_number(const Handle& attribute, const char* name, const std::string& place, hid_t wanted,
+                 void* value) {
+  const Handle type(H5Aget_type(attribute.get()), H5Tclose);
+  const Handle space(H5Aget_space(attribute.get()), H5Sclose);
+  const H5T_class_t kind = H5Tget_class(type.get());
+  const bool whole = kind == H5T_INTEGER || kind == H5T_ENUM;
+  const bool fits = whole || (kind == H5T_FLOAT && H5Tequal(wanted, H5T_NATIVE_DOUBLE) > 0);
+  bool read = fits && H5Sget_simple_extent_npoints(space.get()) == 1;
+  if (read && kind == H5T_ENUM) {
+    const Handle base(H5Tget_super(type.get()), H5Tclose);
+    std::vector<unsigned char> raw(H5Tget_size(type.get()) + sizeof(std::int64_t));
+    read = H5Aread(attribute.get(), type.get(), raw.data()) >= 0 &&
+           H5Tconvert(base.get(), wanted, 1, raw.data(), nullptr, H5P_DEFAULT) >= 0;
+    if (read) std::copy_n(raw.data(), H5Tget_size(wanted), static_cast<unsigned char*>(value));
+  } else if (read) {
+    read = H5Aread(attribute.get(), wanted, value) >= 0;
+  }
+  if (!read) fail_input(place, ": attribute ", name, " is not one number; write it as a scalar");
+}
+
+}  // namespace
+
+void quiet() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+
+Handle open_file(const std::string& path) {
+  quiet();
+  Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+  if (!file)
+    fail_input(path, ": cannot be opened as HDF5 (missing, truncated or another format); check the "
+                     "path, or record the file again");
+  return file;
+}
+
+Handle create_file(const std::string& path) {
+  quiet();
+  Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
+  if (!file)
+    fail_input(path, ": cannot be created; check that the folder exists, is writable and has room");
+  return file;
+}
+
+Handle open_group(hid_t parent, const std::string& name, const std::string& file) {
+  Handle group(exists(parent, name) ? H5Gopen2(parent, name.c_str(), H5P_DEFAULT) : -1, H5Gclose);
+  if (!group) fail_input(file, ": group ", name, " is missing or is no group");
+  return group;
+}
+
+Handle create_group(hid_t parent, const std::string& name, const std::string& file) {
+  Handle group(H5Gcreate2(parent, name.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Gclose);
+  check_write(static_cast<herr_t>(group.get() < 0 ? -1 : 0), file + ": group " + name);
+  return group;
+}
+
+bool exists(hid_t parent, const std::string& name) {
+  // H5Lexists wants every step of a path to exist before it.
+  for (std::size_t slash = name.find('/', 1);; slash = name.find('/', slash + 1)) {
+    if (H5Lexists(parent, name.substr(0, slash).c_str(), H5P_DEFAULT) <= 0) return false;
+    if (slash == std::string::npos) return true;
+  }
+}
+
+std::vector<std::string> children(hid_t group) {
+  std::vector<std::string> names;
+  const auto visit = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+    static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+    return 0;
+  };
+  H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, visit, &names);
+  return names;
+}
+
+std::optional<std::string> read_string(hid_t object, const char* name, const std::string& place) {
+  const Handle attribute = open_attribute(object, name);
+  if (!attribute) return std::nullopt;
+  const Handle type(H5Aget_type(attribute.get()), H5Tclose);
+  const Handle space(H5Aget_space(attribute.get()), H5Sclose);
+  if (H5Tget_class(type.get()) != H5T_STRING || H5Sget_simple_extent_npoints(space.get()) != 1)
+    fail_input(place, ": attribute ", name, " is not a string; write it as one");
+  if (H5Tis_variable_str(type.get()) > 0) {
+    const Handle memory(H5Tcopy(H5T_C_S1), H5Tclose);
+    H5Tset_size(memory.get(), H5T_VARIABLE);
+    H5Tset_cset(memory.get(), H5Tget_cset(type.get()));
+    char* text = nullptr;
+    if (H5Aread(attribute.get(), memory.get(), &text) < 0 || !text)
+      fail_input(place, ": attribute ", name, " cannot be read");
+    std::string value = text;
+    H5free_memory(text);
+    return value;
+  }
+  std::string value(H5Tget_size(type.get()), '\0');
+  if (H5Aread(attribute.get(), type.get(), value.data()) < 0)
+    fail_input(place, ": attribute ", name, " cannot be read");
+  value.resize(value.find('\0') == std::string::npos ? value.size() : value.find('\0'));
+  return value;
+}
+
+std::optional<std::int64_t> read_int(hid_t object, const char* name, const std::string& place) {
+  const Handle attribute = open_attribute(object, name);
+  if (!attribute) return std::nullopt;
+  std::int64_t value = 0;
+  read_number(attribute, name, place, H5T_NATIVE_INT64, &value);
+  return value;
+}
+
+std::optional<double> read_real(hid_t object, const char* name, const std::string& place) {
+  const Handle attribute = open_attribute(object, name);
+  if (!attribute) return std::nullopt;
+  double value = 0;
+  read_number(attribute, name, place, H5T_NATIVE_DOUBLE, &value);
+  return value;
+}
+
+void write_string(hid_t object, const std::string& name, const std::string& value) {
+  const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_size(type.get(), H5T_VARIABLE);
+  H5Tset_cset(type.get(), H5T_CSET_UTF8);
+  const char* text = value.c_str();
+  write_scalar(object, name, type.get(), &text);
+}
+
+void write_int(hid_t object, const std::string& name, std::int64_t value) {
+  write_scalar(object, name, H5T_NATIVE_INT64, &value);
+}
+
+void write_real(hid_t object, const std::string& name, double value) {
+  write_scalar(object, name, H5T_NATIVE_DOUBLE, &value);
+}
+
+void write_ints(hid_t object, const std::string& name, const std::vector<std::int64_t>& values) {
+  const hsize_t size = values.size();
+  const Handle space(H5Screate_simple(1, &size, nullptr), H5Sclose);
+  const Handle attribute(H5Acreate2(object, name.c_str(), H5T_NATIVE_INT64, space.get(), H5P_DEFAULT,
+                                    H5P_DEFAULT), H5Aclose);
+  check_write(attribute ? H5Awrite(attribute.get(), H5T_NATIVE_INT64, values.data()) : -1,
+              "attribute " + name);
+}
+
+std::vector<std::int64_t> shape(hid_t dataset) {
+  const Handle space(H5Dget_space(dataset), H5Sclose);
+  const int rank = H5Sget_simple_extent_ndims(space.get());
+  std::vector<hsize_t> extent(rank > 0 ? rank : 0);
+  if (rank > 0) H5Sget_simple_extent_dims(space.get(), extent.data(), nullptr);
+  return {extent.begin(), extent.end()};
+}
+
+std::string to_text(const std::vector<std::int64_t>& shape) {
+  std::string text = "[";
+  for (std::int64_t n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
+  return text + "]";
+}
+
+void check_write(herr_t status, const std::string& place) {
+  if (status < 0)
+    fail_input(place, ": writing failed; is the disk full or the folder read-only? Free some room "
+                      "and run again");
+}
+
+}  // namespace doublep::h5

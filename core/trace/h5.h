@@ -1,0 +1,72 @@
+// Small owners for HDF5's C handles, and the few calls that this project makes of it. Every failure
+// is an InputError that names file and object; HDF5's own stack trace is not printed.
+#pragma once
+
+#include <hdf5.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace doublep::h5 {
+
+/// Owns an id; closes it with the call that fits its kind.
+class Handle {
+ public:
+  Handle() = default;
+  Handle(hid_t id, herr_t (*closer)(hid_t)) : id_(id), close_(closer) {}
+  Handle(Handle&& other) noexcept
+      : id_(std::exchange(other.id_, -1)), close_(std::exchange(other.close_, nullptr)) {}
+  Handle& operator=(Handle&& other) noexcept {
+    std::swap(id_, other.id_);
+    std::swap(close_, other.close_);
+    return *this;
+  }
+  ~Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  hid_t get() const { return id_; }
+  explicit operator bool() const { return id_ >= 0; }
+  /// Closes now; false where HDF5 reports an error (a full disk shows itself here).
+  bool close() {
+    const hid_t id = std::exchange(id_, -1);
+    return id < 0 || close_(id) >= 0;
+  }
+
+ private:
+  hid_t id_ = -1;
+  herr_t (*close_)(hid_t) = nullptr;
+};
+
+/// No stack traces on stderr; called by whoever opens or creates first.
+void quiet();
+
+Handle open_file(const std::string& path);    ///< read-only; InputError if it is not HDF5
+Handle create_file(const std::string& path);  ///< truncates; InputError if it cannot be written
+Handle open_group(hid_t parent, const std::string& name, const std::string& file);
+Handle create_group(hid_t parent, const std::string& name, const std::string& file);
+bool exists(hid_t parent, const std::string& name);
+/// Names of the links of a group, in alphabetical order.
+std::vector<std::string> children(hid_t group);
+
+/// Attributes; nullopt where there is none, InputError where it is of another kind. `place` is
+/// "file: object" for messages.
+std::optional<std::string> read_string(hid_t object, const char* name, const std::string& place);
+std::optional<std::int64_t> read_int(hid_t object, const char* name, const std::string& place);
+std::optional<double> read_real(hid_t object, const char* name, const std::string& place);
+void write_string(hid_t object, const std::string& name, const std::string& value);
+void write_int(hid_t object, const std::string& name, std::int64_t value);
+void write_real(hid_t object, const std::string& name, double value);
+void write_ints(hid_t object, const std::string& name, const std::vector<std::int64_t>& values);
+
+/// Extent of every dimension of a dataset.
+std::vector<std::int64_t> shape(hid_t dataset);
+/// "[2, 4096, 128]"
+std::string to_text(const std::vector<std::int64_t>& shape);
+
+/// Throws InputError "<place>: writing failed; ..." where `status` is negative.
+void check_write(herr_t status, const std::string& place);
+
+}  // namespace doublep::h5

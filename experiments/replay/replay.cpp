@@ -1,0 +1,114 @@
+#include "experiments/replay/replay.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/metrics/ground_truth.h"
+
+namespace doublep {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - start_).count();
+    start_ = now;
+    return seconds;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Relative distance of dense attention, as recomputed here, to what the recorder wrote.
+double mismatch(const GroundTruth& truth, int head, const float* recorded) {
+  const auto expected = ConstRowF(recorded, truth.outputs.cols()).cast<double>();
+  const double norm = expected.norm(), distance = (truth.outputs.row(head) - expected).norm();
+  return norm > 0 ? distance / norm : distance;
+}
+
+// Rows of one step, one KV head at a time.
+void measure_step(const Trace& trace, const TraceLayer& data, std::int64_t step,
+                  const StepResult& result, double fallback_target, Row* rows,
+                  std::vector<double>& mismatches) {
+  const TraceInfo& info = trace.info();
+  const KvCacheView cache = trace.cache(data).first(info.positions[step] + 1);
+  const QueryBlock queries = trace.queries(data, step);
+  parallel_for(info.num_kv_heads, [&](std::int64_t kv_head) {
+    const KvHead head_cache = cache.head(static_cast<int>(kv_head));
+    const GroundTruth truth =
+        GroundTruth::of(head_cache, queries.group(static_cast<int>(kv_head), info.num_kv_heads));
+    for (int g = 0; g < info.group_size(); ++g) {
+      const std::int64_t h = kv_head * info.group_size() + g;
+      const Selection& selection = result.selections[h];
+      Row& row = rows[h];
+      row.layer = data.layer, row.step = static_cast<std::int32_t>(step);
+      row.head = static_cast<std::int32_t>(h), row.kv_head = static_cast<std::int32_t>(kv_head);
+      row.metrics = measure(truth, g, selection, result.output.data() + h * info.head_dim,
+                            result.log_sum_exp[h]);
+      const double target = std::isnan(selection.target_p) ? fallback_target : selection.target_p;
+      // Everything attended is no violation, whatever the last bits of the sum say.
+      row.violation = row.metrics.covered_mass < std::min(target, 1 - 1e-9);
+      const MassAudit audit = result.audits.empty() ? MassAudit{kNaN, kNaN, kNaN} : result.audits[h];
+      row.audited_mass = audit.mass, row.audited_low = audit.low, row.audited_high = audit.high;
+      row.cost = result.cost[h];
+      if (!data.outputs.empty()) {
+        const std::int64_t offset = (step * info.num_query_heads + h) * info.head_dim;
+        mismatches[kv_head] =
+            std::max(mismatches[kv_head], mismatch(truth, g, data.outputs.data() + offset));
+      }
+    }
+  });
+}
+
+}  // namespace
+
+ReplayResult replay(const Trace& trace, const ReplayOptions& options, const DecoderFactory& make,
+                    const ReplayProgress& progress) {
+  const TraceInfo& info = trace.info();
+  const auto& layers = options.layers.empty() ? info.layers : options.layers;
+  const std::int64_t steps =
+      options.max_steps > 0 ? std::min(options.max_steps, info.num_steps()) : info.num_steps();
+  ReplayResult result;
+  result.target_p = options.target_mass;
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const TraceLayer data = trace.read_layer(layers[l]);
+    const KvCacheView cache = trace.cache(data);
+    const auto decoder = make(layers[l]);
+    LayerSummary summary;
+    summary.layer = layers[l];
+    std::vector<double> mismatches(info.num_kv_heads, 0.0);
+    Stopwatch watch;
+    decoder->prefill(cache.first(info.positions[0] + 1));
+    summary.seconds_index = watch.lap();
+    for (std::int64_t t = 0; t < steps; ++t) {
+      watch.lap();
+      if (t > 0) decoder->append(cache.first(info.positions[t] + 1));
+      if (t % options.every_step == 0) {
+        const StepResult step = decoder->step(trace.queries(data, t), Audit::kSelection);
+        summary.seconds_steps += watch.lap();
+        if (!std::isnan(step.selections[0].target_p)) result.target_p = step.selections[0].target_p;
+        const std::size_t first = result.rows.size();
+        result.rows.resize(first + info.num_query_heads);
+        measure_step(trace, data, t, step, options.target_mass, result.rows.data() + first,
+                     mismatches);
+      }
+      const double done = (static_cast<double>(l) + static_cast<double>(t + 1) / steps) / layers.size();
+      if (!progress(done)) throw Interrupted{};
+    }
+    summary.index = decoder->index_cost();
+    summary.dense_mismatch =
+        data.outputs.empty() ? kNaN : *std::max_element(mismatches.begin(), mismatches.end());
+    result.layers.push_back(summary);
+  }
+  return result;
+}
+
+}  // namespace doublep
