@@ -1,0 +1,157 @@
+"""Reading one result file (doublep-result, version 1) and refusing what is not one."""
+
+import json
+import os
+
+import h5py
+import numpy as np
+
+from analysis.errors import ResultError
+from analysis.results import Results, Run, Sweep, Trace
+
+FORMAT, VERSION = "doublep-result", 1
+RERUN = "write it again with `doublep run`"
+INT_FIELDS = (
+    "layer head kv_head step visible_tokens exact_tokens approximated_clusters oracle_tokens "
+    "violation"
+).split()
+FLOAT_FIELDS = (
+    "exact_mass covered_mass output_error cosine lse_error audited_mass audited_low audited_high "
+    "bytes_index bytes_estimate bytes_select bytes_attend "
+    "flops_index flops_estimate flops_select flops_attend"
+).split()
+LAYER_FIELDS = (
+    "layer index_memory_bytes index_build_bytes index_build_flops seconds_index seconds_steps "
+    "dense_mismatch"
+).split()
+
+
+def read(path):
+    """The file as `Results`, or a `ResultError` of one line."""
+    if not os.path.isfile(path):
+        raise ResultError(path, "", "a result file", "it does not exist or is no file: check the path")
+    try:
+        file = h5py.File(path, "r")
+    except OSError:
+        raise ResultError(path, "", "an HDF5 file", f"it is none, or was cut short: {RERUN}") from None
+    with file:
+        try:
+            return _read(path, file)
+        except (OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else "read error"
+            raise ResultError(path, "", f"readable data ({reason})", RERUN) from None
+
+
+def _read(path, file):
+    found = _attribute(path, file, "format", str)
+    if found != FORMAT:
+        remedy = "give a file that `doublep run` wrote"
+        raise ResultError(path, "attribute 'format'", f"'{FORMAT}', found '{found}'", remedy)
+    version = _attribute(path, file, "version", int)
+    if version != VERSION:
+        remedy = "use the analysis/ of the checkout that wrote the file"
+        raise ResultError(path, "attribute 'version'", f"{VERSION}, found {version}", remedy)
+    text = {name: _attribute(path, file, name, str) for name in
+            ("name", "config_hash", "created", "commit", "program_hash", "compiler", "cpu")}
+    number = {name: _attribute(path, file, name, int) for name in ("threads", "seed")}
+    traces = {key: _trace(path, file["traces"][key]) for key in _group(path, file, "traces")}
+    keys = _group(path, file, "runs")
+    if not keys:
+        remedy = "the sweep was interrupted before its first run ended: `doublep run` continues it"
+        raise ResultError(path, "/runs", "at least one run, found none", remedy)
+    runs = [_run(path, file["runs"][key], key, traces) for key in keys]
+    return Results([Sweep(path=str(path), **text, **number)], list(traces.values()),
+                   sorted(runs, key=lambda run: (run.place, run.key)))
+
+
+def _group(path, file, name):
+    if not isinstance(file.get(name), h5py.Group):
+        raise ResultError(path, f"/{name}", "a group", RERUN)
+    return sorted(file[name], key=lambda key: (len(key), key))
+
+
+def _attribute(path, node, name, kind):
+    """An attribute as `kind`; a missing or unfit one is refused with its place."""
+    place = f"{node.name} attribute '{name}'" if node.name != "/" else f"attribute '{name}'"
+    if name not in node.attrs:
+        raise ResultError(path, place, f"a value of type {kind.__name__}, found none", RERUN)
+    value = node.attrs[name]
+    if isinstance(value, np.ndarray) and value.size == 1 and kind is not tuple:
+        value = value.reshape(-1)[0]
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    try:
+        if kind is tuple:
+            return tuple(int(item) for item in np.atleast_1d(value))
+        if kind is str and not isinstance(value, str):
+            raise TypeError
+        return kind(value)
+    except (TypeError, ValueError):
+        raise ResultError(path, place, f"type {kind.__name__}, found {value!r}", RERUN) from None
+
+
+def _trace(path, node):
+    kinds = dict(name=str, hash=str, model=str, task=str, num_tokens=int, num_query_heads=int,
+                 num_kv_heads=int, head_dim=int, num_steps=int, layers=tuple)
+    return Trace(**{name: _attribute(path, node, name, kind) for name, kind in kinds.items()})
+
+
+def _run(path, node, key, traces):
+    trace = _attribute(path, node, "trace", str).rsplit("/", 1)[-1]
+    if trace not in traces:
+        place = f"{node.name} attribute 'trace'"
+        raise ResultError(path, place, f"a group under /traces, found '{trace}'", RERUN)
+    text = {name: _attribute(path, node, name, str)
+            for name in ("policy", "backend", "label", "kv_dtype")}
+    real = {name: _attribute(path, node, name, float) for name in ("target_p", "seconds")}
+    return Run(key=key, place=(0, _attribute(path, node, "order", int)), trace=traces[trace],
+               parameters=_parameters(path, node),
+               rows=_rows(path, node), layers=_table(path, node, "layers", LAYER_FIELDS),
+               **text, **real)
+
+
+def _parameters(path, node):
+    text = _attribute(path, node, "parameters", str)
+    try:
+        value = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError
+    except ValueError:
+        place = f"{node.name} attribute 'parameters'"
+        raise ResultError(path, place, f"a JSON object, found {text[:40]!r}", RERUN) from None
+    return _flat(value)
+
+
+def _flat(value, prefix=""):
+    """{'base': {'budget': 1}} -> {'base.budget': 1}."""
+    flat = {}
+    for name, item in value.items():
+        flat.update(_flat(item, f"{prefix}{name}.") if isinstance(item, dict)
+                    else {prefix + name: item})
+    return flat
+
+
+def _table(path, node, name, fields):
+    data = node.get(name)
+    if not isinstance(data, h5py.Dataset) or data.dtype.names is None or data.ndim != 1:
+        raise ResultError(path, f"{node.name}/{name}", "a one-dimensional compound dataset", RERUN)
+    for field in fields:
+        if field not in data.dtype.names:
+            have = ", ".join(data.dtype.names)
+            expected = f"field '{field}', found {have if len(have) < 60 else have[:57] + '...'}"
+            raise ResultError(path, f"{node.name}/{name}", expected, RERUN)
+    return data[()]
+
+
+def _rows(path, node):
+    rows = _table(path, node, "rows", INT_FIELDS + FLOAT_FIELDS)
+    place = f"{node.name}/rows"
+    if len(rows) == 0:
+        raise ResultError(path, place, "at least one row, found none", RERUN)
+    if (rows["visible_tokens"] <= 0).any():
+        first = int(np.argmax(rows["visible_tokens"] <= 0))
+        raise ResultError(path, f"{place}[{first}]", "visible_tokens of 1 or more", RERUN)
+    who = np.stack([rows["layer"], rows["head"], rows["step"]], axis=1)
+    if len(np.unique(who, axis=0)) != len(rows):
+        raise ResultError(path, place, "one row per (layer, head, step), found a repeated one", RERUN)
+    return rows

@@ -1,0 +1,132 @@
+"""What is refused, and that the one line says file, place, expectation and remedy."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import h5py
+import numpy as np
+import synthetic
+
+from analysis.errors import ResultError
+from analysis.reader import read
+from analysis.results import join, only
+
+REPORT = os.path.join(os.path.dirname(__file__), "..", "..", "analysis", "report.py")
+
+
+class Reading(unittest.TestCase):
+    def setUp(self):
+        self._folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self._folder.cleanup)
+
+    def path(self, name="r.h5"):
+        return os.path.join(self._folder.name, name)
+
+    def toy(self, name="r.h5", runs=None, **root):
+        runs = runs or [synthetic.run("quest", [synthetic.row()], budget=64)]
+        return synthetic.write(self.path(name), [synthetic.trace()], runs, **root)
+
+    def refused(self, path, *words):
+        with self.assertRaises(ResultError) as caught:
+            read(path)
+        line = str(caught.exception)
+        self.assertNotIn("\n", line)
+        for word in (str(path), "expected") + words:
+            self.assertIn(word, line)
+
+    def test_reads_what_was_written(self):
+        runs = [synthetic.run("quest", [synthetic.row(exact_tokens=7)], order=3, budget=64,
+                              base=dict(page=16), target_p=0.9, kv_dtype="bf16")]
+        results = read(self.toy(runs=runs, commit="abc"))
+        run = results.runs[0]
+        self.assertEqual(run.parameters, {"budget": 64, "base.page": 16})
+        self.assertEqual((run.policy, run.target_p, run.kv_dtype, run.place), ("quest", 0.9, "bf16", (0, 3)))
+        self.assertEqual(run.rows["exact_tokens"].tolist(), [7])
+        self.assertEqual((run.trace.name, run.trace.layers), ("toy", (0,)))
+        self.assertEqual(results.sweeps[0].commit, "abc")
+
+    def test_fixed_length_strings_are_read_too(self):
+        path = self.toy()
+        with h5py.File(path, "r+") as file:
+            file.attrs["format"] = np.bytes_("doublep-result")
+        self.assertEqual(len(read(path).runs), 1)
+
+    def test_missing_file_and_not_hdf5(self):
+        self.refused(self.path("absent.h5"), "does not exist")
+        with open(self.path("text.h5"), "w") as file:
+            file.write("not HDF5\n" * 100)
+        self.refused(self.path("text.h5"), "an HDF5 file")
+
+    def test_truncated(self):
+        path = self.toy()
+        with open(path, "r+b") as file:
+            file.truncate(os.path.getsize(path) // 2)
+        self.refused(path)
+
+    def test_wrong_format_and_version(self):
+        self.refused(self.toy(format="kv-trace"), "'format'", "doublep-result", "kv-trace")
+        self.refused(self.toy(version=2), "'version'", "found 2")
+
+    def test_missing_attribute_group_and_field(self):
+        path = self.toy()
+        with h5py.File(path, "r+") as file:
+            key = list(file["runs"])[0]
+            del file["runs"][key].attrs["target_p"]
+        self.refused(path, f"/runs/{key}", "'target_p'")
+        path = self.toy()
+        with h5py.File(path, "r+") as file:
+            del file["traces"]
+        self.refused(path, "/traces")
+        path = self.toy()
+        with h5py.File(path, "r+") as file:
+            rows = file["runs"][key]["rows"][()]
+            del file["runs"][key]["rows"]
+            fields = [name for name in rows.dtype.names if name != "covered_mass"]
+            file["runs"][key]["rows"] = rows[fields].copy()
+        self.refused(path, f"/runs/{key}/rows", "'covered_mass'")
+
+    def test_bad_values(self):
+        self.refused(synthetic.write(self.path(), [synthetic.trace()], []), "/runs", "at least one run")
+        twice = synthetic.run("quest", [synthetic.row(), synthetic.row()])
+        self.refused(self.toy(runs=[twice]), "one row per (layer, head, step)")
+        blind = synthetic.run("quest", [synthetic.row(visible_tokens=0)])
+        self.refused(self.toy(runs=[blind]), "rows[0]", "visible_tokens")
+        self.refused(self.toy(runs=[synthetic.run("quest", [])]), "at least one row")
+        path = self.toy()
+        with h5py.File(path, "r+") as file:
+            file["runs"][list(file["runs"])[0]].attrs["parameters"] = "{p: 1}"
+        self.refused(path, "'parameters'", "JSON")
+        with h5py.File(self.toy(), "r+") as file:
+            file["runs"][list(file["runs"])[0]].attrs["trace"] = "7"
+        self.refused(path, "'trace'", "'7'")
+
+    def test_join(self):
+        one = read(self.toy("a.h5"))
+        other = read(self.toy("b.h5", runs=[synthetic.run("loki", [synthetic.row()], order=-5)]))
+        both = join([one, read(self.toy("a.h5")), other])
+        self.assertEqual([run.policy for run in both.runs], ["quest", "loki"])  # file, then order
+        self.assertEqual((len(both.traces), len(both.sweeps)), (1, 3))
+        self.assertEqual([r.policy for r in only(both, policies=["loki"]).runs], ["loki"])
+
+    def test_traces_of_one_name_and_other_content_stay_apart(self):
+        trace = dict(synthetic.trace(), hash="ffff000011112222")
+        path = synthetic.write(self.path("b.h5"), [trace], [synthetic.run("quest", [synthetic.row()])])
+        names = [t.name for t in join([read(self.toy("a.h5")), read(path)]).traces]
+        self.assertEqual(len(set(names)), 2)
+        self.assertTrue(names[1].startswith("toy (ffff00"))
+
+    def test_program_exits_with_2_and_one_line(self):
+        for arguments in (["absent.h5", "--out", self._folder.name],
+                          [self.toy(), "--out", self.path() + "/under_a_file"],
+                          [self.toy(), "--out", self._folder.name, "--policy", "none_such"]):
+            done = subprocess.run([sys.executable, REPORT] + arguments, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+            self.assertTrue(done.stderr.startswith("error: "), done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
