@@ -1,0 +1,96 @@
+"""How runs are named: varied parameters, series of one policy, names for people."""
+
+PRETTY = {
+    "dense": "Dense", "streaming": "Streaming", "oracle_top_k": "Oracle top-k",
+    "oracle_top_p": "Oracle top-p", "cluster_top_k": "Cluster top-k",
+    "cluster_top_p": "Cluster top-p", "double_p": "Double-P", "quest": "Quest",
+    "retroinfer": "RetroInfer", "cluster_kv": "ClusterKV", "twilight": "Twilight",
+    "tactic": "Tactic", "vattention": "vAttention", "double_sparsity": "Double Sparsity",
+    "loki": "Loki", "magicpig": "MagicPIG", "pqcache": "PQCache",
+}
+FIRST_SWITCHES = ("estimator", "outside", "gqa", "mass_scope", "base")
+MOST_SERIES = 6  # of one policy in one figure: more cannot be told apart
+
+
+def pretty(policy):
+    return PRETTY.get(policy, policy)
+
+
+def show(value):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return "[" + ",".join(show(item) for item in value) + "]"
+    return "none" if value is None else str(value)
+
+
+def _distinct(runs, name):
+    return {show(run.parameters.get(name)) for run in runs}
+
+
+class Names:
+    """Built once over all runs, so that a run is called the same in every figure and table."""
+
+    def __init__(self, runs):
+        self._varied, self._switches = {}, {}
+        self._many_backends = len({run.backend for run in runs}) > 1
+        self._many_dtypes = len({run.kv_dtype for run in runs}) > 1
+        for policy in dict.fromkeys(run.policy for run in runs):
+            mine = [run for run in runs if run.policy == policy]
+            names = dict.fromkeys(name for run in mine for name in run.parameters)
+            self._varied[policy] = [n for n in names if len(_distinct(mine, n)) > 1]
+            self._switches[policy] = self._choose_switches(mine, self._varied[policy])
+        seen = {}
+        for run in runs:
+            seen.setdefault((run.trace.hash, run.policy, self._parameters(run)), []).append(run)
+        self._twins = {run.key: run.key[:6] for twins in seen.values() if len(twins) > 1
+                       for run in twins}
+
+    @staticmethod
+    def _choose_switches(runs, varied):
+        """The varied parameters that are words, not numbers, while their series stay few."""
+        words = [n for n in varied
+                 if any(isinstance(run.parameters.get(n), (str, bool)) for run in runs)]
+        words.sort(key=lambda n: (FIRST_SWITCHES.index(n) if n in FIRST_SWITCHES else 99, n))
+        chosen = []
+        for name in words:
+            wider = chosen + [name]
+            if len({tuple(show(r.parameters.get(n)) for n in wider) for r in runs}) <= MOST_SERIES:
+                chosen = wider
+        return chosen
+
+    def _parameters(self, run):
+        parts = [f"{name}={show(run.parameters[name])}" for name in self._varied[run.policy]
+                 if name in run.parameters]
+        if self._many_backends:
+            parts.append(run.backend)
+        if self._many_dtypes:
+            parts.append(run.kv_dtype)
+        return " ".join(parts)
+
+    def parameters(self, run):
+        """The varied parameters: 'p1=0.95 p2=0.7'; of a lone run, what its label says."""
+        text = self._parameters(run)
+        if not text and run.label != run.policy:
+            text = run.label[len(run.policy):] if run.label.startswith(run.policy) else run.label
+            text = text.strip(" ,:()")
+        if run.key in self._twins:
+            text += f" #{self._twins[run.key]}"
+        return text.strip()
+
+    def run(self, run):
+        return f"{run.policy} {self.parameters(run)}".strip()
+
+    def series(self, run):
+        """The curve a run belongs to: (policy, switch values, backend, data type)."""
+        words = tuple(show(run.parameters.get(name)) for name in self._switches[run.policy])
+        return (run.policy, words, run.backend if self._many_backends else "",
+                run.kv_dtype if self._many_dtypes else "")
+
+    @staticmethod
+    def series_title(series):
+        policy, words, backend, dtype = series
+        tail = [word.replace("_", " ") for word in words + (backend, dtype) if word]
+        return pretty(policy) + (f" ({', '.join(tail)})" if tail else "")

@@ -1,0 +1,211 @@
+"""Aggregates, fronts and rankings against values worked out by hand."""
+
+import math
+import os
+import tempfile
+import unittest
+
+import numpy as np
+import synthetic
+
+from analysis import audit, ranking, representative
+from analysis.aggregate import head_map, summarise
+from analysis.naming import Names
+from analysis.pareto import cost_at, front
+from analysis.reader import read
+from analysis.table import markdown, number, to_csv
+
+
+def load(traces, runs):
+    with tempfile.TemporaryDirectory() as folder:
+        return read(synthetic.write(os.path.join(folder, "r.h5"), traces, runs))
+
+
+def points(policy, pairs, **more):
+    """Runs of one policy with the given (bytes, error), one row each."""
+    return [synthetic.run(policy, [synthetic.row(bytes_attend=cost, output_error=error)], order=i,
+                          budget=i, **more) for i, (cost, error) in enumerate(pairs)]
+
+
+class Aggregates(unittest.TestCase):
+    def setUp(self):
+        # Two heads of one KV head, two steps; dense reads 100 * 2 * 8 * 2 = 3200 bytes a step.
+        row = synthetic.row
+        rows = [
+            row(0, 0, 0, exact_tokens=10, exact_mass=0.5, covered_mass=0.96, output_error=0.1,
+                approximated_clusters=10, bytes_attend=100, bytes_index=1, violation=1),
+            row(0, 0, 1, exact_tokens=20, exact_mass=0.7, covered_mass=0.94, output_error=0.3,
+                bytes_estimate=200),
+            row(0, 1, 0, exact_tokens=30, exact_mass=0.9, covered_mass=0.90, output_error=0.5,
+                bytes_select=300),
+            row(0, 1, 1, exact_tokens=40, exact_mass=1.0, covered_mass=1.0, output_error=0.9,
+                bytes_attend=400),
+        ]
+        self.run = load([synthetic.trace(heads=2, steps=2)], [synthetic.run("quest", rows)]).runs[0]
+        self.summary = summarise(self.run, target=0.95)
+
+    def test_means_and_quantiles(self):
+        s = self.summary
+        self.assertAlmostEqual(s.exact_mass, 0.775)
+        self.assertAlmostEqual(s.covered_mass, 0.95)
+        self.assertAlmostEqual(s.exact_tokens, 25)
+        self.assertAlmostEqual(s.clusters, 2.5)
+        self.assertAlmostEqual(s.sparsity, 1 - (0.2 + 0.2 + 0.3 + 0.4) / 4)
+        self.assertAlmostEqual(s.error, 0.45)
+        self.assertAlmostEqual(s.error_median, 0.4)
+        self.assertAlmostEqual(s.error_p95, 0.5 + 0.85 * 0.4)  # place 2.85 of 0..3
+        self.assertAlmostEqual(s.error_worst_head, 0.7)
+
+    def test_violation_of_its_own_and_of_a_common_target(self):
+        self.assertAlmostEqual(self.summary.violation, 0.25)
+        self.assertAlmostEqual(self.summary.violation_common, 0.5)
+        self.assertAlmostEqual(summarise(self.run, 0.96).violation_common, 0.5)  # 0.96 is enough
+
+    def test_bytes_are_summed_over_heads_and_averaged_over_steps(self):
+        self.assertAlmostEqual(self.summary.bytes_step, (101 + 200 + 300 + 400) / 2)
+        self.assertAlmostEqual(self.summary.dense_bytes, 3200)
+        self.assertAlmostEqual(self.summary.bytes_ratio, 500.5 / 3200)
+
+    def test_dense_reads_each_kv_head_once_and_counts_the_data_type(self):
+        rows = [synthetic.row(0, head, 0, kv_head=head // 2, visible_tokens=50) for head in range(4)]
+        run = load([synthetic.trace(heads=4, kv_heads=2)],
+                   [synthetic.run("dense", rows, kv_dtype="fp32")]).runs[0]
+        self.assertAlmostEqual(summarise(run).dense_bytes, 2 * 50 * 2 * 8 * 4)
+
+    def test_head_map(self):
+        layers, heads, matrix = head_map(self.run.rows, self.run.rows["output_error"])
+        self.assertEqual((layers.tolist(), heads.tolist()), ([0], [0, 1]))
+        np.testing.assert_allclose(matrix, [[0.2, 0.7]])
+
+    def test_not_finite_values_are_counted_and_left_out(self):
+        rows = [synthetic.row(step=0, output_error=math.nan, covered_mass=math.nan),
+                synthetic.row(step=1, output_error=0.2), synthetic.row(step=2, output_error=math.inf)]
+        s = summarise(load([synthetic.trace()], [synthetic.run("quest", rows)]).runs[0])
+        self.assertEqual(s.not_finite, 2)
+        self.assertAlmostEqual(s.error, 0.2)
+        self.assertAlmostEqual(s.covered_mass, 1.0)
+        self.assertEqual(s.violation_common, 0.0)
+
+    def test_audit_coverage(self):
+        row = synthetic.row
+        rows = np.array([row(step=0, covered_mass=0.9, audited_low=0.8, audited_high=0.95),
+                         row(step=1, covered_mass=0.9, audited_low=0.91, audited_high=0.96),
+                         row(step=2)])
+        count, share, width = audit.coverage(rows)
+        self.assertEqual((count, share), (2, 0.5))
+        self.assertAlmostEqual(width, 0.1)
+
+
+class Fronts(unittest.TestCase):
+    def test_small_cases(self):
+        self.assertEqual(front([1, 2, 3, 4], [4, 3, 5, 1]), [0, 1, 3])
+        self.assertEqual(front([2, 1, 1], [1, 1, 1]), [1])  # ties: the cheapest, the first
+        self.assertEqual(front([1, 2, 3], [math.nan, math.inf, 1]), [2])
+        self.assertEqual(front([], []), [])
+
+    def test_against_the_definition(self):
+        draw = np.random.default_rng(3)
+        for _ in range(50):
+            cost, loss = draw.integers(0, 8, (2, 12))
+            kept = front(cost, loss)
+            for i in range(12):
+                beaten = any((cost[j] <= cost[i] and loss[j] < loss[i])
+                             or (cost[j] < cost[i] and loss[j] <= loss[i]) for j in range(12))
+                same = any(cost[j] == cost[i] and loss[j] == loss[i] for j in kept)
+                self.assertEqual(same, not beaten)
+
+    def test_cost_at_a_level(self):
+        reach = cost_at([100, 400], [0.04, 0.01], 0.02)  # halfway in log-log
+        self.assertAlmostEqual(reach.cost, 200)
+        self.assertEqual(reach.points, (0, 1))
+        self.assertAlmostEqual(cost_at([100, 400], [0.04, 0.01], 0.01).cost, 400)
+        self.assertTrue(math.isnan(cost_at([100, 400], [0.04, 0.01], 0.005).cost))
+
+    def test_cheapest_point_is_a_bound(self):
+        reach = cost_at([100, 400], [0.04, 0.01], 0.05)
+        self.assertEqual((reach.cost, reach.bounded), (100, True))
+
+    def test_no_line_is_drawn_to_an_exact_point(self):
+        self.assertEqual(cost_at([100, 400], [0.04, 0.0], 0.02).cost, 400)
+        self.assertEqual(cost_at([100, 400], [0.04, 1e-6], 0.02).cost, 400)
+
+
+class Rankings(unittest.TestCase):
+    def setUp(self):
+        runs = (points("quest", [(100, 0.04), (400, 0.01), (500, 0.02)])
+                + points("loki", [(150, 0.02), (60, 0.3)]) + points("tactic", [(10, 0.5)])
+                + points("dense", [(3200, 0.0)]))
+        self.results = load([synthetic.trace()], runs)
+        self.summaries = [summarise(run) for run in self.results.runs]
+
+    def test_order_and_ratio(self):
+        places = ranking.rank(self.summaries, 0.02)
+        self.assertEqual([p.policy for p in places], ["loki", "quest", "dense", "tactic"])
+        self.assertAlmostEqual(places[1].bytes, 200)
+        self.assertAlmostEqual(places[1].ratio, 200 / 3200)
+        self.assertTrue(math.isnan(places[3].bytes))
+        self.assertAlmostEqual(places[3].least_error, 0.5)
+
+    def test_words(self):
+        text = ranking.ranking_markdown(self.summaries, Names(self.results.runs), (0.02,))
+        self.assertIn("output error 2 %", text)
+        self.assertIn("not reached", text)
+        self.assertIn("budget=0 to budget=1", text)
+
+    def test_representative(self):
+        chosen = representative.choose(self.summaries, Names(self.results.runs), 0.05)
+        self.assertEqual([(s.run.policy, s.run.parameters["budget"]) for s in chosen],
+                         [("loki", 0), ("quest", 0), ("tactic", 0), ("dense", 0)])  # by order, then key
+
+    def test_worst_head(self):
+        rows = np.array([synthetic.row(4, 0), synthetic.row(7, 3, output_error=0.25),
+                         synthetic.row(7, 2, output_error=math.nan)])
+        run = load([synthetic.trace(layers=(4, 7), heads=4)], [synthetic.run("quest", rows)]).runs[0]
+        self.assertEqual(ranking.worst(run, run.rows["output_error"]), (7, 3, 0.25))
+
+
+class NamesAndTables(unittest.TestCase):
+    def test_varied_parameters_and_series(self):
+        runs = [synthetic.run("double_p", [synthetic.row()], order=i, p1=0.95, p2=p2, estimator=e)
+                for i, (p2, e) in enumerate(((0.7, "jensen"), (0.5, "jensen"), (0.7, "second_order")))]
+        runs.append(synthetic.run("quest", [synthetic.row()], order=9, budget=64, label="quest budget=64"))
+        runs = load([synthetic.trace()], runs).runs
+        names = Names(runs)
+        self.assertEqual([names.parameters(run) for run in runs],
+                         ["p2=0.7 estimator=jensen", "p2=0.5 estimator=jensen",
+                          "p2=0.7 estimator=second_order", "budget=64"])
+        self.assertEqual(len({names.series(run) for run in runs}), 3)
+        self.assertEqual(names.series_title(names.series(runs[2])), "Double-P (second order)")
+
+    def test_equal_runs_of_other_builds_are_told_apart(self):
+        run = synthetic.run("quest", [synthetic.row()], budget=1)
+        first = load([synthetic.trace()], [run]).runs[0]
+        twin = load([synthetic.trace()], [dict(run, backend="cpu2")]).runs[0]
+        names = Names([first, type(first)(**{**vars(twin), "backend": "cpu"})])
+        self.assertIn("#" + first.key[:6], names.parameters(first))
+
+    def test_fixed_digits(self):
+        self.assertEqual(number(0.0457, 5), "0.04570")
+        self.assertEqual(number(-1e-9, 3), "0.000")
+        self.assertEqual(number(math.nan, 3), "–")
+
+    def test_table_in_sweep_order_and_the_same_twice(self):
+        runs = [synthetic.run(policy, [synthetic.row(output_error=0.25, exact_mass=0.624103,
+                                                     exact_tokens=68)], order=order)
+                for policy, order in (("tactic", 2), ("quest", 1))]
+        runs = load([synthetic.trace()], runs).runs
+        summaries = [summarise(run) for run in runs]
+        text = markdown(summaries, Names(runs))
+        self.assertEqual(text, markdown(summaries, Names(runs)))
+        self.assertLess(text.index("| quest"), text.index("| tactic"))
+        cells = [c.strip() for c in text.splitlines()[4].split("|")]
+        self.assertEqual(cells[1:5], ["quest", "–", "0.95", "0.624103"])
+        self.assertIn("68.000", cells)
+        self.assertIn("0.25000", cells)
+        lines = to_csv(summaries, Names(runs)).splitlines()
+        self.assertEqual(len(lines), 3)
+        self.assertEqual(len(lines[0].split(",")), len(lines[1].split(",")))
+
+
+if __name__ == "__main__":
+    unittest.main()
