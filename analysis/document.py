@@ -1,0 +1,106 @@
+"""report.md: where the numbers come from, the figures, the tables, and how to read them."""
+
+import os
+
+from analysis.naming import pretty, show
+from analysis.ranking import dominated_everywhere
+from analysis.table import grid
+
+CAPTIONS = {
+    "headline": "Mean output error against bytes read per layer and step. Lines join the "
+                "non-dominated runs of a policy; faint marks are runs another run of the same curve "
+                "beats; points at the lower edge lie below it.",
+    "output_error": "Mean output error |o − o*| / |o*| against three costs. 1 − sparsity counts "
+                    "exact tokens and cluster terms, as a share of the visible tokens.",
+    "missed_mass": "Mean softmax mass that is neither attended exactly nor covered by a cluster term.",
+    "violation": "Share of (layer, query head, step) whose covered mass lies below {target:g}: one "
+                 "target for all runs, whatever each run promises itself, so that the curves "
+                 "compare. The table below also has the rate against each run's own target.",
+    "heat": "{trace}: mean over steps per layer and query head. Light is good in every column; the "
+            "violation target is {target:g}; grey: no data.",
+    "ecdf": "Exact tokens over all heads and steps (empirical distribution); marks at the median.",
+    "boxes": "{trace}: exact tokens per query head over the steps: median, quartiles, 5th to 95th "
+             "percentile.",
+}
+
+
+def provenance(results):
+    lines = [[os.path.basename(s.path), s.name, s.created, s.commit, s.config_hash, s.program_hash,
+              s.seed, s.cpu, s.compiler] for s in results.sweeps]
+    header = ["file", "sweep", "created", "commit", "config hash", "program hash", "seed", "CPU",
+              "compiler"]
+    traces = [[t.name, t.hash, t.model, t.task, t.num_tokens, show(list(t.layers)),
+               f"{t.num_query_heads}/{t.num_kv_heads}", t.head_dim, t.num_steps,
+               len(results.of(t))] for t in results.traces]
+    head = ["trace", "hash", "model", "task", "tokens", "layers", "query/KV heads", "head dim",
+            "steps", "runs"]
+    return grid(header, lines, left=9) + "\n" + grid(head, traces, left=4)
+
+
+def notes(results, summaries, names):
+    """What a reader must know before trusting a comparison."""
+    found = []
+    if len({s.commit for s in results.sweeps}) > 1:
+        found.append("The files come from different commits.")
+    if len({s.program_hash for s in results.sweeps}) > 1:
+        found.append("The files come from different builds of the program.")
+    if len({r.kv_dtype for r in results.runs}) > 1:
+        found.append("Runs count bytes with different KV data types.")
+    whole = {t.name: {names.run(s.run) for s in summaries if s.run.trace.name == t.name}
+             for t in results.traces}
+    everything = set().union(*whole.values())
+    for trace, have in whole.items():
+        gone = sorted(everything - have)
+        if gone:
+            more = f" and {len(gone) - 8} more" if len(gone) > 8 else ""
+            found.append(f"Not run on {trace}: " + "; ".join(gone[:8]) + more + ".")
+    bad = max((s.dense_mismatch for s in summaries if s.dense_mismatch == s.dense_mismatch), default=0)
+    if bad > 1e-4:
+        found.append(f"Dense attention differs from the recorded outputs by up to {bad:.2g} "
+                     "(relative): the trace or its scale may be wrong.")
+    broken = sum(s.not_finite for s in summaries)
+    if broken:
+        found.append(f"{broken} rows have an output error that is not finite; means leave them out.")
+    for trace in results.traces:
+        mine = [s for s in summaries if s.run.trace.name == trace.name]
+        never = [p for p in dominated_everywhere(mine)]
+        if never and len(never) < len({s.run.policy for s in mine}):
+            found.append(f"{trace.name}: no run of " + ", ".join(pretty(p) for p in never)
+                         + " is on the common front of bytes and mean error.")
+    return "".join(f"- {line}\n" for line in found)
+
+
+class Document:
+    """Collects the parts in order; figures are embedded by the name they were saved under."""
+
+    def __init__(self, title, target):
+        self._parts, self._target = [f"# {title}\n"], target
+
+    def section(self, heading, *texts):
+        self._parts.append(f"## {heading}\n")
+        self._parts += [text for text in texts if text]
+
+    def figure(self, paths, caption, trace=""):
+        """Embeds the PNG, or what there is, and links the other formats."""
+        text = CAPTIONS[caption].format(target=self._target, trace=trace)
+        names = sorted((os.path.basename(path) for path in paths), key=lambda n: not n.endswith("png"))
+        if names:
+            links = "".join(f" [{n.rsplit('.', 1)[1].upper()}]({n})" for n in names[1:])
+            self._parts.append(f"![{text.split('. ')[0].rstrip('.')}]({names[0]})\n\n*{text}*{links}\n")
+
+    def text(self):
+        return "\n".join(self._parts)
+
+
+HOW_RANKED = (
+    "Bytes read per layer and step at equal mean output error: on each policy's front, log-log "
+    "between the two neighbouring runs named under *at*; where neighbours differ more than tenfold "
+    "in error, the run that meets the level. ≤: the cheapest run already errs less. `dense` is the "
+    "reference; `oracle_*` know the true weights and bound what a selector can reach.\n")
+HOW_FAILED = (
+    "One run per curve: the cheapest whose mean output error is at most {level:g} %, else the one "
+    "that errs least. Heads are written layer.head; a head's value is its mean over steps.\n")
+HOW_TABLED = (
+    "Means over layers, query heads and steps. *violation*: covered mass below the run's own target "
+    "p. *median*, *p95* and *worst head* belong to the output error. *MiB/step*: bytes read per "
+    "layer and step, all heads; *x dense*: divided by reading every visible key and value once.\n")
