@@ -101,9 +101,9 @@ void FloatDataset::check_finite() const {
   }
 }
 
-void write_floats(hid_t parent, const std::string& name, const std::vector<std::int64_t>& shape,
-                  const float* data, StoredType stored, const std::string& path) {
-  const std::string place = path + ": dataset " + name;
+h5::Handle create_float_dataset(hid_t parent, const std::string& name,
+                                const std::vector<std::int64_t>& shape, StoredType stored,
+                                const std::string& place) {
   const h5::Handle half = float16_type();
   const hid_t type = stored == StoredType::kFloat16    ? half.get()
                      : stored == StoredType::kBfloat16 ? H5T_STD_U16LE
@@ -111,21 +111,84 @@ void write_floats(hid_t parent, const std::string& name, const std::vector<std::
   const std::vector<hsize_t> extent(shape.begin(), shape.end());
   const h5::Handle space(
       H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr), H5Sclose);
-  const h5::Handle dataset(H5Dcreate2(parent, name.c_str(), type, space.get(), H5P_DEFAULT,
-                                      H5P_DEFAULT, H5P_DEFAULT), H5Dclose);
+  // Without the time of creation, so that the same data make the same file.
+  const h5::Handle properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_obj_track_times(properties.get(), false);
+  h5::Handle dataset(H5Dcreate2(parent, name.c_str(), type, space.get(), H5P_DEFAULT,
+                                properties.get(), H5P_DEFAULT),
+                     H5Dclose);
   h5::check_write(dataset ? 0 : -1, place);
-  if (stored == StoredType::kFloat32) {
-    h5::check_write(
-        H5Dwrite(dataset.get(), H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data), place);
-    return;
-  }
-  std::size_t size = 1;
-  for (hsize_t n : extent) size *= n;
-  std::vector<std::uint16_t> bits(size);
-  for (std::size_t i = 0; i < size; ++i)
-    bits[i] = stored == StoredType::kFloat16 ? float_to_half(data[i]) : float_to_bfloat16(data[i]);
-  h5::check_write(H5Dwrite(dataset.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, bits.data()), place);
   if (stored == StoredType::kBfloat16) h5::write_string(dataset.get(), "encoding", "bfloat16");
+  return dataset;
+}
+
+namespace {
+
+void write_block(hid_t dataset, const std::vector<std::int64_t>& start,
+                 const std::vector<std::int64_t>& count, hid_t type, const void* data,
+                 const std::string& place) {
+  const h5::Handle file_space(H5Dget_space(dataset), H5Sclose);
+  const std::vector<hsize_t> first(start.begin(), start.end()), extent(count.begin(), count.end());
+  H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, first.data(), nullptr, extent.data(),
+                      nullptr);
+  const h5::Handle memory_space(
+      H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr), H5Sclose);
+  h5::check_write(
+      H5Dwrite(dataset, type, memory_space.get(), file_space.get(), H5P_DEFAULT, data), place);
+}
+
+// 16-bit patterns of the values, and whether all of them are finite in that type.
+bool narrow(const float* data, std::size_t n, StoredType stored, std::uint16_t* bits) {
+  const std::uint16_t exponent = stored == StoredType::kFloat16 ? 0x7C00 : 0x7F80;
+  if (stored == StoredType::kFloat16)  // vectorised where the CPU has the instruction
+    Eigen::Map<Eigen::Array<Eigen::half, Eigen::Dynamic, 1>>(
+        reinterpret_cast<Eigen::half*>(bits), static_cast<Eigen::Index>(n)) =
+        Eigen::Map<const Eigen::ArrayXf>(data, static_cast<Eigen::Index>(n)).cast<Eigen::half>();
+  else
+    for (std::size_t i = 0; i < n; ++i) bits[i] = float_to_bfloat16(data[i]);
+  bool finite = true;
+  for (std::size_t i = 0; i < n; ++i) finite &= (bits[i] & exponent) != exponent;
+  return finite;
+}
+
+void write_values(hid_t dataset, const std::vector<std::int64_t>& start,
+                  const std::vector<std::int64_t>& count, const float* data, StoredType stored,
+                  const std::string& place, bool check) {
+  std::size_t size = 1;
+  for (std::int64_t n : count) size *= static_cast<std::size_t>(n);
+  std::vector<std::uint16_t> bits;
+  bool finite = true;
+  if (stored == StoredType::kFloat32) {
+    if (check) finite = Eigen::Map<const Eigen::ArrayXf>(data, static_cast<Eigen::Index>(size)).isFinite().all();
+  } else {
+    bits.resize(size);
+    finite = narrow(data, size, stored, bits.data());
+  }
+  if (check && !finite)
+    fail_input(place, ": a value of the block at ", h5::to_text(start),
+               " is NaN, infinite or too large for the stored type; mend it, or store float32");
+  const h5::Handle half = float16_type();
+  const hid_t type = stored == StoredType::kFloat16    ? half.get()
+                     : stored == StoredType::kBfloat16 ? H5T_NATIVE_UINT16
+                                                       : H5T_NATIVE_FLOAT;
+  write_block(dataset, start, count, type,
+              bits.empty() ? static_cast<const void*>(data) : bits.data(), place);
+}
+
+}  // namespace
+
+void write_float_block(hid_t dataset, const std::vector<std::int64_t>& start,
+                       const std::vector<std::int64_t>& count, const float* data, StoredType type,
+                       const std::string& place) {
+  write_values(dataset, start, count, data, type, place, true);
+}
+
+void write_floats(hid_t parent, const std::string& name, const std::vector<std::int64_t>& shape,
+                  const float* data, StoredType type, const std::string& path) {
+  const std::string place = path + ": dataset " + name;
+  const h5::Handle dataset = create_float_dataset(parent, name, shape, type, place);
+  write_values(dataset.get(), std::vector<std::int64_t>(shape.size(), 0), shape, data, type, place,
+               false);
 }
 
 }  // namespace doublep

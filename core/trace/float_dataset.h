@@ -31,7 +31,19 @@ class FloatDataset {
 
 enum class StoredType { kFloat16, kBfloat16, kFloat32 };
 
-/// Writes float32 data as the given type, chunked by slices and without compression.
+/// An empty dataset of the given type, contiguous and without compression. `place` is "file: dataset
+/// name" for messages, here and below.
+h5::Handle create_float_dataset(hid_t parent, const std::string& name,
+                                const std::vector<std::int64_t>& shape, StoredType type,
+                                const std::string& place);
+
+/// Fills the block of extent `count` that begins at the index `start` with float32 data, row-major.
+/// Throws InputError where a value is not finite in the stored type, or the disk is full.
+void write_float_block(hid_t dataset, const std::vector<std::int64_t>& start,
+                       const std::vector<std::int64_t>& count, const float* data, StoredType type,
+                       const std::string& place);
+
+/// Both at once, for a whole dataset. Does not look at the values: NaN is written as NaN.
 void write_floats(hid_t parent, const std::string& name, const std::vector<std::int64_t>& shape,
                   const float* data, StoredType type, const std::string& path);
 

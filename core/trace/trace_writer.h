@@ -1,0 +1,57 @@
+// Writes a kv-trace, version 1, as it is produced: a layer at a time, or a run of tokens at a time
+// where a layer is too long to be held.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+
+#include "core/trace/float_dataset.h"
+#include "core/trace/trace.h"
+
+namespace doublep {
+
+/// The file appears under its name only when finish() has returned: until then everything goes to
+/// `<path>.partial`, which is removed where anything fails or the writer goes away unfinished. An
+/// earlier file of that name is intact until then. Every failure is an InputError.
+class TraceWriter {
+ public:
+  /// Writes attributes and positions to `<info.path>.partial`. `info.name` and the order of
+  /// `info.layers` do not matter. Throws where the reader would refuse the result.
+  TraceWriter(const TraceInfo& info, StoredType type);
+  ~TraceWriter();
+  TraceWriter(const TraceWriter&) = delete;
+  TraceWriter& operator=(const TraceWriter&) = delete;
+
+  /// A whole layer; `outputs` may be empty.
+  void write_layer(const TraceLayer& layer);
+
+  /// Or piece by piece: begin_layer, then every key and value once, and the queries.
+  void begin_layer(int layer);
+  /// float32 [count, head_dim]: the tokens [first, first + count) of one KV head.
+  void write_keys(int kv_head, std::int64_t first, std::int64_t count, const float* rows);
+  void write_values(int kv_head, std::int64_t first, std::int64_t count, const float* rows);
+  void write_queries(const float* rows);  ///< float32 [num_steps, num_query_heads, head_dim]
+  void write_outputs(const float* rows);  ///< the same; always stored as float32
+
+  /// Flushes to the disk and gives the file its name. All of info.layers have been written.
+  void finish();
+
+ private:
+  void write_cache(const char* name, const h5::Handle& dataset, int kv_head, std::int64_t first,
+                   std::int64_t count, const float* rows);
+  void write_steps(const char* name, const float* rows, StoredType type);
+  void check_layer_complete() const;
+  std::string place(const char* name) const;
+
+  TraceInfo info_;
+  StoredType type_;
+  std::string partial_;
+  h5::Handle file_, group_, keys_, values_;
+  int layer_ = -1;
+  std::int64_t rows_left_ = 0;  ///< of keys and values of the current layer
+  bool has_queries_ = false, finished_ = false;
+  std::set<int> written_;
+};
+
+}  // namespace doublep

@@ -1,0 +1,66 @@
+// doublep inspect: where the attention mass of a trace lies.
+#include <iostream>
+#include <memory>
+
+#include "core/base/parallel.h"
+#include "experiments/commands/commands.h"
+#include "experiments/inspect/report.h"
+
+namespace doublep {
+namespace {
+
+struct Arguments {
+  std::string trace, csv, layers;
+  int threads = 0;
+  InspectOptions options;
+};
+
+void inspect(const Arguments& arguments) {
+  if (arguments.threads > 0) set_num_threads(arguments.threads);
+  const Trace trace = Trace::open(arguments.trace);
+  const auto layers = parse_layers(arguments.layers, trace.info());
+  print_summary(trace, std::cout);
+  std::cout << "  sink: first " << arguments.options.sink << " tokens; window: last "
+            << arguments.options.window << " tokens; means over steps\n\n";
+  std::vector<HeadStatistics> heads;
+  for (int layer : layers) {
+    const auto rows = inspect_layer(trace, layer, arguments.options);
+    heads.insert(heads.end(), rows.begin(), rows.end());
+  }
+  print_table(heads, std::cout);
+  if (!arguments.csv.empty()) write_inspect_csv(heads, arguments.csv);
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  auto* command = app.add_subcommand("inspect", "Show a trace's shape and where its mass lies");
+  command->add_option("trace", arguments->trace, "kv-trace file")->required();
+  command->add_option("--layers", arguments->layers, "only these, for example 0,2-4");
+  command->add_option("--csv", arguments->csv,
+                      "also write the table, with every digit, to this file");
+  InspectOptions& options = arguments->options;
+  command->add_option("--sink", options.sink, "tokens counted as sink")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--window", options.window, "latest tokens counted as window")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--max-steps", options.max_steps,
+                   "at most so many steps, evenly spaced; 0 = all")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--tokens-per-cluster", options.tokens_per_cluster,
+                   "cluster the keys too, for the column jensen (estimated over true mass); 0 = no")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--threads", arguments->threads, "0 = all cores")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->callback([arguments] { inspect(*arguments); });
+}
+
+}  // namespace doublep
