@@ -1,4 +1,4 @@
-"""Raw rows of a run -> its figures. Means hide what top-p is for, so quantiles stand beside them."""
+"""Raw rows of a run -> its figures: means, and beside them what a mean hides of a top-p policy."""
 
 from dataclasses import dataclass
 

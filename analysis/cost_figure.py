@@ -50,15 +50,23 @@ def panel(ax, by_series, looks, accuracy, cost, bottom):
         if accuracy.log:
             y = np.where(y < bottom, bottom, y)
         rest = [i for i in range(len(points)) if i not in keep]
+        held = [i for i in keep if y[i] > bottom or not accuracy.log]
         z = 6 if series[0] == "double_p" else 3
         ax.plot(x[rest], y[rest], ls="none", marker=marker, color=colour, alpha=0.3, ms=3.2, mew=0,
                 zorder=z - 1, clip_on=False)
-        ax.plot(x[keep], y[keep], ls=line, marker=marker, color=colour, ms=4.6, mew=0.4, mec="white",
-                lw=1.7 if series[0] == "double_p" else 1.1, zorder=z + order / 100, clip_on=False)
+        own = dict(color=colour, zorder=z + order / 100, clip_on=False)
+        ax.plot(x[held], y[held], ls=line, lw=1.7 if series[0] == "double_p" else 1.1, **own)
+        ax.plot(x[keep], y[keep], ls="none", marker=marker, ms=4.6, mew=0.4, mec="white", **own)
     if np.isfinite(limit):
         ax.axvline(limit, color="black", lw=0.8, ls=(0, (1, 1.5)), zorder=1)
     log_scale(ax.xaxis, left, right)
     ax.set_xlim(left, right)
+
+
+def floor_of(accuracy, values):
+    """The accuracy's floor, unless most of the values lie below it."""
+    values = [v for v in values if np.isfinite(v) and v > 0]
+    return accuracy.floor if sum(v > accuracy.floor for v in values) * 2 >= len(values) else 0.0
 
 
 def draw(summaries, names=None, accuracies=("output_error",), costs=tuple(COSTS), target=0.95):
@@ -80,7 +88,7 @@ def draw(summaries, names=None, accuracies=("output_error",), costs=tuple(COSTS)
         mine = [s for s in summaries if s.run.trace.name == trace]
         by_series = curves(mine, names)
         values = [accuracy.of(s) for s in mine if s.run.policy != "dense"]
-        low, high = log_limits(values, accuracy.floor)
+        low, high = log_limits(values, floor_of(accuracy, values))
         for column, cost_key in enumerate(costs):
             ax = grid.flat[index] if wide else grid[index, column]
             panel(ax, by_series, looks, accuracy, COSTS[cost_key], low)
@@ -114,7 +122,8 @@ def legend(fig, by_series, looks):
             handles.append(plt.Line2D([], [], color=colour, marker=marker, mec="white", mew=0.4,
                                       ls="none" if alone else line,
                                       label=Names.series_title(series)))
-    handles.append(plt.Line2D([], [], color="black", lw=0.8, ls=(0, (1, 1.5)), label="Cost of dense"))
+    handles.append(plt.Line2D([], [], color="black", lw=0.8, ls=(0, (1, 1.5)),
+                              label="Cost of dense"))
     if len(by_series) < sum(map(len, by_series.values())):
         handles.append(plt.Line2D([], [], color="#555555", marker="o", ls="none", ms=3.2, alpha=0.3,
                                   mew=0, label="Dominated run"))

@@ -2,17 +2,18 @@
 
 import os
 
+from analysis.aggregate import finite
 from analysis.naming import pretty, show
 from analysis.ranking import dominated_everywhere
-from analysis.table import grid
+from analysis.table import grid, number
 
 CAPTIONS = {
     "headline": "Mean output error against bytes read per layer and step. Lines join the "
-                "non-dominated runs of a policy; faint marks are runs another run of the same curve "
-                "beats; points at the lower edge lie below it.",
+                "non-dominated runs of a policy; faint marks are runs which another run of the "
+                "same curve beats; points at the lower edge lie below it.",
     "output_error": "Mean output error |o − o*| / |o*| against three costs. 1 − sparsity counts "
                     "exact tokens and cluster terms, as a share of the visible tokens.",
-    "missed_mass": "Mean softmax mass that is neither attended exactly nor covered by a cluster term.",
+    "missed_mass": "Mean softmax mass neither attended exactly nor covered by a cluster term.",
     "violation": "Share of (layer, query head, step) whose covered mass lies below {target:g}: one "
                  "target for all runs, whatever each run promises itself, so that the curves "
                  "compare. The table below also has the rate against each run's own target.",
@@ -54,16 +55,20 @@ def notes(results, summaries, names):
         if gone:
             more = f" and {len(gone) - 8} more" if len(gone) > 8 else ""
             found.append(f"Not run on {trace}: " + "; ".join(gone[:8]) + more + ".")
-    bad = max((s.dense_mismatch for s in summaries if s.dense_mismatch == s.dense_mismatch), default=0)
+    bad = max(finite([s.dense_mismatch for s in summaries]), default=0)
     if bad > 1e-4:
         found.append(f"Dense attention differs from the recorded outputs by up to {bad:.2g} "
                      "(relative): the trace or its scale may be wrong.")
     broken = sum(s.not_finite for s in summaries)
     if broken:
-        found.append(f"{broken} rows have an output error that is not finite; means leave them out.")
+        found.append(f"Rows whose output error is not finite, left out of the means: {broken}.")
+    for s in summaries:
+        if s.run.policy == "dense" and abs(s.bytes_ratio - 1) > 0.01:
+            found.append(f"{s.run.trace.name}: `dense` is charged {number(s.bytes_ratio, 3)} times "
+                         "the bytes of every visible key and value.")
     for trace in results.traces:
         mine = [s for s in summaries if s.run.trace.name == trace.name]
-        never = [p for p in dominated_everywhere(mine)]
+        never = dominated_everywhere(mine)
         if never and len(never) < len({s.run.policy for s in mine}):
             found.append(f"{trace.name}: no run of " + ", ".join(pretty(p) for p in never)
                          + " is on the common front of bytes and mean error.")
@@ -83,10 +88,11 @@ class Document:
     def figure(self, paths, caption, trace=""):
         """Embeds the PNG, or what there is, and links the other formats."""
         text = CAPTIONS[caption].format(target=self._target, trace=trace)
-        names = sorted((os.path.basename(path) for path in paths), key=lambda n: not n.endswith("png"))
+        names = [os.path.basename(path) for path in paths]
         if names:
             links = "".join(f" [{n.rsplit('.', 1)[1].upper()}]({n})" for n in names[1:])
-            self._parts.append(f"![{text.split('. ')[0].rstrip('.')}]({names[0]})\n\n*{text}*{links}\n")
+            alt = text.split(". ")[0].rstrip(".")
+            self._parts.append(f"![{alt}]({names[0]})\n\n*{text}*{links}\n")
 
     def text(self):
         return "\n".join(self._parts)
@@ -100,6 +106,13 @@ HOW_RANKED = (
 HOW_FAILED = (
     "One run per curve: the cheapest whose mean output error is at most {level:g} %, else the one "
     "that errs least. Heads are written layer.head; a head's value is its mean over steps.\n")
+HOW_EFFECTS = (
+    "Pairs of runs that differ in this parameter alone; figures are the geometric mean of the ratio "
+    "to the value left of the arrow, violation is the mean difference in percentage points (at the "
+    "common target).\n")
+HOW_AUDITED = (
+    "Share of rows whose interval [audited_low, audited_high] holds the true covered mass, and the "
+    "mean width of the interval.\n")
 HOW_TABLED = (
     "Means over layers, query heads and steps. *violation*: covered mass below the run's own target "
     "p. *median*, *p95* and *worst head* belong to the output error. *MiB/step*: bytes read per "

@@ -52,7 +52,9 @@ def _page(chosen, maps, scales, names, target):
     layers, heads, _ = maps[0][0]
     left, right, below_, above, gap = 1.42, 0.08, 0.62, 0.24, 0.12
     width = (style.TEXT_WIDTH - left - right - 3 * gap) / 4
-    height = float(np.clip(width * len(layers) / len(heads), 0.48, 1.35))
+    words = [_wrap(names.short(s.run)) for s in chosen]
+    room = 0.16 + 0.1 * max(map(len, words))
+    height = max(float(np.clip(width * len(layers) / len(heads), 0.4, 1.35)), min(room, 1.35))
     total = above + below_ + len(chosen) * (height + gap) - gap
     fig, grid = plt.subplots(len(chosen), 4, figsize=(style.TEXT_WIDTH, total), squeeze=False)
     fig.subplots_adjust(left=left / style.TEXT_WIDTH, right=1 - right / style.TEXT_WIDTH,
@@ -70,8 +72,14 @@ def _page(chosen, maps, scales, names, target):
             if y == len(chosen) - 1:
                 ax.set_xlabel("Head", labelpad=1)
                 _bar(fig, ax, image, total)
-        _name(grid[y, 0], s, names)
+        _name(grid[y, 0], pretty(s.run.policy), words[y])
     return fig
+
+
+def _wrap(parts):
+    """Lines of a few parameters each, for the margin; never more than it can hold."""
+    lines = textwrap.wrap(" ".join(parts), 26, break_on_hyphens=False, break_long_words=False)
+    return lines if len(lines) <= 10 else lines[:9] + [lines[9] + " …"]
 
 
 def _ticks(ax, layers, heads, bottom, left):
@@ -103,15 +111,12 @@ def _beyond(image):
     return "min" if isinstance(image.norm, LogNorm) and image.norm.vmin <= 0.1 else "neither"
 
 
-def _name(ax, s, names):
-    """Policy in bold and its parameters beneath, left of the row, as much as fits."""
-    text = textwrap.wrap(names.parameters(s.run), 26, break_on_hyphens=False)
-    fits = max(1, int((ax.get_position().height * ax.figure.get_figheight() - 0.02) / 0.1) - 1)
-    if len(text) > fits:
-        text = text[:fits - 1] + [(text[fits - 1][:24] + " …")]
-    place = dict(xycoords="axes fraction", textcoords="offset points", ha="left", annotation_clip=False)
-    ax.annotate(pretty(s.run.policy), (0, 1), (-97, -1), va="top", fontsize=7.5,
+def _name(ax, title, lines):
+    """Policy in bold and its parameters beneath, left of the row."""
+    place = dict(xycoords="axes fraction", textcoords="offset points", ha="left",
+                 annotation_clip=False)
+    ax.annotate(title, (0, 1), (-97, -1), va="top", fontsize=7.5,
                 fontweight="bold", color="black", **place)
-    ax.annotate("\n".join(text), (0, 1), (-97, -11), va="top", fontsize=5.8, color="#333333",
+    ax.annotate("\n".join(lines), (0, 1), (-97, -11), va="top", fontsize=5.8, color="#333333",
                 linespacing=1.15, **place)
     ax.set_ylabel("Layer", fontsize=6.5, labelpad=1)

@@ -70,6 +70,9 @@ class Names:
             parts.append(run.kv_dtype)
         return " ".join(parts)
 
+    def varied(self, policy):
+        return list(self._varied[policy])
+
     def parameters(self, run):
         """The varied parameters: 'p1=0.95 p2=0.7'; of a lone run, what its label says."""
         text = self._parameters(run)
@@ -79,6 +82,22 @@ class Names:
         if run.key in self._twins:
             text += f" #{self._twins[run.key]}"
         return text.strip()
+
+    def short(self, run):
+        """The same as a list, what tells its series apart first."""
+        parts = self.parameters(run).split()
+        return sorted(parts, key=lambda part: part.split("=")[0] not in self._switches[run.policy])
+
+    def between(self, runs):
+        """Several runs of one policy in one phrase: 'p1=0.95 p2=0.5..0.7'."""
+        lists = [self.parameters(run).split() for run in runs]
+        keys = [[part.split("=")[0] for part in parts] for parts in lists]
+        if any(k != keys[0] for k in keys) or not keys[0]:
+            return " to ".join(" ".join(parts) or "–" for parts in lists)
+        return " ".join(
+            parts[0] if len(set(parts)) == 1
+            else f"{parts[0]}..{'..'.join(part.split('=', 1)[-1] for part in parts[1:])}"
+            for parts in zip(*lists))
 
     def run(self, run):
         return f"{run.policy} {self.parameters(run)}".strip()

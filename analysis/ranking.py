@@ -35,8 +35,12 @@ def rank(summaries, level):
         least = min((s.error for s in mine if math.isfinite(s.error)), default=math.nan)
         dense = runs[-1].dense_bytes if runs else math.nan
         places.append(Place(policy, reach.cost, reach.cost / dense, runs, reach.bounded, least))
-    return sorted(places, key=lambda p: (not math.isfinite(p.bytes),
-                                         p.bytes if math.isfinite(p.bytes) else p.least_error, p.policy))
+
+    def order(place):
+        reached = math.isfinite(place.bytes)
+        return not reached, place.bytes if reached else place.least_error, place.policy
+
+    return sorted(places, key=order)
 
 
 def ranking_markdown(summaries, names, levels=LEVELS):
@@ -48,7 +52,7 @@ def ranking_markdown(summaries, names, levels=LEVELS):
             for place in rank(mine, level):
                 if math.isfinite(place.bytes):
                     reached += 1
-                    how = " to ".join(names.parameters(s.run) or "–" for s in place.runs)
+                    how = names.between([s.run for s in place.runs])
                     sign = "≤ " if place.bounded and place.policy != "dense" else ""
                     lines.append([reached, place.policy, sign + number(place.bytes / MIB, 4),
                                   sign + number(place.ratio, 4), how])
@@ -56,7 +60,8 @@ def ranking_markdown(summaries, names, levels=LEVELS):
                     lines.append(["–", place.policy, "not reached", "–",
                                   f"least error {number(100 * place.least_error, 2)} %"])
             header = ["rank", "policy", "MiB/step", "x dense", "at"]
-            parts.append(f"### {trace}, output error {100 * level:g} %\n\n" + grid(header, lines, left=5))
+            parts.append(f"### {trace}, output error {100 * level:g} %\n\n"
+                         + grid(header, lines, left=5))
     return "\n".join(parts)
 
 

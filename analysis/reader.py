@@ -29,11 +29,11 @@ LAYER_FIELDS = (
 def read(path):
     """The file as `Results`, or a `ResultError` of one line."""
     if not os.path.isfile(path):
-        raise ResultError(path, "", "a result file", "it does not exist or is no file: check the path")
+        raise ResultError(path, "", "a result file", "it does not exist: check the path")
     try:
         file = h5py.File(path, "r")
     except OSError:
-        raise ResultError(path, "", "an HDF5 file", f"it is none, or was cut short: {RERUN}") from None
+        raise ResultError(path, "", "an HDF5 file", f"found none, or a part: {RERUN}") from None
     with file:
         try:
             return _read(path, file)
@@ -153,5 +153,5 @@ def _rows(path, node):
         raise ResultError(path, f"{place}[{first}]", "visible_tokens of 1 or more", RERUN)
     who = np.stack([rows["layer"], rows["head"], rows["step"]], axis=1)
     if len(np.unique(who, axis=0)) != len(rows):
-        raise ResultError(path, place, "one row per (layer, head, step), found a repeated one", RERUN)
+        raise ResultError(path, place, "one row per (layer, head, step), found two", RERUN)
     return rows

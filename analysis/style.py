@@ -24,7 +24,8 @@ LOOK = {
     "double_p": ("#D55E00", "o"), "quest": ("#009E73", "s"), "retroinfer": ("#CC79A7", "D"),
     "twilight": ("#E69F00", "P"), "tactic": ("#332288", "p"), "cluster_kv": ("#56B4E9", "h"),
     "vattention": ("#882255", "d"), "double_sparsity": ("#999933", "H"),
-    "loki": ("#117733", "8"), "magicpig": ("#AA4499", (4, 1, 0)), "pqcache": ("#DDAA33", (5, 0, 36)),
+    "loki": ("#117733", "8"), "magicpig": ("#AA4499", (4, 1, 0)),
+    "pqcache": ("#DDAA33", (5, 0, 36)),
 }
 SPARE = (("#6699CC", (6, 0, 0)), ("#994455", (3, 0, 90)), ("#44AA99", (4, 0, 45)),
          ("#BBAA22", (3, 0, 270)), ("#663333", (8, 0, 0)), ("#225555", (5, 1, 0)))
@@ -91,11 +92,13 @@ def legend_below(fig, handles):
 def save(figure, folder, name, formats=("png", "svg"), dpi=200):
     """Writes NAME.png and NAME.svg without dates, so that equal results give equal files."""
     written = []
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox().padded(0.04)  # once for all formats
     for kind in formats:
         path = os.path.join(folder, f"{name}.{kind}")
         metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
         try:
-            figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.04, metadata=metadata)
+            figure.savefig(path, dpi=dpi, bbox_inches=box, metadata=metadata)
         except OSError as error:
             remedy = "choose another --out or make room"
             raise ResultError(path, "", f"a file that can be written ({error.strerror})", remedy)

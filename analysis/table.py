@@ -65,8 +65,9 @@ def markdown(summaries, names, target=0.95):
         parts.append(f"### {trace}\n\n" + grid(header, lines, left=2))
         bad = [s for s in mine if s.not_finite]
         if bad:
-            parts.append("Output errors that are not finite, left out of the means above: " + "; ".join(
-                f"{names.run(s.run)}: {s.not_finite} of {len(s.run.rows)} rows" for s in bad) + ".\n")
+            which = [f"{names.run(s.run)}: {s.not_finite} of {len(s.run.rows)} rows" for s in bad]
+            parts.append("Output errors that are not finite, left out of the means above: "
+                         + "; ".join(which) + ".\n")
     return "\n".join(parts)
 
 

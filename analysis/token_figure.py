@@ -78,7 +78,8 @@ def draw_boxes(chosen, names):
 
 
 def _page(chosen, names, everyone):
-    fig, grid = style.panels(len(chosen), 1, style.TEXT_WIDTH, 0.62, share_y=True, above=0.2, between=0.24)
+    fig, grid = style.panels(len(chosen), 1, style.TEXT_WIDTH, 0.62, share_y=True, above=0.2,
+                             between=0.24)
     tokens = [s.run.rows["exact_tokens"] for s in everyone]
     low, high = log_limits([max(edge, 1) for t in tokens for edge in (t.min(), t.max())], pad=0.1)
     for y, s in enumerate(chosen):
@@ -88,14 +89,15 @@ def _page(chosen, names, everyone):
                            showfliers=False, widths=0.6, patch_artist=True,
                            medianprops=dict(color=colour, lw=1.6, solid_capstyle="butt"),
                            whiskerprops=dict(color=colour, lw=0.8), capprops=dict(lw=0),
-                           boxprops=dict(facecolor=style.shade(colour, 3), edgecolor=colour, lw=0.7))
+                           boxprops=dict(facecolor=style.shade(colour, 3), edgecolor=colour,
+                                         lw=0.7))
         for artist in boxes["medians"] + boxes["boxes"]:
             artist.set_clip_on(False)
         log_scale(ax.yaxis, low, high)
         ax.set_ylim(low, high)
         ax.grid(True, axis="y", which="major")
-        ax.set_title(f"{pretty(s.run.policy)}  ", loc="left", fontweight="bold", fontsize=7.5, pad=3)
-        ax.set_title(names.parameters(s.run), loc="right", fontsize=6.5, pad=3, color="#333333")
+        ax.set_title(pretty(s.run.policy), loc="left", fontweight="bold", fontsize=7.5, pad=3)
+        ax.set_title(" ".join(names.short(s.run)), loc="right", fontsize=6.5, pad=3, color="#333333")
         _label(ax, parts, last=y == len(chosen) - 1)
     fig.text(0.1 / style.TEXT_WIDTH, 0.5, "Exact tokens", rotation=90, va="center", ha="center",
              fontsize=plt.rcParams["axes.labelsize"])

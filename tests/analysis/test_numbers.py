@@ -8,7 +8,7 @@ import unittest
 import numpy as np
 import synthetic
 
-from analysis import audit, ranking, representative
+from analysis import audit, effects, ranking, representative
 from analysis.aggregate import head_map, summarise
 from analysis.naming import Names
 from analysis.pareto import cost_at, front
@@ -150,7 +150,7 @@ class Rankings(unittest.TestCase):
         text = ranking.ranking_markdown(self.summaries, Names(self.results.runs), (0.02,))
         self.assertIn("output error 2 %", text)
         self.assertIn("not reached", text)
-        self.assertIn("budget=0 to budget=1", text)
+        self.assertIn("budget=0..1", text)
 
     def test_representative(self):
         chosen = representative.choose(self.summaries, Names(self.results.runs), 0.05)
@@ -162,6 +162,24 @@ class Rankings(unittest.TestCase):
                          synthetic.row(7, 2, output_error=math.nan)])
         run = load([synthetic.trace(layers=(4, 7), heads=4)], [synthetic.run("quest", rows)]).runs[0]
         self.assertEqual(ranking.worst(run, run.rows["output_error"]), (7, 3, 0.25))
+
+
+class Effects(unittest.TestCase):
+    def test_pairs_differ_in_one_parameter_alone(self):
+        cells = ((0.5, "a", 0.2), (0.7, "a", 0.1), (0.5, "b", 0.1), (0.7, "b", 0.2), (0.9, "b", 0.3))
+        runs = [synthetic.run("double_p", [synthetic.row(output_error=error, bytes_attend=100)],
+                              order=i, p2=p2, estimator=e)
+                for i, (p2, e, error) in enumerate(cells)]
+        runs = load([synthetic.trace()], runs).runs
+        group = [summarise(run) for run in runs]
+        base, found = effects.pairs(group, "estimator")
+        self.assertEqual((base, len(found["b"])), ("a", 2))  # p2 = 0.9 has no partner
+        self.assertAlmostEqual(effects.ratio(found["b"], lambda s: s.error), 1.0)  # 1/2 and 2
+        _, found = effects.pairs(group, "p2")
+        self.assertEqual({value: len(couples) for value, couples in found.items()},
+                         {"0.7": 2, "0.9": 1})
+        self.assertAlmostEqual(effects.ratio(found["0.9"], lambda s: s.error), 3.0)
+        self.assertIn("| a → b", effects.markdown(group, Names(runs)))
 
 
 class NamesAndTables(unittest.TestCase):
