@@ -1,0 +1,65 @@
+// Quest: the pages whose keys could score highest with the query (arXiv 2406.10774). Pages lie on a
+// grid from token 0 over all visible keys, the last one as far as it is filled; a page that sink or
+// window cover too still counts as one of the top pages.
+#include <limits>
+
+#include "core/index/page_index.h"
+#include "core/policy/exact_zone.h"
+#include "core/policy/registry.h"
+#include "core/selection/top_k.h"
+
+namespace doublep {
+namespace {
+
+class Quest final : public Policy {
+ public:
+  Quest(const Parameters& p, const PolicyContext& context)
+      : pages_(p.integer("page_size"), context.kv_dtype),
+        budget_(p.real("budget")),
+        page_size_(p.integer("page_size")),
+        sink_(p.integer("sink")),
+        window_(p.integer("window")) {}
+
+  void prefill(const KvHead& cache) override { pages_.extend(cache); }
+  void append(const KvHead& grown) override { pages_.extend(grown); }
+  IndexCost index_cost() const override { return pages_.cost(); }
+
+  void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
+    const MatrixD scores = pages_.upper_bounds(group);
+    const std::int64_t n = pages_.num_pages(), budget = budget_tokens(budget_, cache.length);
+    // Whole pages within the budget; a budget of every token is every page, the partial one too.
+    const std::int64_t k = budget < cache.length ? budget / page_size_ : n;
+    out.charge(Stage::kEstimate, pages_.scan_bytes(), n * 4.0 * group.head_dim);
+    out.charge(Stage::kSelect, 4.0 * n * group.size, 2.0 * n);
+    const ExactZone zone = ExactZone::of(sink_, window_, cache.length);
+    for (int h = 0; h < group.size; ++h) {
+      auto& tokens = out.heads[h].tokens;
+      const auto top = top_k({scores.row(h).data(), static_cast<std::size_t>(n)}, k);
+      for (std::int64_t j = 0; j < zone.sink_end; ++j) tokens.push_back(static_cast<int>(j));
+      for (std::int32_t page : top)
+        for (std::int64_t j = pages_.begin(page); j < pages_.end(page); ++j)
+          if (!zone.contains(j)) tokens.push_back(static_cast<int>(j));
+      for (std::int64_t j = zone.tail_begin; j < zone.length; ++j)
+        tokens.push_back(static_cast<int>(j));
+      out.heads[h].target_p = std::numeric_limits<double>::quiet_NaN();
+    }
+  }
+
+ private:
+  PageIndex pages_;
+  double budget_;
+  std::int64_t page_size_, sink_, window_;
+};
+
+}  // namespace
+
+PolicyInfo quest_policy() {
+  return describe<Quest>(
+      "quest", "attends the pages of highest upper bound on a key's score, sink and window",
+      "Quest, arXiv 2406.10774",
+      join({{real("budget", 1024, "tokens of the top pages; below 1 a share of the visible ones"),
+             integer("page_size", 16, "tokens a page", 1)},
+            exact_zone_params()}));
+}
+
+}  // namespace doublep
