@@ -43,8 +43,8 @@ def notes(results, summaries, names):
     found = []
     if len({s.commit for s in results.sweeps}) > 1:
         found.append("The files come from different commits.")
-    if len({s.program_hash for s in results.sweeps}) > 1:
-        found.append("The files come from different builds of the program.")
+    if len({run.program for run in results.runs}) > 1:
+        found.append("The runs come from different builds of the program.")
     if len({r.kv_dtype for r in results.runs}) > 1:
         found.append("Runs count bytes with different KV data types.")
     whole = {t.name: {names.run(s.run) for s in summaries if s.run.trace.name == t.name}

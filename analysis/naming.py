@@ -45,8 +45,11 @@ class Names:
         seen = {}
         for run in runs:
             seen.setdefault((run.trace.hash, run.policy, self._parameters(run)), []).append(run)
-        self._twins = {run.key: run.key[:6] for twins in seen.values() if len(twins) > 1
-                       for run in twins}
+        self._twins = {}
+        for twins in (twins for twins in seen.values() if len(twins) > 1):
+            by_key = len({run.key for run in twins}) == len(twins)
+            for run in twins:
+                self._twins[run.key, run.program] = (run.key if by_key else run.program)[:6]
 
     @staticmethod
     def _choose_switches(runs, varied):
@@ -79,8 +82,8 @@ class Names:
         if not text and run.label != run.policy:
             text = run.label[len(run.policy):] if run.label.startswith(run.policy) else run.label
             text = text.strip(" ,:()")
-        if run.key in self._twins:
-            text += f" #{self._twins[run.key]}"
+        if (run.key, run.program) in self._twins:
+            text += f" #{self._twins[run.key, run.program]}"
         return text.strip()
 
     def short(self, run):

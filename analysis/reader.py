@@ -59,7 +59,7 @@ def _read(path, file):
     if not keys:
         remedy = "the sweep was interrupted before its first run ended: `doublep run` continues it"
         raise ResultError(path, "/runs", "at least one run, found none", remedy)
-    runs = [_run(path, file["runs"][key], key, traces) for key in keys]
+    runs = [_run(path, file["runs"][key], key, traces, text["program_hash"]) for key in keys]
     return Results([Sweep(path=str(path), **text, **number)], list(traces.values()),
                    sorted(runs, key=lambda run: (run.place, run.key)))
 
@@ -78,6 +78,8 @@ def _attribute(path, node, name, kind):
     value = node.attrs[name]
     if isinstance(value, np.ndarray) and value.size == 1 and kind is not tuple:
         value = value.reshape(-1)[0]
+    if isinstance(value, h5py.Empty):
+        value = ""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     try:
@@ -96,7 +98,7 @@ def _trace(path, node):
     return Trace(**{name: _attribute(path, node, name, kind) for name, kind in kinds.items()})
 
 
-def _run(path, node, key, traces):
+def _run(path, node, key, traces, program):
     trace = _attribute(path, node, "trace", str).rsplit("/", 1)[-1]
     if trace not in traces:
         place = f"{node.name} attribute 'trace'"
@@ -104,7 +106,9 @@ def _run(path, node, key, traces):
     text = {name: _attribute(path, node, name, str)
             for name in ("policy", "backend", "label", "kv_dtype")}
     real = {name: _attribute(path, node, name, float) for name in ("target_p", "seconds")}
-    return Run(key=key, place=(0, _attribute(path, node, "order", int)), trace=traces[trace],
+    if "program_hash" in node.attrs:  # a continued sweep may hold runs of several builds
+        program = _attribute(path, node, "program_hash", str)
+    return Run(key=key, program=program, place=(0, _attribute(path, node, "order", int)), trace=traces[trace],
                parameters=_parameters(path, node),
                rows=_rows(path, node), layers=_table(path, node, "layers", LAYER_FIELDS),
                **text, **real)

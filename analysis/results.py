@@ -42,6 +42,7 @@ class Run:
     """One policy with one set of parameters on one trace, with its raw rows."""
 
     key: str
+    program: str  # hash of the program that made it: its own where it says so, else the file's
     place: tuple  # (index of the file, order in its sweep): the order of every table
     policy: str
     backend: str
@@ -67,7 +68,7 @@ class Results:
 
 
 def join(parts):
-    """One `Results` of several. A run found twice (same key) is taken once.
+    """One `Results` of several. A run found twice (same key, same program) is taken once.
 
     Traces of the same content become one; of the same name but other content get their hash's
     first digits added, so that a facet never mixes two of them.
@@ -84,7 +85,7 @@ def join(parts):
         for run in part.runs:
             place = (index,) + tuple(run.place[1:])
             moved = replace(run, place=place, trace=traces[run.trace.hash])
-            runs.setdefault(run.key, moved)
+            runs.setdefault((run.key, run.program), moved)
     used = {run.trace.hash for run in runs.values()}
     return Results(
         sweeps=[sweep for part in parts for sweep in part.sweeps],

@@ -4,6 +4,7 @@ import math
 import os
 import tempfile
 import unittest
+from dataclasses import replace
 
 import numpy as np
 import synthetic
@@ -198,9 +199,12 @@ class NamesAndTables(unittest.TestCase):
     def test_equal_runs_of_other_builds_are_told_apart(self):
         run = synthetic.run("quest", [synthetic.row()], budget=1)
         first = load([synthetic.trace()], [run]).runs[0]
-        twin = load([synthetic.trace()], [dict(run, backend="cpu2")]).runs[0]
-        names = Names([first, type(first)(**{**vars(twin), "backend": "cpu"})])
-        self.assertIn("#" + first.key[:6], names.parameters(first))
+        other_key = replace(first, key="abcdef0123456789")
+        self.assertIn("#abcdef", Names([first, other_key]).parameters(other_key))
+        other_program = replace(first, program="987654fedcba3210")
+        names = Names([first, other_program])
+        self.assertIn("#987654", names.parameters(other_program))
+        self.assertNotEqual(names.parameters(first), names.parameters(other_program))
 
     def test_fixed_digits(self):
         self.assertEqual(number(0.0457, 5), "0.04570")

@@ -111,6 +111,10 @@ class Reading(unittest.TestCase):
         self.assertEqual((len(both.traces), len(both.sweeps)), (1, 3))
         self.assertEqual([r.policy for r in only(both, policies=["loki"]).runs], ["loki"])
 
+    def test_runs_of_another_program_are_kept_beside(self):
+        one, other = read(self.toy("a.h5")), read(self.toy("b.h5", program_hash="other"))
+        self.assertEqual([r.program == "other" for r in join([one, other]).runs], [False, True])
+
     def test_traces_of_one_name_and_other_content_stay_apart(self):
         trace = dict(synthetic.trace(), hash="ffff000011112222")
         path = synthetic.write(self.path("b.h5"), [trace], [synthetic.run("quest", [synthetic.row()])])
