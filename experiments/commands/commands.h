@@ -1,12 +1,23 @@
-// The subcommands of the program, one file each. A callback does the work and throws InputError for
-// bad input.
+// The subcommands of `doublep`. Each registers itself; its callback does the work, throws InputError
+// on bad input and ExitWith for an exit code that is neither success nor bad input.
 #pragma once
 
-#include <CLI/CLI.hpp>
+namespace CLI {
+class App;
+}
 
 namespace doublep {
 
-void add_synth(CLI::App& app);
+struct ExitWith {
+  int code;
+};
+
+void add_run(CLI::App& app);
+void add_validate(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_synth(CLI::App& app);
+void add_export(CLI::App& app);
+void add_policies(CLI::App& app);
+void add_check(CLI::App& app);
 
 }  // namespace doublep

@@ -1,0 +1,70 @@
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <sstream>
+
+#include "core/base/error.h"
+#include "core/policy/parameters.h"
+#include "experiments/commands/commands.h"
+#include "experiments/results/image.h"
+#include "experiments/results/result_reader.h"
+
+namespace doublep {
+namespace {
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return out + "\"";
+}
+
+std::string number(double x) { return to_text(ParamValue(x)); }
+
+// One line per raw row; the run's columns are repeated, so that the table is tidy.
+void write_csv(const ResultFile& file, std::ostream& out) {
+  out << "trace,run,policy,backend,label,parameters,target_p,layer,head,kv_head,step,visible_tokens,"
+         "exact_tokens,approximated_clusters,oracle_tokens,exact_mass,covered_mass,output_error,"
+         "cosine,lse_error,violation,audited_mass,audited_low,audited_high";
+  for (const char* kind : {"bytes_", "flops_"})
+    for (auto stage : kStageNames) out << "," << kind << stage;
+  out << "\n";
+  for (const StoredRun& run : file.runs) {
+    const std::string prefix =
+        concat(quoted(file.traces[run.trace].name), ",", run.key, ",", run.policy, ",", run.backend,
+               ",", quoted(run.label), ",", quoted(run.parameters), ",", number(run.target_p), ",");
+    for (const RowRecord& r : run.rows) {
+      out << prefix << r.layer << "," << r.head << "," << r.kv_head << "," << r.step << ","
+          << r.visible_tokens << "," << r.exact_tokens << "," << r.approximated_clusters << ","
+          << r.oracle_tokens;
+      for (double x : {r.exact_mass, r.covered_mass, r.output_error, r.cosine, r.lse_error})
+        out << "," << number(x);
+      out << "," << r.violation;
+      for (double x : {r.audited_mass, r.audited_low, r.audited_high}) out << "," << number(x);
+      for (double x : r.bytes) out << "," << number(x);
+      for (double x : r.flops) out << "," << number(x);
+      out << "\n";
+    }
+  }
+}
+
+}  // namespace
+
+void add_export(CLI::App& app) {
+  struct Options {
+    std::string result, output;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("export", "Write a result's raw rows as tidy CSV");
+  command->add_option("result", options->result, "result file of `doublep run`")->required();
+  command->add_option("-o,--output", options->output, "CSV file (default: standard output)");
+  command->callback([options] {
+    const ResultFile file = ResultFile::load(options->result);
+    if (options->output.empty()) return write_csv(file, std::cout);
+    std::ostringstream text;
+    write_csv(file, text);
+    const std::string bytes = text.str();
+    write_file_atomically(options->output, bytes.data(), bytes.size());
+  });
+}
+
+}  // namespace doublep

@@ -1,0 +1,35 @@
+#include <CLI/CLI.hpp>
+#include <iomanip>
+#include <iostream>
+#include <memory>
+
+#include "experiments/commands/commands.h"
+#include "experiments/run/backend.h"
+
+namespace doublep {
+namespace {
+
+void print(const PolicyInfo& policy) {
+  std::cout << policy.name << "\n  " << policy.meaning << " (" << policy.source << ")\n";
+  for (const ParamSpec& spec : policy.parameters)
+    std::cout << "    " << std::left << std::setw(20) << spec.name << std::setw(9)
+              << spec.type_name() << std::setw(14)
+              << (spec.fallback ? to_text(*spec.fallback) : "required") << spec.meaning << "; "
+              << spec.range_text() << "\n";
+}
+
+}  // namespace
+
+void add_policies(CLI::App& app) {
+  auto names = std::make_shared<std::vector<std::string>>();
+  CLI::App* command = app.add_subcommand(
+      "policies", "List policies with their parameters, types, defaults and meaning");
+  command->add_option("name", *names, "only these");
+  command->callback([names] {
+    if (names->empty())
+      for (const PolicyInfo& policy : PolicyRegistry::instance().all()) print(policy);
+    for (const std::string& name : *names) print(PolicyRegistry::instance().find(name));
+  });
+}
+
+}  // namespace doublep

@@ -1,0 +1,38 @@
+// A sweep: traces x policies x parameter lists, read from YAML and expanded to runs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/cost/cost.h"
+#include "core/policy/registry.h"
+#include "experiments/replay/replay.h"
+
+namespace doublep {
+
+/// One policy with one set of parameters; a sweep runs it on each of its traces.
+struct RunSpec {
+  std::string policy;
+  std::string backend;  ///< "cpu", "cuda" or "auto"
+  Parameters parameters;
+  std::string label;  ///< policy and the parameters that vary in this sweep
+};
+
+struct Sweep {
+  std::string path;  ///< of the configuration
+  std::string name;
+  std::string output;
+  std::uint64_t seed = 0;
+  KvDtype kv_dtype = KvDtype::kBf16;
+  ReplayOptions replay;
+  std::vector<std::string> traces;  ///< paths, relative ones resolved against the configuration
+  std::vector<RunSpec> runs;        ///< expanded, duplicates removed, in the order of the file
+  std::size_t duplicates = 0;       ///< how many were removed
+};
+
+/// Reads and expands. `overrides`: "key=value" from --set; the key is a dotted path from the root, or
+/// `<policy>.<parameter>` for every entry of that policy. Throws InputError.
+Sweep load_sweep(const std::string& path, const std::vector<std::string>& overrides = {});
+
+}  // namespace doublep

@@ -1,0 +1,59 @@
+#include "experiments/config/values.h"
+
+#include <cmath>
+
+namespace doublep {
+namespace {
+
+// 12 significant digits: 0.1 + 0.2 is to be 0.3 in labels, keys and results.
+double tidy(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.12g", x);
+  return std::atof(text);
+}
+
+std::vector<ParamValue> expand_range(const Yaml& node) {
+  node.only({"from", "to", "step", "count", "scale"});
+  const double from = node.at("from").real(), to = node.at("to").real();
+  const std::string scale = node.text("scale", "linear");
+  if (to < from) node.fail("'to' lies below 'from'; a range ascends");
+  if (node.has("step") == node.has("count")) node.fail("a range has either 'step' or 'count'");
+  if (scale != "linear" && scale != "log") node.fail("scale: expected linear or log");
+  std::int64_t count;
+  if (node.has("step")) {
+    const double step = node.at("step").real();
+    if (!(step > 0)) node.at("step").fail("expected a positive step");
+    if (scale == "log") node.fail("scale: log goes with 'count'");
+    count = static_cast<std::int64_t>(std::floor((to - from) / step * (1 + 1e-12))) + 1;
+  } else {
+    count = node.at("count").integer(2, 10000);
+    if (scale == "log" && !(from > 0)) node.at("from").fail("scale: log needs a positive start");
+  }
+  if (count > 10000) node.fail("the range has more than 10000 values; take a larger step");
+  bool whole = from == std::floor(from);
+  std::vector<double> numbers;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double share = node.has("step") || count == 1 ? 0 : static_cast<double>(i) / (count - 1);
+    const double x = node.has("step")    ? from + i * node.at("step").real()
+                     : scale == "log"    ? from * std::pow(to / from, share)
+                                         : from + share * (to - from);
+    numbers.push_back(tidy(x));
+    whole = whole && numbers.back() == std::floor(numbers.back());
+  }
+  std::vector<ParamValue> values;
+  for (double x : numbers)
+    whole ? values.emplace_back(static_cast<std::int64_t>(x)) : values.emplace_back(x);
+  return values;
+}
+
+}  // namespace
+
+std::vector<ParamValue> expand_values(const Yaml& node) {
+  if (node.is_map()) return expand_range(node);
+  if (!node.is_list()) return {node.value()};
+  std::vector<ParamValue> values;
+  for (const Yaml& item : node.items()) values.push_back(item.value());
+  return values;
+}
+
+}  // namespace doublep

@@ -1,0 +1,73 @@
+// YAML with the errors that yaml-cpp lacks: every message starts with file:line:column and names the
+// key; unknown and duplicate keys are refused.
+#pragma once
+
+#include <yaml-cpp/yaml.h>
+
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/policy/parameters.h"
+
+namespace doublep {
+
+/// A node that knows its file and its path within it.
+class Yaml {
+ public:
+  /// Parses a file. Throws InputError for a missing file, a syntax error or a duplicate key.
+  static Yaml load(const std::string& path);
+  static Yaml parse(const std::string& text, const std::string& name);
+
+  /// InputError "file:line:column: <key path>: <message>".
+  [[noreturn]] void fail(const std::string& message) const;
+
+  bool is_map() const { return node_.IsMap(); }
+  bool is_list() const { return node_.IsSequence(); }
+  bool is_scalar() const { return node_.IsScalar(); }
+
+  /// Refuses keys that are not in the list, naming those that are.
+  const Yaml& only(std::initializer_list<std::string_view> keys) const;
+  bool has(std::string_view key) const;
+  /// The value under a key of a map; fails where it is missing.
+  Yaml at(std::string_view key) const;
+  /// Elements of a list, which must not be empty.
+  std::vector<Yaml> items() const;
+  /// Keys of a map in the order of the file.
+  std::vector<std::string> keys() const;
+
+  std::string text() const;
+  std::int64_t integer(double low = -kNoLimit, double high = kNoLimit) const;
+  double real(double low = -kNoLimit, double high = kNoLimit) const;
+  bool flag() const;
+  /// A scalar as the type that it looks like: flag, integer, real or (quoted, or anything else) text.
+  ParamValue value() const;
+
+  /// The same with a fallback for a missing key.
+  std::string text(std::string_view key, const std::string& fallback) const;
+  std::int64_t integer(std::string_view key, std::int64_t fallback, double low = -kNoLimit,
+                       double high = kNoLimit) const;
+  double real(std::string_view key, double fallback, double low = -kNoLimit,
+              double high = kNoLimit) const;
+  bool flag(std::string_view key, bool fallback) const;
+
+  /// Replaces what stands at a dotted path ("replay.max_steps"); parents must be maps or missing.
+  void assign(const std::string& dotted, const std::string& value);
+
+  const std::string& file() const { return file_; }
+  YAML::Node node() const { return node_; }
+
+ private:
+  Yaml(YAML::Node node, std::string file, std::string path)
+      : node_(std::move(node)), file_(std::move(file)), path_(std::move(path)) {}
+  void refuse_duplicates() const;
+
+  YAML::Node node_;
+  std::string file_, path_;
+};
+
+/// Text to flag, integer, real, or itself.
+ParamValue guess_value(const std::string& text);
+
+}  // namespace doublep

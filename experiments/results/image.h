@@ -1,0 +1,25 @@
+// An HDF5 file made in memory and put on disk in one go: written aside, synced, renamed. HDF5 itself
+// deals badly with a disk that fills up while it flushes.
+#pragma once
+
+#include <string>
+
+#include "core/trace/h5.h"
+
+namespace doublep {
+
+class FileImage {
+ public:
+  FileImage();
+  hid_t root() const { return file_.get(); }
+  /// Replaces `path` atomically; on failure nothing is left behind but what was there before.
+  void save(const std::string& path);
+
+ private:
+  h5::Handle file_;
+};
+
+/// Bytes to a file, atomically. Throws InputError with the reason.
+void write_file_atomically(const std::string& path, const void* data, std::size_t bytes);
+
+}  // namespace doublep

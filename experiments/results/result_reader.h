@@ -1,0 +1,34 @@
+// Reads a result file back: for export, the gate and the tuner.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experiments/results/record.h"
+
+namespace doublep {
+
+struct StoredTrace {
+  std::string name, hash, model, task;
+  std::int64_t num_tokens = 0, num_query_heads = 0, num_kv_heads = 0, head_dim = 0, num_steps = 0;
+};
+
+struct StoredRun {
+  std::string key, policy, backend, label, parameters;
+  std::size_t trace = 0;  ///< index into ResultFile::traces
+  std::int64_t order = 0;
+  double target_p = 0, seconds = 0;
+  std::vector<RowRecord> rows;
+  std::vector<LayerRecord> layers;
+};
+
+struct ResultFile {
+  std::string path, name, config, config_hash, commit, created;
+  std::vector<StoredTrace> traces;
+  std::vector<StoredRun> runs;  ///< in the order of the sweep
+
+  /// Throws InputError that names file and object.
+  static ResultFile load(const std::string& path);
+};
+
+}  // namespace doublep

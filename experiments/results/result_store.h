@@ -1,0 +1,55 @@
+// Results on disk. A run is written whole to a part file as soon as it is done; the sweep's file is
+// put together from the parts at the end and renamed into place. So an interruption at any moment
+// loses the run in flight at most, and never damages what was there.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/trace/trace.h"
+#include "experiments/config/sweep.h"
+#include "experiments/results/record.h"
+
+namespace doublep {
+
+/// 16 hex digits over everything that determines a run's rows, but the program.
+std::string run_key(const Sweep& sweep, const RunSpec& run, const std::string& trace_hash);
+
+/// The resolved configuration: every default spelled out, one run a line. Its canonical part leaves
+/// out paths, so that config_hash is the same wherever the files lie.
+std::string resolved_config(const Sweep& sweep, const std::vector<std::string>& trace_hashes);
+std::string config_hash(const Sweep& sweep, const std::vector<std::string>& trace_hashes);
+
+struct FinishedRun {
+  std::string key;
+  int order = 0;
+  const RunSpec* spec = nullptr;
+  std::string trace;  ///< name of the group under /traces
+  double seconds = 0;
+};
+
+class ResultStore {
+ public:
+  /// Takes hold of the output path: creates its folder and `<output>.parts`, and locks it against a
+  /// second writer. Throws InputError.
+  explicit ResultStore(const Sweep& sweep);
+  ~ResultStore();
+
+  /// Is this run there already, from this program? (`any_program`: from any.)
+  bool has(const std::string& key, bool any_program) const;
+  void write(const FinishedRun& run, const ReplayResult& result);
+  /// Writes the sweep's file and removes the parts.
+  void finish(const std::vector<FinishedRun>& runs, const std::vector<const Trace*>& traces);
+
+ private:
+  std::string part_path(const std::string& key) const;
+
+  const Sweep& sweep_;
+  std::string parts_;
+  int lock_ = -1;
+};
+
+}  // namespace doublep

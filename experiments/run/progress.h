@@ -1,0 +1,34 @@
+// How far a sweep is, for people: one line that rewrites itself on a terminal, plain lines elsewhere.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+namespace doublep {
+
+class Progress {
+ public:
+  /// `total_weight`: of all runs that are to be done; a run's weight is its share of the time.
+  Progress(std::size_t total_runs, double total_weight);
+  ~Progress();
+  void reused(const std::string& name);
+  void begin(const std::string& name, double weight);
+  /// Share of the current run that is done.
+  void update(double done);
+  void end();
+
+ private:
+  std::string left() const;
+  bool terminal_;
+  std::size_t total_runs_, runs_ = 0;
+  double total_weight_, finished_ = 0, current_ = 0, done_ = 0;
+  std::string name_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now(), shown_ = {};
+  std::chrono::steady_clock::time_point run_start_ = {};
+};
+
+/// 75 -> "1:15", 3700 -> "1:01:40".
+std::string clock_text(double seconds);
+
+}  // namespace doublep

@@ -1,0 +1,125 @@
+#include "experiments/run/runner.h"
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <map>
+#include <memory>
+
+#include "core/base/error.h"
+#include "core/decoder/reference_decoder.h"
+#include "experiments/results/result_store.h"
+#include "experiments/run/backend.h"
+#include "experiments/run/progress.h"
+
+namespace doublep {
+namespace {
+
+volatile std::sig_atomic_t stop_requested = 0;
+
+// The first signal asks for a stop; a second one kills, as without us.
+class StopOnSignal {
+ public:
+  StopOnSignal() {
+    struct sigaction action = {};
+    action.sa_handler = [](int) { stop_requested = 1; };
+    action.sa_flags = SA_RESETHAND;
+    sigaction(SIGINT, &action, &old_int_);
+    sigaction(SIGTERM, &action, &old_term_);
+  }
+  ~StopOnSignal() {
+    sigaction(SIGINT, &old_int_, nullptr);
+    sigaction(SIGTERM, &old_term_, nullptr);
+  }
+
+ private:
+  struct sigaction old_int_ = {}, old_term_ = {};
+};
+
+// Time of a replay is about keys read: tokens x steps x heads x layers.
+double weight_of(const TraceInfo& info) {
+  return static_cast<double>(info.num_tokens) * static_cast<double>(info.num_steps()) *
+         info.num_query_heads * static_cast<double>(info.layers.size()) + 1;
+}
+
+void report_mismatch(const Trace& trace, const ReplayResult& result, std::map<int, bool>& reported) {
+  for (const LayerSummary& layer : result.layers)
+    if (layer.dense_mismatch > 1e-3 && !reported[layer.layer]) {
+      reported[layer.layer] = true;
+      std::fprintf(stderr,
+                   "warning: %s: layers/%d/outputs differ from dense attention over the stored keys, "
+                   "values and queries by up to %.2g (relative); was the trace recorded before or "
+                   "after the rotary embedding, or with another scale?\n",
+                   trace.info().path.c_str(), layer.layer, layer.dense_mismatch);
+    }
+}
+
+}  // namespace
+
+RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
+  // Everything that can be refused is refused before the first run.
+  std::vector<Trace> traces;
+  for (const std::string& path : sweep.traces) {
+    traces.push_back(Trace::open(path));
+    for (int layer : sweep.replay.layers)
+      if (!std::count(traces.back().info().layers.begin(), traces.back().info().layers.end(), layer))
+        fail_input(sweep.path, ": replay.layers names layer ", layer, ", which ", path,
+                   " does not hold; leave it out or drop the trace");
+  }
+  std::vector<DecoderFactory> factories;
+  for (const RunSpec& run : sweep.runs) factories.push_back(decoder_factory(sweep, run));
+  ResultStore store(sweep);
+
+  RunnerReport report;
+  std::vector<FinishedRun> runs;
+  std::vector<bool> there;
+  double weight = 0;
+  for (std::size_t t = 0; t < traces.size(); ++t)
+    for (const RunSpec& spec : sweep.runs) {
+      FinishedRun run;
+      run.key = run_key(sweep, spec, traces[t].content_hash());
+      run.order = static_cast<int>(runs.size());
+      run.spec = &spec, run.trace = std::to_string(t);
+      there.push_back(!options.fresh && store.has(run.key, options.any_program));
+      if (!there.back()) weight += weight_of(traces[t].info());
+      runs.push_back(run);
+    }
+  report.total = runs.size();
+
+  const StopOnSignal guard;
+  Progress progress(runs.size(), weight);
+  std::map<std::size_t, std::map<int, bool>> reported;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const std::size_t t = i / sweep.runs.size();
+    const Trace& trace = traces[t];
+    const std::string name = trace.info().name + " " + runs[i].spec->label;
+    if (there[i]) {
+      ++report.reused;
+      progress.reused(name);
+      continue;
+    }
+    progress.begin(name, weight_of(trace.info()));
+    const auto start = std::chrono::steady_clock::now();
+    try {
+      const ReplayResult result =
+          replay(trace, sweep.replay, factories[i % sweep.runs.size()], [&](double done) {
+            progress.update(done);
+            return stop_requested == 0;
+          });
+      runs[i].seconds =
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      store.write(runs[i], result);
+      report_mismatch(trace, result, reported[t]);
+    } catch (const Interrupted&) {
+      report.interrupted = true;
+      return report;
+    }
+    progress.end();
+  }
+  std::vector<const Trace*> pointers;
+  for (const Trace& trace : traces) pointers.push_back(&trace);
+  store.finish(runs, pointers);
+  return report;
+}
+
+}  // namespace doublep

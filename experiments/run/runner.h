@@ -1,0 +1,27 @@
+// Runs a sweep: every run on every trace, results kept as they come.
+#pragma once
+
+#include <cstddef>
+
+#include "experiments/config/sweep.h"
+
+namespace doublep {
+
+struct RunnerOptions {
+  bool fresh = false;        ///< do every run again
+  bool any_program = false;  ///< take results of another build for this one's
+};
+
+struct RunnerReport {
+  std::size_t total = 0, reused = 0;
+  bool interrupted = false;
+};
+
+/// Progress goes to stderr. SIGINT and SIGTERM stop it after what is finished is safe.
+RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options);
+
+/// A decoder for the run on its backend ("auto": cuda where there is a device and the policy has a
+/// CUDA decoder). Throws InputError where the backend is not to be had.
+DecoderFactory decoder_factory(const Sweep& sweep, const RunSpec& run);
+
+}  // namespace doublep

@@ -1,0 +1,52 @@
+// What a synthetic trace is made of. The defaults give statistics near the recorded traces'.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/trace/float_dataset.h"
+
+namespace doublep {
+
+/// Where a query head's mass lies. Every head has a little of everything; its kind outweighs it.
+enum class HeadKind {
+  kSink,       ///< on the first tokens
+  kLocal,      ///< on the latest tokens, decaying with distance
+  kClustered,  ///< on the tokens of a few topics, a heavy tail of relevance among them
+  kDiffuse,    ///< on everything, nearly evenly
+};
+const char* to_text(HeadKind kind);
+/// "local,sink" -> kinds. Throws InputError that lists the names.
+std::vector<HeadKind> parse_head_kinds(const std::string& text);
+
+/// Logits are natural logarithms of weight, over a background whose logits have mean 0. Sink, local
+/// and topic logits are meant for 4096 tokens: log(tokens / 4096) is added to them, so that a head
+/// keeps its kind at any length.
+struct SynthOptions {
+  std::int64_t tokens = 4096, steps = 32;
+  int layers = 2, query_heads = 8, kv_heads = 2, head_dim = 128;
+  StoredType type = StoredType::kFloat16;
+  std::uint64_t seed = 0;
+  std::string output;
+
+  /// Query head h of every layer is of kind heads[h mod size].
+  std::vector<HeadKind> heads = {HeadKind::kLocal, HeadKind::kClustered, HeadKind::kLocal,
+                                 HeadKind::kSink,  HeadKind::kLocal,     HeadKind::kClustered,
+                                 HeadKind::kLocal, HeadKind::kDiffuse};
+  std::int64_t sinks = 4;              ///< tokens that sink heads look at
+  double sink_logit = 8.0;             ///< of those, in a sink head
+  double local_logit = 14.0;           ///< of the newest token, in a local head
+  double rope_base = 500000;           ///< slowest locality frequency: 1/rope_base radians a token
+  std::int64_t tokens_per_topic = 64;  ///< on average; sizes vary by a heavy tail
+  int topics_per_query = 8;            ///< that a clustered head looks at; its r-th is weighted 1/r
+  double topic_logit = 6.0;            ///< of the first of them
+  double spread = 1.0;                 ///< standard deviation of background logits, all heads
+  double noise = 0.6;                  ///< of a key about its topic, over the topics' own spread
+  int topic_steps = 4;                 ///< steps after which a head turns to other topics
+};
+
+/// Throws InputError that names the option and what it expects.
+void check(const SynthOptions& options);
+
+}  // namespace doublep

@@ -1,0 +1,134 @@
+#include "experiments/synth/synth.h"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/trace/trace_writer.h"
+#include "experiments/synth/head_model.h"
+
+namespace doublep {
+namespace {
+
+constexpr std::int64_t kRun = 32768, kPiece = 512;  // tokens written, and made by a thread, at once
+constexpr HeadKind kKinds[] = {HeadKind::kSink, HeadKind::kLocal, HeadKind::kClustered,
+                               HeadKind::kDiffuse};
+
+// Calls make(first, count, rows) over pieces of a run, and write(first, count, rows) for each run.
+template <class Make, class Write>
+void stream_rows(const SynthOptions& options, std::vector<float>& buffer, const Make& make,
+                 const Write& write) {
+  const std::int64_t d = options.head_dim;
+  for (std::int64_t first = 0; first < options.tokens; first += kRun) {
+    const std::int64_t count = std::min(kRun, options.tokens - first);
+    parallel_for((count + kPiece - 1) / kPiece, [&](std::int64_t piece) {
+      const std::int64_t begin = piece * kPiece;
+      make(first + begin, std::min(kPiece, count - begin), buffer.data() + begin * d);
+    });
+    write(first, count, buffer.data());
+  }
+}
+
+}  // namespace
+
+const char* to_text(HeadKind kind) {
+  switch (kind) {
+    case HeadKind::kSink:
+      return "sink";
+    case HeadKind::kLocal:
+      return "local";
+    case HeadKind::kClustered:
+      return "clustered";
+    case HeadKind::kDiffuse:
+      return "diffuse";
+  }
+  return "";
+}
+
+std::vector<HeadKind> parse_head_kinds(const std::string& text) {
+  std::vector<HeadKind> kinds;
+  std::istringstream names(text);
+  for (std::string name; std::getline(names, name, ',');) {
+    const auto* kind = std::find_if(std::begin(kKinds), std::end(kKinds),
+                                    [&](HeadKind k) { return name == to_text(k); });
+    if (kind == std::end(kKinds))
+      fail_input("heads: '", name,
+                 "' is no kind of head; write a list of sink, local, clustered and "
+                 "diffuse, for example local,sink");
+    kinds.push_back(*kind);
+  }
+  if (kinds.empty()) fail_input("heads: the list is empty; write for example local,sink");
+  return kinds;
+}
+
+void check(const SynthOptions& o) {
+  const auto at_least = [](const char* name, auto value, auto low) {
+    if (!(value >= low) || !std::isfinite(static_cast<double>(value)))
+      fail_input(name, ": is ", value, ", expected a number of at least ", low);
+  };
+  at_least("tokens", o.tokens, 1), at_least("steps", o.steps, 1), at_least("layers", o.layers, 1);
+  at_least("query-heads", o.query_heads, 1), at_least("kv-heads", o.kv_heads, 1);
+  at_least("head-dim", o.head_dim, 8);
+  at_least("sinks", o.sinks, 0), at_least("tokens-per-topic", o.tokens_per_topic, 1);
+  at_least("topics-per-query", o.topics_per_query, 1), at_least("topic-steps", o.topic_steps, 1);
+  at_least("rope-base", o.rope_base, 1.0), at_least("noise", o.noise, 0.0);
+  at_least("spread", o.spread, 0.0);
+  for (const double logit : {o.sink_logit, o.local_logit, o.topic_logit})
+    at_least("logits", logit, 0.0);
+  if (o.steps > o.tokens)
+    fail_input("steps: is ", o.steps, ", but there are only ", o.tokens, " tokens to decode");
+  if (o.query_heads % o.kv_heads != 0)
+    fail_input("query-heads: is ", o.query_heads, ", expected a multiple of kv-heads (", o.kv_heads,
+               ")");
+  if (o.heads.empty()) fail_input("heads: the list is empty; write for example local,sink");
+  if (o.output.empty()) fail_input("output: is missing; name the file to write");
+}
+
+TraceInfo synth_info(const SynthOptions& o) {
+  TraceInfo info;
+  info.path = o.output;
+  info.model = "synthetic: heads";
+  for (int h = 0; h < o.query_heads; ++h)
+    info.model +=
+        concat(h ? ", " : " ", to_text(o.heads[static_cast<std::size_t>(h) % o.heads.size()]));
+  info.task = "synthetic";
+  info.num_query_heads = o.query_heads, info.num_kv_heads = o.kv_heads, info.head_dim = o.head_dim;
+  info.num_tokens = o.tokens;
+  info.softmax_scale = 1 / std::sqrt(static_cast<double>(o.head_dim));
+  info.seed = static_cast<std::int64_t>(o.seed);
+  for (std::int64_t t = 0; t < o.steps; ++t) info.positions.push_back(o.tokens - o.steps + t);
+  for (int layer = 0; layer < o.layers; ++layer) info.layers.push_back(layer);
+  return info;
+}
+
+void write_synth(const SynthOptions& options) {
+  check(options);
+  const TraceInfo info = synth_info(options);
+  const std::int64_t d = options.head_dim;
+  TraceWriter writer(info, options.type);
+  std::vector<float> buffer(std::min(kRun, options.tokens) * d);
+  std::vector<float> queries(options.steps * options.query_heads * d);
+  for (int layer = 0; layer < options.layers; ++layer) {
+    writer.begin_layer(layer);
+    for (int kv_head = 0; kv_head < options.kv_heads; ++kv_head) {
+      const HeadModel head(options, layer, kv_head);
+      stream_rows(
+          options, buffer, [&](auto... run) { head.keys(run...); },
+          [&](auto... run) { writer.write_keys(kv_head, run...); });
+      stream_rows(
+          options, buffer, [&](auto... run) { head.values(run...); },
+          [&](auto... run) { writer.write_values(kv_head, run...); });
+      const int group = info.group_size();
+      parallel_for(options.steps, [&](std::int64_t t) {
+        for (int h = kv_head * group; h < (kv_head + 1) * group; ++h)
+          head.query(h, t, info.positions[t], queries.data() + (t * options.query_heads + h) * d);
+      });
+    }
+    writer.write_queries(queries.data());
+  }
+  writer.finish();
+}
+
+}  // namespace doublep
