@@ -1,0 +1,74 @@
+// A registered policy on the CPU, by name, and traces by name.
+#pragma once
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "core/base/parallel.h"
+#include "core/decoder/reference_decoder.h"
+#include "core/policy/registry.h"
+#include "experiments/replay/replay.h"
+
+namespace doublep::test {
+
+using Given = std::map<std::string, ParamValue>;
+
+inline std::unique_ptr<ReferenceDecoder> make_decoder(const std::string& policy,
+                                                      const Given& given = {},
+                                                      PolicyContext context = {}) {
+  const PolicyInfo& info = PolicyRegistry::instance().find(policy);
+  return std::make_unique<ReferenceDecoder>(info, resolve(info, given), context);
+}
+
+/// One policy over one KV head, prefilled; `out` of a select for a look inside.
+struct HeadPolicy {
+  std::unique_ptr<Policy> policy;
+  KvHead cache;
+
+  HeadPolicy(const std::string& name, const Given& given, const KvHead& head,
+             PolicyContext context = {})
+      : cache(head) {
+    const PolicyInfo& info = PolicyRegistry::instance().find(name);
+    policy = info.create(resolve(info, given), context);
+    policy->prefill(head);
+  }
+  void append(const KvHead& grown) { policy->append(cache = grown); }
+  GroupSelection select(const QueryGroup& group) {
+    GroupSelection out(group.size);
+    policy->select(cache, group, out);
+    return out;
+  }
+};
+
+inline ReplayResult replay_policy(const Trace& trace, const std::string& policy,
+                                  const Given& given = {}, const ReplayOptions& options = {}) {
+  return replay(
+      trace, options,
+      [&](int layer) {
+        PolicyContext context;
+        context.layer = layer;
+        return make_decoder(policy, given, context);
+      },
+      [](double) { return true; });
+}
+
+/// Restores the number of threads on the way out.
+struct ThreadGuard {
+  int before = num_threads();
+  ~ThreadGuard() { set_num_threads(before); }
+};
+
+inline std::string shipped_trace() { return DOUBLEP_SOURCE_DIR "/data/needle-4k.h5"; }
+
+/// A trace of the shared folder, or "" where that is not there.
+inline std::string shared_trace(const std::string& name) {
+  const char* folder = std::getenv("DOUBLEP_SHARED");
+  const std::string path =
+      std::string(folder ? folder : DOUBLEP_SOURCE_DIR "/../shared") + "/traces/" + name + ".h5";
+  return std::filesystem::exists(path) ? path : "";
+}
+
+}  // namespace doublep::test
