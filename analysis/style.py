@@ -65,7 +65,7 @@ def panels(rows, columns, width, height, share_y=False, left=0.55, below=0.42, a
     """A grid of panels, `height` inches each; room for labels is in inches too, so that one row
     and twenty look alike. A legend goes below, anchored at (0.5, 0)."""
     gap_x = 0.16 if share_y else 0.5
-    gap_y = between or above + (0.2 if share_y else 0.3)
+    gap_y = between or above + (0.2 if share_y else 0.42)
     total = above + below + rows * height + (rows - 1) * gap_y
     fig, grid = plt.subplots(rows, columns, figsize=(width, total), squeeze=False)
     each = (width - left - 0.1 - (columns - 1) * gap_x) / columns
