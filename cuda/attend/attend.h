@@ -1,0 +1,62 @@
+// Exact attention over any work list, with cluster terms, in one launch: what every decoder ends
+// in.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cuda/common/types.h"
+
+namespace doublep::cuda {
+
+/// kDense: every visible row. kRuns: the list `runs`. kTokens: the list `tokens`, row by row.
+enum class WorkKind { kDense, kRuns, kTokens };
+
+/// One tile of work is a run, 16 tokens, or 16 cluster terms. All tiles of all pairs are numbered
+/// through, and every thread block takes an equal, contiguous share of them; a pair that spans
+/// several blocks is merged by the block that finishes it last, in the order of the blocks, so the
+/// result does not depend on which one that is.
+struct AttendParams {
+  Shape shape;
+  WorkKind kind = WorkKind::kDense;
+  DType dtype = DType::kBf16;
+  float scale = 1;  ///< of every dot product
+
+  const void* queries = nullptr;          ///< [pairs * group, head_dim]
+  const void* keys = nullptr;             ///< [pairs, capacity, head_dim]
+  const void* values = nullptr;           ///< [pairs, capacity, head_dim]
+  std::int64_t capacity = 0;              ///< rows per pair
+  const std::int32_t* lengths = nullptr;  ///< [pairs / kv_heads]: visible rows (kDense)
+
+  const Run* runs = nullptr;              ///< [pairs, work_capacity] (kRuns)
+  const std::uint32_t* tokens = nullptr;  ///< [pairs, work_capacity] (kTokens): row | mask << 24
+  std::int64_t work_capacity = 0;
+  const std::int32_t* num_work = nullptr;  ///< [pairs]: runs or tokens
+
+  const std::uint32_t* terms = nullptr;     ///< [pairs, term_capacity]: cluster | mask << 24
+  const std::int32_t* num_terms = nullptr;  ///< [pairs]; null: no terms
+  const void* mean_values = nullptr;        ///< [pairs, term_capacity, head_dim]
+  const float* log_masses = nullptr;        ///< [pairs * group, term_capacity], natural log
+  std::int64_t term_capacity = 0;
+
+  float* output = nullptr;       ///< [pairs * group, head_dim]
+  float* log_sum_exp = nullptr;  ///< [pairs * group], natural log; -infinity without mass
+
+  int blocks = 0;                   ///< of attend_blocks()
+  float* partial = nullptr;         ///< attend_workspace() floats
+  std::int32_t* arrived = nullptr;  ///< [pairs], zero before the first launch; left zero
+};
+
+/// Floats of one partial result: outputs [group, head_dim], states [group] float2, 16-byte aligned.
+constexpr std::size_t attend_slot(const Shape& s) {
+  return static_cast<std::size_t>(s.group) * s.head_dim + (2 * s.group + 3) / 4 * 4;
+}
+/// Thread blocks that fill the current device with this kernel.
+int attend_blocks(const AttendParams& params);
+/// Floats of `partial` for so many blocks.
+std::size_t attend_workspace(const Shape& shape, int blocks);
+void attend(const AttendParams& params, cudaStream_t stream, bool overlap = false);
+
+}  // namespace doublep::cuda

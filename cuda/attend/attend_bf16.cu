@@ -1,0 +1,17 @@
+#include "cuda/attend/attend_kernel.cuh"
+#include "cuda/common/dispatch.h"
+
+namespace doublep::cuda {
+
+void attend_bf16(const AttendParams& p, cudaStream_t stream, bool overlap) {
+  for_head_dim(p.shape.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
+    launch_attend<MmaEngine<__nv_bfloat16, kDim>>(p, stream, overlap);
+  });
+}
+int attend_blocks_bf16(const AttendParams& p) {
+  return for_head_dim(p.shape.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
+    return resident_attend_blocks<MmaEngine<__nv_bfloat16, kDim>>(p);
+  });
+}
+
+}  // namespace doublep::cuda

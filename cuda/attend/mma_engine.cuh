@@ -1,0 +1,143 @@
+// One warp's running attention state for 16-bit keys: up to eight query heads at once on the tensor
+// cores, fragments loaded straight from global memory.
+#pragma once
+
+#include <cmath>
+
+#include "cuda/attend/attend.h"
+#include "cuda/common/mma.cuh"
+
+namespace doublep::cuda {
+
+inline constexpr float kLog2e = 1.4426950408889634f;
+inline constexpr float kLn2 = 0.6931471805599453f;
+
+/// 16 rows of work, as a warp sees them. kGather: the row of slot r is ids[r], else row + r.
+template <bool kGather>
+struct Tile {
+  std::uint32_t row, mask;
+  int count;
+  const std::uint32_t* ids;
+
+  __device__ std::uint32_t row_of(int r) const { return kGather ? ids[r] & kIdMask : row + r; }
+  __device__ std::uint32_t mask_of(int r) const {
+    if (r >= count) return 0;
+    return kGather ? ids[r] >> kIdBits : mask;
+  }
+};
+
+template <class T, int D>
+class MmaEngine {
+ public:
+  using Element = T;
+  static constexpr int kDim = D;
+
+  __device__ void begin(const T* queries, int group) {
+    group_ = group;
+    q_.load(queries, group);
+    out_.clear();
+    max_[0] = max_[1] = -INFINITY, sum_[0] = sum_[1] = 0;
+  }
+
+  template <bool kGather>
+  __device__ void exact(const T* keys, const T* values, const Tile<kGather>& tile, float scale2) {
+    const int g = threadIdx.x % 32 / 4;
+    RowFragment<D> k;
+    k.load(row(keys, tile, g), row(keys, tile, g + 8));
+    ValueFragment<D> v;
+    if constexpr (D <= 128) load_values(v, values, tile);
+    const std::uint32_t low = tile.mask_of(g), high = tile.mask_of(g + 8);
+    float s[4] = {0, 0, 0, 0};
+    k.dot(q_, s);
+    if constexpr (D > 128) load_values(v, values, tile);  // both at once would not fit
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[i] *= scale2;
+    accumulate(s, low, high, v);
+  }
+
+  /// log_masses: of the pair's first head, stride between heads `stride`.
+  __device__ void terms(const T* mean_values, const float* log_masses, std::int64_t stride,
+                        const Tile<true>& tile) {
+    const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+    ValueFragment<D> v;
+    load_values(v, mean_values, tile);
+    const std::uint32_t low = tile.mask_of(g), high = tile.mask_of(g + 8);
+    float s[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int head = 2 * c + (i & 1);
+      const bool on = (((i < 2 ? low : high) >> head) & 1) != 0;
+      s[i] = on ? log_masses[head * stride + tile.row_of(i < 2 ? g : g + 8)] * kLog2e : 0;
+    }
+    accumulate(s, low, high, v);
+  }
+
+  /// output: [group, D] in shared memory; state: [group] (max in log2 units, sum).
+  __device__ void store(float* output, float2* state) {
+    const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int lanes = 4; lanes < 32; lanes *= 2) sum_[i] += __shfl_xor_sync(~0u, sum_[i], lanes);
+      const int head = 2 * c + i;
+      if (head >= group_) continue;
+      if (g == 0) state[head] = {max_[i], sum_[i]};
+#pragma unroll
+      for (int n = 0; n < OutputFragment<T, D>::kProducts; ++n) {
+        const int dim = 64 * (n / 4) + 8 * g + 2 * (n % 4);
+        if (D % 64 == 0 || dim < D)
+          *reinterpret_cast<float2*>(output + head * D + dim) = {out_.o[n][i], out_.o[n][i + 2]};
+      }
+    }
+  }
+
+ private:
+  template <bool kGather>
+  __device__ static const std::uint16_t* row(const T* base, const Tile<kGather>& tile, int r) {
+    return r < tile.count ? reinterpret_cast<const std::uint16_t*>(base) +
+                                static_cast<std::int64_t>(tile.row_of(r)) * D
+                          : nullptr;
+  }
+  template <bool kGather>
+  __device__ static void load_values(ValueFragment<D>& v, const T* values,
+                                     const Tile<kGather>& tile) {
+    const int c = threadIdx.x % 4;
+    v.load(0, row(values, tile, 2 * c)), v.load(1, row(values, tile, 2 * c + 1));
+    v.load(2, row(values, tile, 2 * c + 8)), v.load(3, row(values, tile, 2 * c + 9));
+  }
+
+  /// s: logits in log2 units, laid out as RowFragment::dot leaves them.
+  __device__ void accumulate(float (&s)[4], std::uint32_t low, std::uint32_t high,
+                             const ValueFragment<D>& v) {
+    const int c = threadIdx.x % 4;
+    float next[2], base[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int head = 2 * c + i;
+      s[i] = (low >> head) & 1 ? s[i] : -INFINITY;
+      s[i + 2] = (high >> head) & 1 ? s[i + 2] : -INFINITY;
+      next[i] = fmaxf(max_[i], fmaxf(s[i], s[i + 2]));
+#pragma unroll
+      for (int lanes = 4; lanes < 32; lanes *= 2)
+        next[i] = fmaxf(next[i], __shfl_xor_sync(~0u, next[i], lanes));
+      base[i] = next[i] == -INFINITY ? 0 : next[i];
+    }
+    if (__any_sync(~0u, next[0] > max_[0] || next[1] > max_[1])) {
+      const float even = exp2f(max_[0] - base[0]), odd = exp2f(max_[1] - base[1]);
+      out_.scale(even, odd);
+      sum_[0] *= even, sum_[1] *= odd;
+      max_[0] = next[0], max_[1] = next[1];
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[i] = exp2f(s[i] - base[i & 1]);
+    sum_[0] += s[0] + s[2], sum_[1] += s[1] + s[3];
+    out_.add(s, v);
+  }
+
+  QueryFragment<T, D> q_;
+  OutputFragment<T, D> out_;
+  float max_[2], sum_[2];  // of heads 2c, 2c+1; sums are this lane's share
+  int group_;
+};
+
+}  // namespace doublep::cuda

@@ -1,0 +1,85 @@
+// The same running state for float32 keys on the ordinary units: a lane holds every 32nd dimension.
+// For parity in full precision; 16-bit caches never come here.
+#pragma once
+
+#include "cuda/attend/mma_engine.cuh"
+
+namespace doublep::cuda {
+
+template <int D>
+class SimtEngine {
+ public:
+  using Element = float;
+  static constexpr int kDim = D, kPerLane = (D + 31) / 32;
+
+  __device__ void begin(const float* queries, int group) {
+    queries_ = queries, group_ = group;
+#pragma unroll
+    for (int h = 0; h < kMaxGroup; ++h) {
+      max_[h] = -INFINITY, sum_[h] = 0;
+#pragma unroll
+      for (int i = 0; i < kPerLane; ++i) out_[h][i] = 0;
+    }
+  }
+
+  template <bool kGather>
+  __device__ void exact(const float* keys, const float* values, const Tile<kGather>& tile,
+                        float scale2) {
+    for (int r = 0; r < tile.count; ++r) {
+      const std::int64_t at = static_cast<std::int64_t>(tile.row_of(r)) * D;
+      const std::uint32_t mask = tile.mask_of(r);
+#pragma unroll
+      for (int h = 0; h < kMaxGroup; ++h) {
+        if (!((mask >> h) & 1) || h >= group_) continue;
+        float dot = 0;
+#pragma unroll
+        for (int i = 0; i < kPerLane; ++i)
+          if (inside(i)) dot += queries_[h * D + dim(i)] * keys[at + dim(i)];
+#pragma unroll
+        for (int lanes = 1; lanes < 32; lanes *= 2) dot += __shfl_xor_sync(~0u, dot, lanes);
+        add(h, dot * scale2, values + at);
+      }
+    }
+  }
+
+  __device__ void terms(const float* mean_values, const float* log_masses, std::int64_t stride,
+                        const Tile<true>& tile) {
+    for (int r = 0; r < tile.count; ++r) {
+      const std::uint32_t cluster = tile.row_of(r), mask = tile.mask_of(r);
+#pragma unroll
+      for (int h = 0; h < kMaxGroup; ++h)
+        if (((mask >> h) & 1) && h < group_)
+          add(h, log_masses[h * stride + cluster] * kLog2e,
+              mean_values + static_cast<std::int64_t>(cluster) * D);
+    }
+  }
+
+  __device__ void store(float* output, float2* state) {
+#pragma unroll
+    for (int h = 0; h < kMaxGroup; ++h) {
+      if (h >= group_) continue;
+      if (threadIdx.x % 32 == 0) state[h] = {max_[h], sum_[h]};
+#pragma unroll
+      for (int i = 0; i < kPerLane; ++i)
+        if (inside(i)) output[h * D + dim(i)] = out_[h][i];
+    }
+  }
+
+ private:
+  __device__ static int dim(int i) { return 32 * i + threadIdx.x % 32; }
+  __device__ static bool inside(int i) { return D % 32 == 0 || dim(i) < D; }
+  __device__ void add(int h, float s, const float* value) {
+    const float next = fmaxf(max_[h], s), base = next == -INFINITY ? 0 : next;
+    const float factor = exp2f(max_[h] - base), p = exp2f(s - base);
+    max_[h] = next, sum_[h] = sum_[h] * factor + p;
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i)
+      if (inside(i)) out_[h][i] = out_[h][i] * factor + p * value[dim(i)];
+  }
+
+  const float* queries_;
+  int group_;
+  float max_[kMaxGroup], sum_[kMaxGroup], out_[kMaxGroup][kPerLane];
+};
+
+}  // namespace doublep::cuda

@@ -1,0 +1,47 @@
+// Launches with programmatic dependency: a kernel may start its prologue while the one before it
+// drains, and waits (dependency_wait) before it touches what that one wrote. On chips before
+// sm_90 both calls are empty and the attribute is not set.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "cuda/common/check.h"
+
+namespace doublep::cuda {
+
+__device__ inline void dependency_wait() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+#endif
+}
+__device__ inline void dependency_release() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+
+struct LaunchConfig {
+  dim3 grid, block;
+  std::size_t shared_bytes = 0;
+  cudaStream_t stream = nullptr;
+  bool overlap = false;  ///< programmatic dependent launch; sm_90 and later only
+};
+
+template <class Kernel, class... Args>
+void launch(const LaunchConfig& config, Kernel kernel, const Args&... args) {
+  if (config.grid.x == 0 || config.grid.y == 0) return;
+  if (config.shared_bytes > 48 * 1024)
+    DP_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(config.shared_bytes)));
+  cudaLaunchConfig_t launch_config{};
+  launch_config.gridDim = config.grid, launch_config.blockDim = config.block;
+  launch_config.dynamicSmemBytes = config.shared_bytes, launch_config.stream = config.stream;
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  launch_config.attrs = &attribute, launch_config.numAttrs = config.overlap ? 1 : 0;
+  DP_CUDA(cudaLaunchKernelEx(&launch_config, kernel, args...));
+  DP_CUDA(cudaGetLastError());
+}
+
+}  // namespace doublep::cuda

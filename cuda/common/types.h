@@ -1,0 +1,38 @@
+// What every kernel's parameters speak of. No Eigen, no framework.
+#pragma once
+
+#include <cstdint>
+
+namespace doublep::cuda {
+
+/// Element type of keys, values, centroids and mean values on the device.
+enum class DType { kFp32, kFp16, kBf16 };
+
+inline int bytes_of(DType type) { return type == DType::kFp32 ? 4 : 2; }
+
+/// A pair is one KV head of one sequence: pair = sequence * kv_heads + kv_head. Query head h of the
+/// layer reads KV head h / group, so the heads of a pair are contiguous in every [batch, heads]
+/// array.
+struct Shape {
+  int pairs = 0;     ///< batch * kv_heads
+  int kv_heads = 0;  ///< KV heads of one sequence
+  int group = 0;     ///< query heads per KV head, 1 to 8
+  int head_dim = 0;  ///< 64, 80, 128 or 256
+};
+
+/// Rows of one cluster (or page, or any contiguous stretch), at most kTile of them: one unit of
+/// exact attention work. `meta` = count | head_mask << 8: bit g of the mask says that query head g
+/// of the pair attends these rows.
+struct Run {
+  std::uint32_t row;
+  std::uint32_t meta;
+};
+inline constexpr int kTile = 16;
+
+/// Cluster terms and single tokens: id in the low 24 bits, head mask in the high 8.
+inline constexpr std::uint32_t kIdBits = 24;
+inline constexpr std::uint32_t kIdMask = (1u << kIdBits) - 1;
+
+inline constexpr int kMaxGroup = 8;
+
+}  // namespace doublep::cuda

@@ -1,0 +1,153 @@
+#include <cmath>
+
+#include "cuda/common/dispatch.h"
+#include "cuda/common/launch.h"
+#include "cuda/common/mma.cuh"
+#include "cuda/estimate/estimate.h"
+
+namespace doublep::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+
+/// Where a zone slot's key lies: sinks first, then the tail; null beyond.
+__device__ const void* zone_row(const EstimateParams& p, int pair, int slot, int bytes) {
+  const int b = pair / p.shape.kv_heads;
+  const int sink = p.sink_end[b], row = slot < sink ? slot : p.tail_begin[b] + slot - sink;
+  if (row >= p.lengths[b]) return nullptr;
+  return static_cast<const char*>(p.keys) +
+         (pair * p.key_capacity + row) * p.shape.head_dim * bytes;
+}
+
+/// What lies on top of the scaled dot product.
+__device__ float correction(const EstimateParams& p, int pair, int row, float spread) {
+  if (!p.meta) return 0;
+  const ClusterMeta meta = p.meta[pair * p.capacity + row];
+  return meta.log_size + (p.second_order ? spread * meta.variance : 0.f);
+}
+
+/// grid (tiles / kWarps, pairs); a warp scores 16 rows for all heads of the pair.
+template <class T, int D, bool kPages>
+__global__ void __launch_bounds__(32 * kWarps)
+    estimate_mma(const __grid_constant__ EstimateParams p, int row_tiles) {
+  const int pair = blockIdx.y, tile = blockIdx.x * kWarps + threadIdx.x / 32;
+  const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4, group = p.shape.group;
+  dependency_release();
+  dependency_wait();
+  const bool zone = tile >= row_tiles;
+  const int count = zone ? static_cast<int>(p.zone_capacity) : p.num_rows[pair];
+  const int first = (zone ? tile - row_tiles : tile) * kTile;
+  if (first >= count) return;
+
+  using Bits = const std::uint16_t;
+  const auto row = [&](const void* base, int r) -> Bits* {
+    if (first + r >= count) return nullptr;
+    if (zone) return static_cast<Bits*>(zone_row(p, pair, first + r, 2));
+    return static_cast<Bits*>(base) + (pair * p.capacity + first + r) * D;
+  };
+  RowFragment<D> rows;
+  Bits* low = row(p.rows, g);
+  Bits* high = row(p.rows, g + 8);
+  rows.load(low, high);
+  QueryFragment<T, D> q;
+  q.load(static_cast<const T*>(p.queries) + static_cast<std::int64_t>(pair) * group * D, group);
+  float s[4] = {0, 0, 0, 0};
+  float2 spread = {0, 0};
+  if constexpr (kPages) {
+    QueryFragment<T, D> half = q;
+#pragma unroll
+    for (auto& v : half.chunk)
+      v = {Packed<T>::positive(v.x), Packed<T>::positive(v.y), Packed<T>::positive(v.z),
+           Packed<T>::positive(v.w)};
+    rows.dot(half, s);
+    rows.load(row(p.lows, g), row(p.lows, g + 8));
+#pragma unroll
+    for (auto& v : q.chunk)
+      v = {Packed<T>::negative(v.x), Packed<T>::negative(v.y), Packed<T>::negative(v.z),
+           Packed<T>::negative(v.w)};
+    rows.dot(q, s);
+  } else {
+    rows.dot(q, s);
+    if (p.second_order) {
+      spread = q.squared_norms();
+      spread.x *= 0.5f * p.scale * p.scale, spread.y *= 0.5f * p.scale * p.scale;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int head = 2 * c + (i & 1), r = first + (i < 2 ? g : g + 8);
+    if (head >= group || r >= count) continue;
+    const std::int64_t out = static_cast<std::int64_t>(pair) * group + head;
+    if (zone)
+      p.zone_logits[out * p.zone_capacity + r] = (i < 2 ? low : high) ? s[i] * p.scale : -INFINITY;
+    else
+      p.logits[out * p.capacity + r] =
+          s[i] * (kPages ? 1.f : p.scale) + correction(p, pair, r, i & 1 ? spread.y : spread.x);
+  }
+}
+
+/// float32: one warp a row and head.
+__global__ void estimate_simt(const __grid_constant__ EstimateParams p, int row_tiles) {
+  const int pair = blockIdx.y, d = p.shape.head_dim, lane = threadIdx.x % 32;
+  const int slot = blockIdx.x * kWarps + threadIdx.x / 32;
+  dependency_release();
+  dependency_wait();
+  const bool zone = slot >= row_tiles * kTile;
+  const int r = zone ? slot - row_tiles * kTile : slot;
+  if (r >= (zone ? static_cast<int>(p.zone_capacity) : p.num_rows[pair])) return;
+  const std::int64_t at = (pair * p.capacity + r) * d;
+  const float* row = zone ? static_cast<const float*>(zone_row(p, pair, r, 4))
+                          : static_cast<const float*>(p.rows) + at;
+  for (int h = 0; h < p.shape.group; ++h) {
+    const std::int64_t head = static_cast<std::int64_t>(pair) * p.shape.group + h;
+    const float* q = static_cast<const float*>(p.queries) + head * d;
+    float dot = 0, norm = 0;
+    for (int i = lane; i < d; i += 32) {
+      const float other = p.lows && !zone ? static_cast<const float*>(p.lows)[at + i] : 0;
+      const float product = row ? q[i] * row[i] : 0;
+      dot += p.lows && !zone ? fmaxf(product, q[i] * other) : product;
+      norm += q[i] * q[i];
+    }
+    for (int lanes = 1; lanes < 32; lanes *= 2) {
+      dot += __shfl_xor_sync(~0u, dot, lanes);
+      norm += __shfl_xor_sync(~0u, norm, lanes);
+    }
+    if (lane != 0) continue;
+    if (zone)
+      p.zone_logits[head * p.zone_capacity + r] = row ? dot * p.scale : -INFINITY;
+    else
+      p.logits[head * p.capacity + r] =
+          dot * (p.lows ? 1.f : p.scale) + correction(p, pair, r, 0.5f * p.scale * p.scale * norm);
+  }
+}
+
+template <class T>
+void launch_mma(const EstimateParams& p, const LaunchConfig& config, int row_tiles) {
+  for_head_dim(p.shape.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
+    if (p.lows)
+      launch(config, estimate_mma<T, kDim, true>, p, row_tiles);
+    else
+      launch(config, estimate_mma<T, kDim, false>, p, row_tiles);
+  });
+}
+
+}  // namespace
+
+void estimate(const EstimateParams& p, cudaStream_t stream, bool overlap) {
+  const int row_tiles = static_cast<int>((p.capacity + kTile - 1) / kTile);
+  const int zone_tiles =
+      p.zone_logits ? static_cast<int>((p.zone_capacity + kTile - 1) / kTile) : 0;
+  const int units = (row_tiles + zone_tiles) * (p.dtype == DType::kFp32 ? kTile : 1);
+  const LaunchConfig config{dim3((units + kWarps - 1) / kWarps, p.shape.pairs), dim3(32 * kWarps),
+                            0, stream, overlap};
+  switch (p.dtype) {
+    case DType::kFp32:
+      return launch(config, estimate_simt, p, row_tiles);
+    case DType::kFp16:
+      return launch_mma<__half>(p, config, row_tiles);
+    case DType::kBf16:
+      return launch_mma<__nv_bfloat16>(p, config, row_tiles);
+  }
+}
+
+}  // namespace doublep::cuda

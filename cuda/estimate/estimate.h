@@ -1,0 +1,49 @@
+// Log masses of clusters (or scores of pages) from their summaries, every summary read once for all
+// query heads of its pair.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "cuda/common/types.h"
+
+namespace doublep::cuda {
+
+/// log size and variance per dimension (mean squared distance to the centroid) of a cluster.
+struct ClusterMeta {
+  float log_size;  ///< -infinity: no member
+  float variance;
+};
+
+struct EstimateParams {
+  Shape shape;
+  DType dtype = DType::kBf16;
+  float scale = 1;
+  /// jensen: q.C scale + log s. second_order adds variance |q|^2 scale^2 / 2.
+  bool second_order = false;
+
+  const void* queries = nullptr;  ///< [pairs * group, head_dim]
+  const void* rows = nullptr;     ///< [pairs, capacity, head_dim]: centroids
+  /// Pages instead of clusters: `rows` holds the largest key of a page per dimension, this the
+  /// smallest; the score is sum_d max(q_d low_d, q_d high_d), unscaled.
+  const void* lows = nullptr;
+  const ClusterMeta* meta = nullptr;       ///< [pairs, capacity]; null: log size 0
+  const std::int32_t* num_rows = nullptr;  ///< [pairs]
+  std::int64_t capacity = 0;
+  float* logits = nullptr;  ///< [pairs * group, capacity]
+
+  /// Also the exact logits of the tokens [0, sink_end) and [tail_begin, length) where
+  /// `zone_logits` is given: [pairs * group, zone_capacity], -infinity padded to zone_capacity.
+  const void* keys = nullptr;  ///< [pairs, key_capacity, head_dim]
+  std::int64_t key_capacity = 0;
+  const std::int32_t* sink_end = nullptr;    ///< [pairs / kv_heads]
+  const std::int32_t* tail_begin = nullptr;  ///< [pairs / kv_heads]
+  const std::int32_t* lengths = nullptr;     ///< [pairs / kv_heads]
+  float* zone_logits = nullptr;
+  std::int64_t zone_capacity = 0;
+};
+
+void estimate(const EstimateParams& params, cudaStream_t stream, bool overlap = false);
+
+}  // namespace doublep::cuda

@@ -1,0 +1,155 @@
+#include <algorithm>
+#include <bit>
+#include <cub/device/device_radix_sort.cuh>
+
+#include "cuda/common/launch.h"
+#include "cuda/index/assign.h"
+#include "cuda/index/cluster_build.h"
+#include "cuda/index/cluster_kernels.cuh"
+
+namespace doublep::cuda {
+namespace {
+
+unsigned blocks_for(std::int64_t work, int per_block) {
+  return static_cast<unsigned>((work + per_block - 1) / per_block);
+}
+constexpr int kThreads = 256, kWarps = kThreads / 32;
+
+}  // namespace
+
+std::vector<Segment> make_segments(std::int64_t tokens, std::int64_t tokens_per_cluster,
+                                   std::int64_t clusters, std::int64_t segment) {
+  std::vector<Segment> segments;
+  const std::int64_t length = segment > 0 ? segment : tokens;
+  std::int64_t cluster = 0;
+  for (std::int64_t first = 0; first < tokens; first += length) {
+    const std::int64_t points = std::min(length, tokens - first);
+    const double share = static_cast<double>(points) / static_cast<double>(tokens);
+    std::int64_t mine = clusters > 0
+                            ? static_cast<std::int64_t>(share * static_cast<double>(clusters) + 0.5)
+                            : points / tokens_per_cluster;
+    mine = std::clamp<std::int64_t>(mine, 1, points);
+    segments.push_back({static_cast<std::int32_t>(first), static_cast<std::int32_t>(points),
+                        static_cast<std::int32_t>(cluster), static_cast<std::int32_t>(mine)});
+    cluster += mine;
+  }
+  return segments;
+}
+
+int total_clusters(const std::vector<Segment>& segments) {
+  return segments.empty() ? 0 : segments.back().cluster + segments.back().clusters;
+}
+
+ClusterBuilder::ClusterBuilder(DType dtype, int pairs, int head_dim, std::int64_t points,
+                               std::int64_t clusters)
+    : centroids_(pairs * clusters * head_dim),
+      half_norms_(pairs * clusters),
+      labels_(pairs * points),
+      sorted_(pairs * points),
+      tokens_(pairs * points),
+      sorted_tokens_(pairs * points),
+      starts_(pairs * clusters + 1),
+      segments_(clusters) {
+  if (dtype == DType::kFp32) narrow_keys_.resize(pairs * points * head_dim);
+  if (pairs * points > 0) {
+    DP_CUDA(cub::DeviceRadixSort::SortPairs(nullptr, sort_bytes_, labels_.get(), sorted_.get(),
+                                            tokens_.get(), sorted_tokens_.get(),
+                                            static_cast<int>(pairs * points)));
+    sort_space_.resize(sort_bytes_);
+  }
+}
+
+void ClusterBuilder::sort(const ClusterBuildParams& p, int clusters, cudaStream_t stream) {
+  const int n = p.pairs * p.points, labels = p.pairs * clusters;
+  // Stable: the members of a cluster stay in the order of the tokens.
+  DP_CUDA(cub::DeviceRadixSort::SortPairs(sort_space_.get(), sort_bytes_, labels_.get(),
+                                          sorted_.get(), tokens_.get(), sorted_tokens_.get(), n, 0,
+                                          std::bit_width(static_cast<unsigned>(labels)), stream));
+  launch({dim3(blocks_for(labels + 1, kThreads)), dim3(kThreads), 0, stream}, find_starts,
+         static_cast<const std::uint32_t*>(sorted_.get()), n, labels, starts_.get());
+}
+
+void ClusterBuilder::finish(const ClusterBuildParams& p, int clusters, cudaStream_t stream) {
+  const int total = p.pairs * clusters;
+  const LaunchConfig config{dim3(blocks_for(total, kWarps)), dim3(kThreads), 0, stream};
+  const std::int32_t *starts = starts_.get(), *tokens = sorted_tokens_.get();
+  switch (p.dtype) {
+    case DType::kFp32:
+      return launch(config, finish_clusters<float>, p, clusters, total, starts, tokens);
+    case DType::kFp16:
+      return launch(config, finish_clusters<__half>, p, clusters, total, starts, tokens);
+    case DType::kBf16:
+      return launch(config, finish_clusters<__nv_bfloat16>, p, clusters, total, starts, tokens);
+  }
+}
+
+void ClusterBuilder::assign(const ClusterBuildParams& p, const std::int32_t* labels, int clusters,
+                            cudaStream_t stream) {
+  const std::int64_t n = static_cast<std::int64_t>(p.pairs) * p.points;
+  std::vector<std::uint32_t> global(n);
+  for (std::int64_t i = 0; i < n; ++i)
+    global[i] = static_cast<std::uint32_t>(i / p.points * clusters + labels[i]);
+  labels_.upload(global);
+  launch({dim3(blocks_for(n, kThreads)), dim3(kThreads), 0, stream}, count_up, tokens_.get(), n,
+         static_cast<std::int64_t>(p.points));
+  sort(p, clusters, stream);
+  finish(p, clusters, stream);
+}
+
+namespace {
+
+template <class T>
+void lloyd(const AssignParams& a, int iterations, T* centroids, float* half_norms,
+           const std::int32_t* starts, const std::int32_t* tokens, cudaStream_t stream,
+           const auto& sort) {
+  const T* keys = reinterpret_cast<const T*>(a.keys);
+  const int total = a.pairs * a.clusters;
+  launch({dim3(blocks_for(a.clusters, kWarps), a.pairs), dim3(kThreads), 0, stream},
+         first_centroids<T>, keys, a.key_stride, a.head_dim, a.clusters, a.segments, a.num_segments,
+         centroids, half_norms);
+  for (int i = 0; i < iterations; ++i) {
+    assign_nearest(a, stream);
+    sort();
+    if (i + 1 < iterations)  // the last move happens in finish, in full precision
+      launch({dim3(blocks_for(total, kWarps)), dim3(kThreads), 0, stream}, move_centroids<T>, keys,
+             a.key_stride, a.head_dim, a.clusters, total, starts, tokens, centroids, half_norms);
+  }
+}
+
+}  // namespace
+
+void ClusterBuilder::cluster(const ClusterBuildParams& p, const std::vector<Segment>& segments,
+                             int iterations, cudaStream_t stream) {
+  const int clusters = total_clusters(segments);
+  if (clusters == 0 || p.points == 0) return;
+  DP_CUDA(cudaMemcpyAsync(segments_.get(), segments.data(), segments.size() * sizeof(Segment),
+                          cudaMemcpyHostToDevice, stream));
+  const std::int64_t n = static_cast<std::int64_t>(p.pairs) * p.points, d = p.head_dim;
+  launch({dim3(blocks_for(n, kThreads)), dim3(kThreads), 0, stream}, count_up, tokens_.get(), n,
+         static_cast<std::int64_t>(p.points));
+  AssignParams a;
+  a.dtype = p.dtype == DType::kFp16 ? DType::kFp16 : DType::kBf16;
+  a.pairs = p.pairs, a.head_dim = p.head_dim, a.clusters = clusters, a.points = p.points;
+  a.keys = static_cast<const std::uint16_t*>(p.keys) + p.begin * d;
+  a.key_stride = p.source_capacity * d;
+  if (p.dtype == DType::kFp32) {
+    launch({dim3(blocks_for(p.points * d, kThreads), p.pairs), dim3(kThreads), 0, stream},
+           narrow_keys, static_cast<const float*>(p.keys) + p.begin * d, p.source_capacity * d,
+           p.points * d, narrow_keys_.get());
+    a.keys = narrow_keys_.get(), a.key_stride = p.points * d;
+  }
+  a.centroids = centroids_.get(), a.half_norms = half_norms_.get();
+  a.segments = segments_.get(), a.num_segments = static_cast<int>(segments.size());
+  for (const Segment& s : segments) a.max_segment = std::max(a.max_segment, s.points);
+  a.labels = labels_.get();
+  const auto sort_labels = [&] { sort(p, clusters, stream); };
+  if (a.dtype == DType::kFp16)
+    lloyd(a, iterations, reinterpret_cast<__half*>(centroids_.get()), half_norms_.get(),
+          starts_.get(), sorted_tokens_.get(), stream, sort_labels);
+  else
+    lloyd(a, iterations, reinterpret_cast<__nv_bfloat16*>(centroids_.get()), half_norms_.get(),
+          starts_.get(), sorted_tokens_.get(), stream, sort_labels);
+  finish(p, clusters, stream);
+}
+
+}  // namespace doublep::cuda

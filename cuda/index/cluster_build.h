@@ -1,0 +1,80 @@
+// The index of the cluster policies, built on the device: k-means over the keys of every KV head of
+// one sequence at once, then keys and values copied into cluster order, so that a cluster is one
+// contiguous read.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "cuda/common/device_buffer.h"
+#include "cuda/common/types.h"
+#include "cuda/estimate/estimate.h"
+
+namespace doublep::cuda {
+
+/// A run of tokens that is clustered on its own; numbers are relative to the clustered range.
+struct Segment {
+  std::int32_t point, points;      ///< first token and number of tokens
+  std::int32_t cluster, clusters;  ///< first cluster and number of clusters, 1 to points
+};
+
+/// As core's ClusterIndex::build shares clusters out: a short last segment gets its part.
+std::vector<Segment> make_segments(std::int64_t tokens, std::int64_t tokens_per_cluster,
+                                   std::int64_t clusters, std::int64_t segment);
+/// Sum of the segments' clusters.
+int total_clusters(const std::vector<Segment>& segments);
+
+struct ClusterBuildParams {
+  DType dtype = DType::kBf16;
+  int pairs = 0;  ///< KV heads
+  int head_dim = 0;
+  const void* keys = nullptr;    ///< [pairs, source_capacity, head_dim], tokens in order
+  const void* values = nullptr;  ///< same
+  std::int64_t source_capacity = 0;
+  std::int32_t begin = 0;   ///< first clustered token
+  std::int32_t points = 0;  ///< clustered tokens per pair
+
+  void* out_keys = nullptr;    ///< [pairs, out_capacity, head_dim]: rows begin .. in cluster order
+  void* out_values = nullptr;  ///< same
+  std::int64_t out_capacity = 0;
+  std::int32_t* order = nullptr;  ///< [pairs, out_capacity]: the token that a row holds
+
+  void* centroids = nullptr;        ///< [pairs, cluster_capacity, head_dim], means of the members
+  void* mean_values = nullptr;      ///< [pairs, cluster_capacity, head_dim]
+  ClusterMeta* meta = nullptr;      ///< [pairs, cluster_capacity]
+  std::int32_t* offsets = nullptr;  ///< [pairs, cluster_capacity + 1], rows
+  std::int64_t cluster_capacity = 0;
+};
+
+/// Owns the workspace, so that re-clustering allocates nothing.
+class ClusterBuilder {
+ public:
+  ClusterBuilder(DType dtype, int pairs, int head_dim, std::int64_t points, std::int64_t clusters);
+
+  /// Lloyd's algorithm from evenly spaced tokens, Euclidean; assignment on the tensor cores in 16
+  /// bits with float32 sums, means in float32. A cluster that loses all members stays empty (the
+  /// CPU moves it to a far point). Deterministic.
+  void cluster(const ClusterBuildParams& params, const std::vector<Segment>& segments,
+               int iterations, cudaStream_t stream);
+  /// The same from given labels: labels[pair * points + i], host memory.
+  void assign(const ClusterBuildParams& params, const std::int32_t* labels, int clusters,
+              cudaStream_t stream);
+
+ private:
+  void sort(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
+  void finish(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
+
+  DeviceBuffer<std::uint16_t> centroids_;        // [pairs, clusters, head_dim], 16-bit
+  DeviceBuffer<float> half_norms_;               // [pairs, clusters]
+  DeviceBuffer<std::uint16_t> narrow_keys_;      // [pairs, points, head_dim], float32 caches only
+  DeviceBuffer<std::uint32_t> labels_, sorted_;  // [pairs, points]: pair * clusters + cluster
+  DeviceBuffer<std::int32_t> tokens_, sorted_tokens_;  // [pairs, points]
+  DeviceBuffer<std::int32_t> starts_;                  // [pairs * clusters + 1]
+  DeviceBuffer<Segment> segments_;
+  DeviceBuffer<unsigned char> sort_space_;
+  std::size_t sort_bytes_ = 0;
+};
+
+}  // namespace doublep::cuda

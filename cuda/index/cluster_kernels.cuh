@@ -1,0 +1,182 @@
+// The small kernels of the cluster index. A warp works on one cluster; a lane holds every 32nd pair
+// of dimensions.
+#pragma once
+
+#include <cmath>
+
+#include "cuda/common/mma.cuh"
+#include "cuda/index/cluster_build.h"
+
+namespace doublep::cuda {
+
+inline constexpr int kMaxPairs = 4;  // of dimensions per lane: head_dim up to 256
+
+template <class T>
+__device__ float2 load_pair(const T* row, int pair) {
+  if constexpr (sizeof(T) == 2)
+    return Packed<T>::unpack(reinterpret_cast<const std::uint32_t*>(row)[pair]);
+  else
+    return reinterpret_cast<const float2*>(row)[pair];
+}
+template <class T>
+__device__ void store_pair(T* row, int pair, float2 v) {
+  if constexpr (sizeof(T) == 2)
+    reinterpret_cast<std::uint32_t*>(row)[pair] = Packed<T>::pack(v.x, v.y);
+  else
+    reinterpret_cast<float2*>(row)[pair] = v;
+}
+
+__device__ inline float warp_sum(float v) {
+  for (int d = 16; d > 0; d /= 2) v += __shfl_xor_sync(~0u, v, d);
+  return v;
+}
+
+/// Calls visit(i, dimension pair) for this lane's pairs of dimensions.
+template <class Visit>
+__device__ void for_lane_pairs(int head_dim, Visit visit) {
+#pragma unroll
+  for (int i = 0; i < kMaxPairs; ++i) {
+    const int pair = 32 * i + threadIdx.x % 32;
+    if (2 * pair < head_dim) visit(i, pair);
+  }
+}
+
+__device__ inline int global_warp() {
+  return static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
+}
+
+/// Writes a centroid in 16 bits and half the squared norm of what was written. T is 16-bit.
+template <class T>
+__device__ void store_centroid(const float2 (&sum)[kMaxPairs], float inverse, int d, T* row,
+                               float* half_norm) {
+  float norm = 0;
+  for_lane_pairs(d, [&](int i, int pair) {
+    store_pair(row, pair, {sum[i].x * inverse, sum[i].y * inverse});
+    const float2 v = load_pair(row, pair);
+    norm += v.x * v.x + v.y * v.y;
+  });
+  norm = warp_sum(norm);
+  if (threadIdx.x % 32 == 0) *half_norm = 0.5f * norm;
+}
+
+/// Evenly spaced tokens of each segment. grid: warps over clusters; blockIdx.y: KV head.
+template <class T>
+__global__ void first_centroids(const T* keys, std::int64_t key_stride, int d, int clusters,
+                                const Segment* segments, int num_segments, T* centroids,
+                                float* half_norms) {
+  const int cluster = global_warp();
+  if (cluster >= clusters) return;
+  Segment s = segments[0];
+  for (int i = 1; i < num_segments && segments[i].cluster <= cluster; ++i) s = segments[i];
+  const auto point =
+      static_cast<int>(static_cast<double>(cluster - s.cluster) * s.points / s.clusters);
+  const std::int64_t at = static_cast<std::int64_t>(blockIdx.y) * clusters + cluster;
+  const T* row = keys + blockIdx.y * key_stride + static_cast<std::int64_t>(s.point + point) * d;
+  float2 sum[kMaxPairs];
+  for_lane_pairs(d, [&](int i, int pair) { sum[i] = load_pair(row, pair); });
+  store_centroid(sum, 1.f, d, centroids + at * d, half_norms + at);
+}
+
+/// Means of the members; without a member the old centroid stays. One warp per (KV head, cluster).
+template <class T>
+__global__ void move_centroids(const T* keys, std::int64_t key_stride, int d, int clusters,
+                               int total, const std::int32_t* starts, const std::int32_t* tokens,
+                               T* centroids, float* half_norms) {
+  const int at = global_warp();
+  if (at >= total) return;
+  const int begin = starts[at], end = starts[at + 1];
+  if (begin == end) return;
+  const T* base = keys + at / clusters * key_stride;
+  float2 sum[kMaxPairs] = {};
+#pragma unroll 4
+  for (int j = begin; j < end; ++j) {
+    const T* row = base + static_cast<std::int64_t>(tokens[j]) * d;
+    for_lane_pairs(d, [&](int i, int pair) {
+      const float2 v = load_pair(row, pair);
+      sum[i].x += v.x, sum[i].y += v.y;
+    });
+  }
+  store_centroid(sum, 1.f / static_cast<float>(end - begin), d,
+                 centroids + static_cast<std::int64_t>(at) * d, half_norms + at);
+}
+
+/// What the decode step reads, and the cache in cluster order. One warp per (KV head, cluster).
+template <class T>
+__global__ void finish_clusters(ClusterBuildParams p, int clusters, int total,
+                                const std::int32_t* starts, const std::int32_t* tokens) {
+  const int at = global_warp(), d = p.head_dim, lane = threadIdx.x % 32;
+  if (at >= total) return;
+  const int pair = at / clusters, cluster = at % clusters, begin = starts[at], end = starts[at + 1];
+  const int first_row = p.begin + begin - pair * p.points;
+  const std::int64_t slot = pair * p.cluster_capacity + cluster;
+  const std::int64_t source = pair * p.source_capacity + p.begin, out = pair * p.out_capacity;
+  const T* keys = static_cast<const T*>(p.keys) + source * d;
+  const T* values = static_cast<const T*>(p.values) + source * d;
+  float2 key_mean[kMaxPairs] = {}, value_mean[kMaxPairs] = {};
+  for (int j = begin; j < end; ++j) {
+    const std::int64_t from = static_cast<std::int64_t>(tokens[j]) * d;
+    const std::int64_t to = (out + first_row + j - begin) * d;
+    for_lane_pairs(d, [&](int i, int n) {
+      const float2 k = load_pair(keys + from, n), v = load_pair(values + from, n);
+      key_mean[i].x += k.x, key_mean[i].y += k.y, value_mean[i].x += v.x, value_mean[i].y += v.y;
+      store_pair(static_cast<T*>(p.out_keys) + to, n, k);
+      store_pair(static_cast<T*>(p.out_values) + to, n, v);
+    });
+    if (lane == 0) p.order[out + first_row + j - begin] = p.begin + tokens[j];
+  }
+  const float inverse = end > begin ? 1.f / static_cast<float>(end - begin) : 0.f;
+  for_lane_pairs(d, [&](int i, int n) {
+    key_mean[i].x *= inverse, key_mean[i].y *= inverse;
+    store_pair(static_cast<T*>(p.centroids) + slot * d, n, key_mean[i]);
+    store_pair(static_cast<T*>(p.mean_values) + slot * d, n,
+               {value_mean[i].x * inverse, value_mean[i].y * inverse});
+  });
+  float squares = 0;
+  for (int j = begin; j < end; ++j)
+    for_lane_pairs(d, [&](int i, int n) {
+      const float2 k = load_pair(keys + static_cast<std::int64_t>(tokens[j]) * d, n);
+      squares += (k.x - key_mean[i].x) * (k.x - key_mean[i].x) +
+                 (k.y - key_mean[i].y) * (k.y - key_mean[i].y);
+    });
+  squares = warp_sum(squares);
+  if (lane == 0) {
+    p.meta[slot] = {end > begin ? logf(static_cast<float>(end - begin)) : -INFINITY,
+                    squares * inverse / static_cast<float>(d)};
+    p.offsets[pair * (p.cluster_capacity + 1) + cluster] = first_row;
+    if (cluster == clusters - 1)
+      p.offsets[pair * (p.cluster_capacity + 1) + clusters] = p.begin + p.points;
+  }
+}
+
+/// starts[i]: the first place of label i or above in the sorted labels.
+static __global__ void find_starts(const std::uint32_t* sorted, int n, int labels,
+                                   std::int32_t* starts) {
+  const int label = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (label > labels) return;
+  int low = 0, high = n;
+  while (low < high) {
+    const int middle = low + (high - low) / 2;
+    if (sorted[middle] < static_cast<std::uint32_t>(label))
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  starts[label] = low;
+}
+
+/// values[i] = i modulo `period`.
+static __global__ void count_up(std::int32_t* values, std::int64_t n, std::int64_t period) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < n) values[i] = static_cast<std::int32_t>(i % period);
+}
+
+/// float32 keys to bfloat16, packed. grid.y: KV head.
+static __global__ void narrow_keys(const float* keys, std::int64_t key_stride, std::int64_t count,
+                                   std::uint16_t* out) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  const __nv_bfloat16 v = __float2bfloat16_rn(keys[blockIdx.y * key_stride + i]);
+  out[blockIdx.y * count + i] = reinterpret_cast<const std::uint16_t&>(v);
+}
+
+}  // namespace doublep::cuda

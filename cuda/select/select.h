@@ -1,0 +1,70 @@
+// From log masses to work lists: top-p or top-k by threshold search, without a sort, for every
+// query head, then the union over the heads of a pair. One launch, no host round trip.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "cuda/common/types.h"
+#include "cuda/estimate/estimate.h"
+
+namespace doublep::cuda {
+
+/// kMass: smallest prefix of the descending order whose mass is at least a share p of the total.
+/// kCount: a fixed number of items. Equal masses go to the lower id, as on the CPU.
+enum class SelectRule { kMass, kCount };
+/// As core's NucleusOptions::Gqa.
+enum class GroupMode { kPerHead, kSum, kUnion };
+/// kRuns: rows of the chosen items as runs of at most 16. kTokens: one entry per item.
+enum class EmitKind { kRuns, kTokens };
+
+/// An item of key (quantised distance to the largest log mass, id) is taken if key < limit.
+struct Threshold {
+  float max;  ///< largest log mass of the head
+  std::uint32_t pad;
+  unsigned long long keep, refine;  ///< exclusive limits of P1 and P2
+};
+
+struct SelectParams {
+  Shape shape;
+  const float* logits = nullptr;            ///< [pairs * group, capacity], -infinity: no such item
+  const ClusterMeta* meta = nullptr;        ///< [pairs, capacity]; for rank_without_size
+  const std::int32_t* num_items = nullptr;  ///< [pairs]; null: no items
+  std::int64_t capacity = 0;
+
+  SelectRule rule = SelectRule::kMass;
+  double keep = 0.95, refine = 0.70;  ///< kMass: p1 and p2; 1 takes every item of any mass
+  const int2* budgets = nullptr;      ///< [pairs]: items kept, of which refined (kCount)
+  GroupMode group_mode = GroupMode::kPerHead;
+  bool rank_without_size = false;  ///< kSum: rank by softmax(q.C) as RetroInfer does
+  bool emit_terms = true;          ///< kept but not refined: cluster terms
+  bool outside_terms = false;      ///< everything that is not refined: terms
+
+  /// kMass: logits of tokens whose mass counts as held already; null: the items alone.
+  const float* zone_logits = nullptr;  ///< [pairs * group, zone_capacity]
+  std::int64_t zone_capacity = 0;
+
+  EmitKind emit = EmitKind::kRuns;
+  const std::int32_t* offsets = nullptr;  ///< [pairs, capacity + 1]: first row of an item (kRuns)
+  const std::uint32_t* item_rows = nullptr;  ///< [pairs, capacity]: row of an item (kTokens)
+  /// Rows that are always attended: [0, sink_end) and [tail_begin, length). Null: none.
+  const std::int32_t* sink_end = nullptr;    ///< [pairs / kv_heads]
+  const std::int32_t* tail_begin = nullptr;  ///< [pairs / kv_heads]
+  const std::int32_t* lengths = nullptr;     ///< [pairs / kv_heads]
+
+  Run* runs = nullptr;              ///< [pairs, work_capacity] (kRuns)
+  std::uint32_t* tokens = nullptr;  ///< [pairs, work_capacity] (kTokens): row | mask << 24
+  std::int64_t work_capacity = 0;
+  std::int32_t* num_work = nullptr;   ///< [pairs]
+  std::uint32_t* terms = nullptr;     ///< [pairs, capacity]: id | mask << 24
+  std::int32_t* num_terms = nullptr;  ///< [pairs]
+
+  Threshold* thresholds = nullptr;  ///< [pairs * group]
+  float* group_logits = nullptr;    ///< [pairs, capacity], kSum only
+  std::int32_t* arrived = nullptr;  ///< [pairs], zero before the first launch; left zero
+};
+
+void select(const SelectParams& params, cudaStream_t stream, bool overlap = false);
+
+}  // namespace doublep::cuda

@@ -1,0 +1,73 @@
+#include "cuda/common/launch.h"
+#include "cuda/step/cache.h"
+
+namespace doublep::cuda {
+namespace {
+
+struct AppendParams {
+  const unsigned char *new_keys, *new_values;  // [pairs, row_bytes]
+  unsigned char *keys, *values;                // [pairs, capacity, row_bytes]
+  std::int32_t* order;                         // [pairs, capacity]
+  std::int32_t* lengths;                       // [batch]
+  std::int64_t capacity, row_bytes;
+  int kv_heads;
+};
+
+/// One block a sequence; a full cache drops the token.
+__global__ void append_kernel(AppendParams p) {
+  const int sequence = blockIdx.x;
+  const std::int32_t row = p.lengths[sequence];
+  __syncthreads();
+  if (row >= p.capacity) return;
+  const int words = static_cast<int>(p.row_bytes / 4);
+  for (int i = threadIdx.x; i < p.kv_heads * words; i += blockDim.x) {
+    const std::int64_t pair = sequence * p.kv_heads + i / words;
+    const std::int64_t from = pair * words + i % words;
+    const std::int64_t to = (pair * p.capacity + row) * words + i % words;
+    reinterpret_cast<std::uint32_t*>(p.keys)[to] =
+        reinterpret_cast<const std::uint32_t*>(p.new_keys)[from];
+    reinterpret_cast<std::uint32_t*>(p.values)[to] =
+        reinterpret_cast<const std::uint32_t*>(p.new_values)[from];
+    if (i % words == 0) p.order[pair * p.capacity + row] = row;
+  }
+  if (threadIdx.x == 0) p.lengths[sequence] = row + 1;
+}
+
+}  // namespace
+
+Cache::Cache(const Shape& shape, DType dtype, std::int64_t capacity)
+    : shape_(shape),
+      dtype_(dtype),
+      capacity_(capacity),
+      keys_(shape.pairs * capacity * shape.head_dim * bytes_of(dtype)),
+      values_(keys_.size()),
+      order_(shape.pairs * capacity),
+      sink_end_(batch()),
+      tail_begin_(batch()),
+      lengths_(batch()),
+      host_lengths_(batch(), 0) {
+  sink_end_.zero(), tail_begin_.zero(), lengths_.zero();
+}
+
+void Cache::set_zones(int sequence, std::int32_t sink_end, std::int32_t tail_begin,
+                      std::int32_t length) {
+  sink_end_.upload(&sink_end, 1, sequence);
+  tail_begin_.upload(&tail_begin, 1, sequence);
+  lengths_.upload(&length, 1, sequence);
+  host_lengths_[sequence] = length;
+}
+
+void Cache::append(const void* keys, const void* values, cudaStream_t stream) {
+  const AppendParams p{static_cast<const unsigned char*>(keys),
+                       static_cast<const unsigned char*>(values),
+                       keys_.get(),
+                       values_.get(),
+                       order_.get(),
+                       lengths_.get(),
+                       capacity_,
+                       row_bytes(),
+                       shape_.kv_heads};
+  launch({dim3(batch()), dim3(256), 0, stream}, append_kernel, p);
+}
+
+}  // namespace doublep::cuda

@@ -1,0 +1,52 @@
+// The KV cache of one layer for a batch of sequences of different lengths, on the device.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "cuda/common/device_buffer.h"
+#include "cuda/common/types.h"
+
+namespace doublep::cuda {
+
+/// Rows of a sequence: [0, sink_end) sinks, then (where clustered) tokens in cluster order, then
+/// from tail_begin to length the window and generated tokens. Without an index rows are tokens.
+class Cache {
+ public:
+  Cache(const Shape& shape, DType dtype, std::int64_t capacity);
+
+  const Shape& shape() const { return shape_; }
+  DType dtype() const { return dtype_; }
+  std::int64_t capacity() const { return capacity_; }
+  int batch() const { return shape_.pairs / shape_.kv_heads; }
+  /// Bytes of a row of keys (or values).
+  std::int64_t row_bytes() const { return shape_.head_dim * bytes_of(dtype_); }
+  void* keys(std::int64_t pair = 0) { return keys_.get() + pair * capacity_ * row_bytes(); }
+  void* values(std::int64_t pair = 0) { return values_.get() + pair * capacity_ * row_bytes(); }
+  std::int32_t* order(std::int64_t pair = 0) { return order_.get() + pair * capacity_; }
+
+  /// Sets a sequence's zones; synchronous.
+  void set_zones(int sequence, std::int32_t sink_end, std::int32_t tail_begin, std::int32_t length);
+  const std::int32_t* sink_end() const { return sink_end_.get(); }
+  const std::int32_t* tail_begin() const { return tail_begin_.get(); }
+  const std::int32_t* lengths() const { return lengths_.get(); }
+  /// As last set by the host; append() inside a graph moves only the device's copy.
+  std::int32_t host_length(int sequence) const { return host_lengths_[sequence]; }
+
+  /// One generated token for every sequence joins its tail: keys, values [pairs, head_dim]. Safe in
+  /// a captured graph.
+  void append(const void* keys, const void* values, cudaStream_t stream);
+
+ private:
+  Shape shape_;
+  DType dtype_;
+  std::int64_t capacity_;
+  DeviceBuffer<unsigned char> keys_, values_;                   // [pairs, capacity, head_dim]
+  DeviceBuffer<std::int32_t> order_;                            // [pairs, capacity]: token of a row
+  DeviceBuffer<std::int32_t> sink_end_, tail_begin_, lengths_;  // [batch]
+  std::vector<std::int32_t> host_lengths_;
+};
+
+}  // namespace doublep::cuda

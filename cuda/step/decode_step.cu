@@ -1,0 +1,140 @@
+#include <algorithm>
+
+#include "cuda/step/decode_step.h"
+
+namespace doublep::cuda {
+
+DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& options)
+    : cache_(cache), index_(index), options_(options) {
+  const Shape& shape = cache.shape();
+  const std::int64_t heads = static_cast<std::int64_t>(shape.pairs) * shape.group;
+  const bool items = options.kind == StepKind::kItems || options.kind == StepKind::kTwilight;
+  item_capacity_ = items ? index->capacity() : 0;
+  // Every item and zone may end in a run that is not full.
+  run_capacity_ = (cache.capacity() + kTile - 1) / kTile + item_capacity_ + 2;
+  queries_.resize(heads * cache.row_bytes());
+  output_.resize(heads * shape.head_dim), log_sum_exp_.resize(heads);
+  arrived_.resize(3 * static_cast<std::size_t>(shape.pairs)), arrived_.zero();
+  const auto zones = [&](auto& p) {
+    p.sink_end = cache.sink_end(), p.tail_begin = cache.tail_begin(), p.lengths = cache.lengths();
+  };
+
+  if (items) {
+    logits_.resize(heads * item_capacity_);
+    estimate_.shape = shape, estimate_.dtype = cache.dtype(), estimate_.scale = options.scale;
+    estimate_.second_order = options.second_order, estimate_.queries = queries_.get();
+    estimate_.rows = index->rows(), estimate_.lows = options.pages ? index->others() : nullptr;
+    estimate_.meta = options.pages ? nullptr : index->meta();
+    estimate_.num_rows = index->num_items(), estimate_.capacity = item_capacity_;
+    estimate_.logits = logits_.get();
+    if (options.zone_capacity > 0) {
+      zone_logits_.resize(heads * options.zone_capacity);
+      estimate_.keys = cache.keys(), estimate_.key_capacity = cache.capacity();
+      zones(estimate_);
+      estimate_.zone_logits = zone_logits_.get(), estimate_.zone_capacity = options.zone_capacity;
+    }
+  }
+  if (options.kind != StepKind::kDense) {
+    runs_.resize(shape.pairs * run_capacity_), num_runs_.resize(shape.pairs);
+    terms_.resize(shape.pairs * std::max<std::int64_t>(item_capacity_, 1));
+    num_terms_.resize(shape.pairs), thresholds_.resize(heads);
+    budgets_.resize(shape.pairs), budgets_.zero();
+    if (options.group_mode == GroupMode::kSum) group_logits_.resize(shape.pairs * item_capacity_);
+    SelectParams& s = select_;
+    s.shape = shape, s.logits = logits_.get(), s.capacity = item_capacity_;
+    if (items)
+      s.num_items = index->num_items(), s.meta = index->meta(), s.offsets = index->offsets();
+    s.rule = options.kind == StepKind::kTwilight ? SelectRule::kCount : options.rule;
+    s.keep = options.keep, s.refine = options.refine, s.budgets = budgets_.get();
+    s.group_mode = options.group_mode, s.rank_without_size = options.rank_without_size;
+    s.emit_terms = items && options.terms && !options.pages;
+    s.outside_terms = options.outside_terms;
+    s.zone_logits = zone_logits_.get(), s.zone_capacity = options.zone_capacity;
+    zones(s);
+    s.runs = runs_.get(), s.work_capacity = run_capacity_, s.num_work = num_runs_.get();
+    s.terms = terms_.get(), s.num_terms = num_terms_.get(), s.thresholds = thresholds_.get();
+    s.group_logits = group_logits_.get(), s.arrived = arrived_.get();
+  }
+  if (options.kind == StepKind::kTwilight) {
+    token_capacity_ = run_capacity_ * kTile;
+    slot_logits_.resize(heads * token_capacity_), slot_rows_.resize(shape.pairs * token_capacity_);
+    tokens_.resize(shape.pairs * token_capacity_);
+    num_slots_.resize(shape.pairs), num_tokens_.resize(shape.pairs);
+    NibbleEstimateParams& n = nibbles_;
+    n.shape = shape, n.dtype = cache.dtype(), n.scale = options.scale, n.queries = queries_.get();
+    n.codes = index->codes(), n.scales = index->scales(), n.capacity = cache.capacity();
+    n.runs = runs_.get(), n.num_runs = num_runs_.get(), n.run_capacity = run_capacity_;
+    n.logits = slot_logits_.get(), n.rows = slot_rows_.get(), n.num_slots = num_slots_.get();
+    n.slot_capacity = token_capacity_;
+    SelectParams& s = prune_;
+    s.shape = shape, s.logits = slot_logits_.get(), s.capacity = token_capacity_;
+    s.num_items = num_slots_.get(), s.refine = s.keep = options.twilight_p, s.emit_terms = false;
+    s.emit = EmitKind::kTokens, s.item_rows = slot_rows_.get();
+    s.tokens = tokens_.get(), s.work_capacity = token_capacity_, s.num_work = num_tokens_.get();
+    s.thresholds = thresholds_.get(), s.arrived = arrived_.get() + shape.pairs;
+  }
+
+  AttendParams& a = attend_;
+  a.shape = shape, a.dtype = cache.dtype(), a.scale = options.scale, a.queries = queries_.get();
+  a.keys = cache.keys(), a.values = cache.values(), a.capacity = cache.capacity();
+  a.lengths = cache.lengths();
+  a.kind = options.kind == StepKind::kDense      ? WorkKind::kDense
+           : options.kind == StepKind::kTwilight ? WorkKind::kTokens
+                                                 : WorkKind::kRuns;
+  a.runs = runs_.get(), a.tokens = tokens_.get();
+  a.work_capacity = a.kind == WorkKind::kTokens ? token_capacity_ : run_capacity_;
+  a.num_work = a.kind == WorkKind::kTokens ? num_tokens_.get() : num_runs_.get();
+  if (select_.emit_terms && a.kind == WorkKind::kRuns) {
+    a.terms = terms_.get(), a.num_terms = num_terms_.get(), a.mean_values = index->others();
+    a.log_masses = logits_.get(), a.term_capacity = item_capacity_;
+  }
+  a.output = output_.get(), a.log_sum_exp = log_sum_exp_.get();
+  a.blocks = attend_blocks(a);
+  partial_.resize(attend_workspace(shape, a.blocks));
+  a.partial = partial_.get(), a.arrived = arrived_.get() + 2 * shape.pairs;
+}
+
+void DecodeStep::set_budget(int sequence, std::int32_t kept, std::int32_t refined) {
+  const int heads = cache_.shape().kv_heads;
+  const std::vector<int2> budgets(heads, make_int2(kept, refined));
+  budgets_.upload(budgets.data(), heads, static_cast<std::size_t>(sequence) * heads);
+}
+
+void DecodeStep::enqueue_estimate(cudaStream_t stream, bool overlap) {
+  if (logits_.size() > 0) estimate(estimate_, stream, overlap);
+}
+
+void DecodeStep::enqueue_select(cudaStream_t stream, bool overlap) {
+  if (options_.kind == StepKind::kDense) return;
+  select(select_, stream, overlap);
+  if (options_.kind != StepKind::kTwilight) return;
+  estimate_nibbles(nibbles_, stream, overlap);
+  select(prune_, stream, overlap);
+}
+
+void DecodeStep::enqueue_attend(cudaStream_t stream, bool overlap) {
+  attend(attend_, stream, overlap);
+}
+
+void DecodeStep::enqueue(cudaStream_t stream) {
+  // The first launch of a step waits for everything before it: its queries and appended tokens.
+  const bool overlap = options_.overlap, first = logits_.size() == 0;
+  enqueue_estimate(stream, false);
+  enqueue_select(stream, overlap && !first);
+  enqueue_attend(stream, overlap && options_.kind != StepKind::kDense);
+}
+
+StepWork DecodeStep::work(int pair) const {
+  StepWork work;
+  if (options_.kind == StepKind::kDense) return work;
+  if (options_.kind == StepKind::kTwilight) {
+    work.tokens = tokens_.download(num_tokens_.download(1, pair)[0], pair * token_capacity_);
+    return work;
+  }
+  work.runs = runs_.download(num_runs_.download(1, pair)[0], pair * run_capacity_);
+  if (select_.emit_terms)
+    work.terms = terms_.download(num_terms_.download(1, pair)[0], pair * item_capacity_);
+  return work;
+}
+
+}  // namespace doublep::cuda

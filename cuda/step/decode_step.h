@@ -1,0 +1,86 @@
+// One decode step of one layer for a batch: owns every buffer, enqueues two to five launches, never
+// allocates nor synchronises after construction. Capture it in a graph and replay.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "cuda/attend/attend.h"
+#include "cuda/estimate/estimate.h"
+#include "cuda/select/select.h"
+#include "cuda/step/cache.h"
+#include "cuda/step/item_index.h"
+
+namespace doublep::cuda {
+
+/// kDense: everything. kZone: sinks and tail (streaming). kItems: clusters or pages, one selection.
+/// kTwilight: pages by count, then top-p over their tokens by 4-bit keys.
+enum class StepKind { kDense, kZone, kItems, kTwilight };
+
+struct StepOptions {
+  StepKind kind = StepKind::kDense;
+  float scale = 1;            ///< of every dot product
+  bool pages = false;         ///< the index holds pages
+  bool second_order = false;  ///< clusters: mass estimate with the variance
+  SelectRule rule = SelectRule::kMass;
+  double keep = 0.95, refine = 0.70;  ///< kMass: p1, p2; without terms only `refine` counts
+  GroupMode group_mode = GroupMode::kPerHead;
+  bool rank_without_size = false;
+  bool terms = true, outside_terms = false;
+  std::int64_t zone_capacity = 0;  ///< > 0: p is of the mass with sinks and tail, at most so many
+  double twilight_p = 0.85;
+  bool overlap = true;  ///< programmatic dependent launch (sm_90 and later)
+};
+
+/// What a step attended, for audits and for counting bytes. Host memory.
+struct StepWork {
+  std::vector<Run> runs;              ///< kItems, kZone
+  std::vector<std::uint32_t> tokens;  ///< kTwilight: row | mask << 24
+  std::vector<std::uint32_t> terms;   ///< cluster | mask << 24
+};
+
+class DecodeStep {
+ public:
+  /// `index` may be null for kDense and kZone. Both must outlive the step.
+  DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& options);
+
+  /// [pairs * group, head_dim] in the cache's type; the caller fills it.
+  void* queries() { return queries_.get(); }
+  const float* output() const { return output_.get(); }            ///< [pairs * group, head_dim]
+  const float* log_sum_exp() const { return log_sum_exp_.get(); }  ///< [pairs * group]
+  const float* logits() const { return logits_.get(); }            ///< [pairs * group, items]
+  std::int64_t logit_stride() const { return item_capacity_; }
+  /// kCount: items kept, and of these refined, for every pair of a sequence.
+  void set_budget(int sequence, std::int32_t kept, std::int32_t refined);
+
+  void enqueue(cudaStream_t stream);
+  /// The stages alone, for timing; each needs what the one before it left.
+  void enqueue_estimate(cudaStream_t stream, bool overlap);
+  void enqueue_select(cudaStream_t stream, bool overlap);
+  void enqueue_attend(cudaStream_t stream, bool overlap);
+
+  /// Downloads the work lists of the last step. Synchronous.
+  StepWork work(int pair) const;
+
+ private:
+  Cache& cache_;
+  ItemIndex* index_;
+  StepOptions options_;
+  std::int64_t item_capacity_ = 0, run_capacity_ = 0, token_capacity_ = 0;
+  EstimateParams estimate_;
+  SelectParams select_, prune_;  // prune_: Twilight's top-p over tokens
+  NibbleEstimateParams nibbles_;
+  AttendParams attend_;
+  DeviceBuffer<unsigned char> queries_;
+  DeviceBuffer<float> logits_, zone_logits_, group_logits_, slot_logits_;
+  DeviceBuffer<Run> runs_;
+  DeviceBuffer<std::uint32_t> tokens_, terms_, slot_rows_;
+  DeviceBuffer<std::int32_t> num_runs_, num_tokens_, num_terms_, num_slots_, arrived_;
+  DeviceBuffer<int2> budgets_;
+  DeviceBuffer<Threshold> thresholds_;
+  DeviceBuffer<float> output_, log_sum_exp_, partial_;
+};
+
+}  // namespace doublep::cuda

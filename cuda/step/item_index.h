@@ -1,0 +1,54 @@
+// Device tables of what is estimated instead of the keys: clusters (centroids, mean values, sizes,
+// variances) or pages (extremes), and 4-bit keys for Twilight.
+#pragma once
+
+#include <memory>
+
+#include "cuda/index/cluster_build.h"
+#include "cuda/index/pages.h"
+#include "cuda/step/cache.h"
+
+namespace doublep::cuda {
+
+class ItemIndex {
+ public:
+  /// Room for `capacity` items per pair. `values`: also mean values; `nibbles`: also 4-bit keys.
+  ItemIndex(const Cache& cache, std::int64_t capacity, bool mean_values, bool nibbles = false);
+
+  std::int64_t capacity() const { return capacity_; }
+  void* rows(std::int64_t pair = 0) { return rows_.get() + pair * capacity_ * row_bytes_; }
+  /// Mean values of clusters, or the lower extremes of pages.
+  void* others(std::int64_t pair = 0) { return others_.get() + pair * capacity_ * row_bytes_; }
+  ClusterMeta* meta(std::int64_t pair = 0) { return meta_.get() + pair * capacity_; }
+  std::int32_t* offsets(std::int64_t pair = 0) { return offsets_.get() + pair * (capacity_ + 1); }
+  std::int32_t* num_items() { return num_items_.get(); }
+  std::uint32_t* codes() { return codes_.get(); }
+  NibbleScale* scales() { return scales_.get(); }
+
+  /// Clusters a sequence's tokens between sinks and tail. Source: [kv_heads, source_capacity, d]
+  /// in token order. Fills the sequence's part of the cache in cluster order, its zones included.
+  /// With `labels` ([kv_heads, points], host) takes that clustering instead of making one.
+  struct Clustering {
+    std::int64_t tokens_per_cluster = 16, clusters = 0, segment = 0;
+    int iterations = 4;
+    const std::int32_t* labels = nullptr;
+  };
+  void build_clusters(Cache& cache, int sequence, const void* keys, const void* values,
+                      std::int64_t source_capacity, std::int32_t sink_end, std::int32_t tail_begin,
+                      std::int32_t length, const Clustering& options, cudaStream_t stream);
+  /// Pages over all full pages of a sequence whose rows are in token order.
+  void build_pages(Cache& cache, int sequence, cudaStream_t stream);
+
+ private:
+  std::int64_t capacity_, row_bytes_;
+  DeviceBuffer<unsigned char> rows_, others_;  // [pairs, capacity, head_dim]
+  DeviceBuffer<ClusterMeta> meta_;             // [pairs, capacity]
+  DeviceBuffer<std::int32_t> offsets_;         // [pairs, capacity + 1]
+  DeviceBuffer<std::int32_t> num_items_;       // [pairs]
+  DeviceBuffer<std::uint32_t> codes_;          // [pairs, cache rows, head_dim / 8]
+  DeviceBuffer<NibbleScale> scales_;           // [pairs, cache rows]
+  std::unique_ptr<ClusterBuilder> builder_;
+  std::int64_t builder_points_ = 0, builder_clusters_ = 0;
+};
+
+}  // namespace doublep::cuda
