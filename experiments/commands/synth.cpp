@@ -1,6 +1,7 @@
 // doublep synth: makes a kv-trace of any length with known structure.
 #include "experiments/synth/synth.h"
 
+#include <CLI/CLI.hpp>
 #include <iostream>
 #include <map>
 #include <memory>

@@ -6,7 +6,17 @@
 namespace doublep {
 namespace {
 
-enum Purpose { kCentre, kTopic, kKeyNoise, kTopicValue, kValueNoise, kQuery, kQueryTopic, kHead };
+enum Purpose {
+  kCentre,
+  kTopic,
+  kKeyNoise,
+  kCommonValue,
+  kTopicValue,
+  kValueNoise,
+  kQuery,
+  kQueryTopic,
+  kHead
+};
 
 constexpr double kSinkMark = 8;         // of a sink's channel 0: an outlier, as recorded sinks are
 constexpr double kSinkValueNorm = 0.1;  // values of sinks are small: they absorb, they do not tell
@@ -86,14 +96,19 @@ void HeadModel::keys(std::int64_t first, std::int64_t count, float* rows) const 
 
 void HeadModel::values(std::int64_t first, std::int64_t count, float* rows) const {
   const std::int64_t d = options_.head_dim;
-  const CounterRng shared = stream(kTopicValue), own = stream(kValueNoise);
+  // What all tokens share keeps the mean over many of them, a diffuse head's output, from
+  // vanishing.
+  const CounterRng all = stream(kCommonValue), shared = stream(kTopicValue),
+                   own = stream(kValueNoise);
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t token = first + i, topic = topic_of(token);
     const double norm = token < options_.sinks ? kSinkValueNorm : 1.0;
+    const auto at = [&](std::int64_t row, std::int64_t c) {
+      return static_cast<std::uint64_t>(row * d + c);
+    };
     for (std::int64_t c = 0; c < d; ++c)
-      rows[i * d + c] =
-          static_cast<float>(norm * (bell(shared, static_cast<std::uint64_t>(topic * d + c)) +
-                                     bell(own, static_cast<std::uint64_t>(token * d + c))));
+      rows[i * d + c] = static_cast<float>(
+          norm * (bell(all, at(0, c)) + bell(shared, at(topic, c)) + bell(own, at(token, c))));
   }
 }
 

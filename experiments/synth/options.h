@@ -36,13 +36,13 @@ struct SynthOptions {
                                  HeadKind::kLocal, HeadKind::kDiffuse};
   std::int64_t sinks = 4;              ///< tokens that sink heads look at
   double sink_logit = 8.0;             ///< of those, in a sink head
-  double local_logit = 14.0;           ///< of the newest token, in a local head
+  double local_logit = 17.0;           ///< of the newest token, in a local head
   double rope_base = 500000;           ///< slowest locality frequency: 1/rope_base radians a token
   std::int64_t tokens_per_topic = 64;  ///< on average; sizes vary by a heavy tail
   int topics_per_query = 8;            ///< that a clustered head looks at; its r-th is weighted 1/r
-  double topic_logit = 6.0;            ///< of the first of them
-  double spread = 1.0;                 ///< standard deviation of background logits, all heads
-  double noise = 0.6;                  ///< of a key about its topic, over the topics' own spread
+  double topic_logit = 6.5;            ///< of the first of them
+  double spread = 1.3;                 ///< standard deviation of background logits, all heads
+  double noise = 0.8;                  ///< of a key about its topic, over the topics' own spread
   int topic_steps = 4;                 ///< steps after which a head turns to other topics
 };
 
