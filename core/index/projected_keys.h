@@ -1,0 +1,41 @@
+// Keys seen through a few directions: a short label per token, whose dot product with the projected
+// query stands for the full one. Channels (Double Sparsity) and principal components (Loki) alike.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/base/matrix.h"
+#include "core/cache/kv_cache.h"
+#include "core/cache/query_block.h"
+#include "core/policy/policy.h"
+
+namespace doublep {
+
+class ProjectedKeys {
+ public:
+  explicit ProjectedKeys(KvDtype dtype) : dtype_(dtype) {}
+
+  /// Directions: columns of `basis` [d, r]. Labels made before are dropped.
+  void set_basis(MatrixD basis);
+  /// Projects the tokens that joined since the last call.
+  void extend(const KvHead& cache);
+
+  /// scale (q basis).(k basis) of every token: float64 [group size, tokens]; with an orthonormal
+  /// basis of d directions the logit itself, to the rounding of float32 labels.
+  MatrixD scores(const QueryGroup& group) const;
+  /// Labels read once a group; the query projected and multiplied with each.
+  void charge(GroupSelection& out) const;
+  IndexCost cost() const;
+
+ private:
+  std::int64_t rank() const { return basis_.cols(); }
+  KvDtype dtype_;
+  MatrixD basis_;
+  double projection_flops_ = 0;  // per vector; picking channels costs none
+  std::vector<float> labels_;    // [tokens, r]
+  std::int64_t length_ = 0;
+  Work build_;
+};
+
+}  // namespace doublep

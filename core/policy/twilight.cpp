@@ -1,0 +1,100 @@
+// Twilight: a base policy proposes tokens, keys of 4 bits weigh them, top-p prunes (arXiv
+// 2502.02770). What the base forces (sink and window) is a proposal like any other: only p decides.
+#include <algorithm>
+#include <cmath>
+
+#include "core/attention/logits.h"
+#include "core/index/quantiser.h"
+#include "core/policy/exact_zone.h"
+#include "core/policy/registry.h"
+#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
+
+namespace doublep {
+namespace {
+
+std::unique_ptr<Policy> make_base(const Parameters& p, const PolicyContext& context) {
+  const PolicyInfo& base = PolicyRegistry::instance().find(p.choice("base"));
+  std::map<std::string, ParamValue> given = {{"budget", p.real("base_budget")},
+                                             {"sink", p.integer("sink")},
+                                             {"window", p.integer("window")}};
+  if (base.name == "quest")
+    given.emplace("page_size", p.integer("page_size"));
+  else
+    given.emplace("channels", p.integer("channels"));
+  return base.create(resolve(base, given), context);
+}
+
+class Twilight final : public Policy {
+ public:
+  Twilight(const Parameters& p, const PolicyContext& context)
+      : base_(make_base(p, context)),
+        keys_(static_cast<int>(p.integer("bits")), context.kv_dtype),
+        p_(p.real("p")) {}
+
+  void prefill(const KvHead& cache) override { base_->prefill(cache), keys_.extend(cache); }
+  void append(const KvHead& grown) override { base_->append(grown), keys_.extend(grown); }
+  IndexCost index_cost() const override {
+    IndexCost cost = base_->index_cost(), keys = keys_.cost();
+    return {cost.memory_bytes + keys.memory_bytes, cost.build += keys.build};
+  }
+
+  void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
+    base_->select(cache, group, out);
+    std::vector<std::int32_t> read;  // quantised keys are read once for the whole group
+    for (int h = 0; h < group.size; ++h) {
+      auto& tokens = out.heads[h].tokens;
+      read.insert(read.end(), tokens.begin(), tokens.end());
+      prune(group, h, out);
+    }
+    std::sort(read.begin(), read.end());
+    const auto distinct = std::unique(read.begin(), read.end()) - read.begin();
+    out.charge(Stage::kEstimate, static_cast<double>(distinct) * keys_.bytes_per_token(), 0);
+  }
+
+ private:
+  void prune(const QueryGroup& group, int h, GroupSelection& out) const {
+    Selection& head = out.heads[h];
+    const std::size_t n = head.tokens.size();
+    const int d = group.head_dim;
+    MatrixF decoded(static_cast<Eigen::Index>(n), d);
+    for (std::size_t i = 0; i < n; ++i) keys_.decode(head.tokens[i], decoded.data() + i * d);
+    QueryGroup one = group;
+    one.queries = group.query(h), one.size = 1;
+    const MatrixD logits = exact_logits(one, decoded.data(), static_cast<std::int64_t>(n));
+    const auto masses = relative_masses({logits.data(), n});
+    double total = 0;
+    for (double m : masses) total += m;
+    auto kept = descending_order(masses);
+    kept.resize(top_p_prefix(masses, kept, p_, total));
+    std::sort(kept.begin(), kept.end());
+    for (std::int32_t& i : kept) i = head.tokens[i];
+    head.tokens = std::move(kept);
+    head.target_p = p_;
+    // Two operations an element to widen it; masses are read and ordered a head at a time.
+    const double count = static_cast<double>(n);
+    out.cost[h][Stage::kEstimate] += Work{0, count * (4.0 * d + 1)};
+    out.cost[h][Stage::kSelect] += Work{4 * count, count * std::log2(count + 1)};
+  }
+
+  std::unique_ptr<Policy> base_;
+  QuantisedKeys keys_;
+  double p_;
+};
+
+}  // namespace
+
+PolicyInfo twilight_policy() {
+  return describe<Twilight>(
+      "twilight", "prunes a base policy's tokens to the mass p that quantised keys give them",
+      "Twilight, arXiv 2502.02770",
+      join({{share("p", 0.85, "mass to keep of the tokens that the base policy proposes"),
+             choice("base", "quest", {"quest", "double_sparsity"}, "the policy that proposes"),
+             real("base_budget", 0.25, "its budget; below 1 a share of the visible tokens"),
+             integer("bits", 4, "bits per element of the quantised keys", 1, 8),
+             integer("page_size", 16, "tokens a page, for quest", 1),
+             integer("channels", 0, "channels, for double_sparsity; 0 = head_dim / 8")},
+            exact_zone_params()}));
+}
+
+}  // namespace doublep
