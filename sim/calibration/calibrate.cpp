@@ -1,0 +1,144 @@
+#include "sim/calibration/calibrate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "core/base/error.h"
+#include "sim/calibration/fit.h"
+
+namespace doublep::sim {
+namespace {
+
+constexpr int kEstimate = static_cast<int>(Stage::kEstimate),
+              kSelect = static_cast<int>(Stage::kSelect),
+              kAttend = static_cast<int>(Stage::kAttend);
+
+bool is_dense(const MeasuredPoint& p) {
+  return !(p.stage_bytes[kEstimate] > 0) && !(p.stage_bytes[kSelect] > 0);
+}
+
+// Masses of one head, times the turns that the heads take on the processors: select's work.
+double search_work(const Hardware& hardware, const MeasuredPoint& p) {
+  const double heads = static_cast<double>(p.batch) * p.kv_heads * p.group_size;
+  return 4 * p.select_items * std::ceil(heads / hardware.processors.value);
+}
+
+struct Samples {
+  std::vector<double> work, seconds;
+  void add(double w, double t) {
+    if (w > 0 && t > 0) work.push_back(w), seconds.push_back(t);
+  }
+  bool empty() const { return work.empty(); }
+};
+
+void fit_access(const Hardware& hardware, const Samples& samples, KernelFit& fit) {
+  if (samples.empty()) return;
+  const Line line = fit_line(samples.work, samples.seconds);
+  fit.latency = line.latency;
+  if (line.slope > 0) fit.share = 1 / (line.slope * hardware.bandwidth());
+}
+
+Efficiency fit_efficiency(const Hardware& hardware, const std::vector<const MeasuredPoint*>& points) {
+  Efficiency e;
+  Samples dense, sparse, summary, search;
+  for (const MeasuredPoint* p : points) {
+    const bool whole = is_dense(*p);
+    // A policy of one stage needs no breakdown: its step is its attend.
+    (whole ? dense : sparse)
+        .add(p->stage_bytes[kAttend], whole ? p->seconds : p->stage_seconds[kAttend]);
+    summary.add(p->stage_bytes[kEstimate], p->stage_seconds[kEstimate]);
+    search.add(search_work(hardware, *p), p->stage_seconds[kSelect]);
+  }
+  fit_access(hardware, dense, e[Access::kDense]);
+  fit_access(hardware, sparse.empty() ? dense : sparse, e[Access::kSparse]);
+  fit_access(hardware, summary.empty() ? dense : summary, e[Access::kSummary]);
+  if (!search.empty()) {
+    const Line line = fit_line(search.work, search.seconds);
+    e[Access::kSelect].latency = line.latency;
+    if (line.slope > 0) e.search_rate = 1 / line.slope;
+  }
+  // What the graph saves where stages overlap: one number, the weighted mean of what is left over.
+  Machine machine{hardware, e};
+  double top = 0, bottom = 0;
+  for (const MeasuredPoint* p : points) {
+    if (is_dense(*p)) continue;
+    const double boundaries = (p->stage_bytes[kEstimate] > 0) + (p->stage_seconds[kSelect] > 0);
+    const double weight = boundaries / (p->seconds * p->seconds);
+    top += weight * (predict(machine, *p) - p->seconds), bottom += weight * boundaries;
+  }
+  if (bottom > 0) e.overlap = top / bottom;
+  return e;
+}
+
+}  // namespace
+
+double predict(const Machine& machine, const MeasuredPoint& p) {
+  const int pairs = p.batch * p.kv_heads;
+  HeadWork each;
+  for (int s : {kEstimate, kAttend})
+    if (p.stage_bytes[s] > 0) each.bytes[s] = p.stage_bytes[s] / pairs;
+  if (p.select_items > 0) each.bytes[kSelect] = 4 * p.select_items * p.group_size;
+  const std::vector<HeadWork> heads(pairs, each);
+  AttentionOptions options;
+  options.dense = is_dense(p);
+  options.group_size = p.group_size;
+  options.token_bytes = 4.0 * p.head_dim;
+  return attention_time(machine, heads, options).seconds();
+}
+
+ErrorSummary summarize(const std::vector<Prediction>& predictions, bool held_out) {
+  std::vector<double> errors;
+  for (const Prediction& p : predictions)
+    if (p.held_out == held_out) errors.push_back(std::abs(p.error()));
+  ErrorSummary summary;
+  summary.points = static_cast<int>(errors.size());
+  if (errors.empty()) return summary;
+  std::sort(errors.begin(), errors.end());
+  const std::size_t n = errors.size();
+  summary.median = n % 2 ? errors[n / 2] : 0.5 * (errors[n / 2 - 1] + errors[n / 2]);
+  summary.worst = errors.back();
+  return summary;
+}
+
+Coverage Calibration::coverage() const {
+  Coverage c;
+  for (const Prediction& p : predictions) {
+    if (!c.calibrated) c.context_low = c.context_high = p.point.context;
+    c.calibrated = true;
+    c.context_low = std::min(c.context_low, p.point.context);
+    c.context_high = std::max(c.context_high, p.point.context);
+    c.batch_high = std::max(c.batch_high, p.point.batch);
+  }
+  return c;
+}
+
+Calibration calibrate(const Hardware& hardware, std::vector<MeasuredPoint> points,
+                      const HoldOut& hold_out) {
+  if (points.empty()) fail_input("calibration: no measured points for ", hardware.title);
+  std::sort(points.begin(), points.end(), [](const MeasuredPoint& a, const MeasuredPoint& b) {
+    return std::tie(a.policy, a.label, a.context, a.batch) <
+           std::tie(b.policy, b.label, b.context, b.batch);
+  });
+  Calibration result;
+  std::string last;
+  int place = 0;
+  for (MeasuredPoint& p : points) {
+    const std::string curve = p.policy + p.label;
+    place = curve == last ? place + 1 : 0;
+    last = curve;
+    const bool held = hold_out.every > 1 && place % hold_out.every == 1;
+    result.predictions.push_back({std::move(p), 0, held});
+  }
+  std::vector<const MeasuredPoint*> fitted;
+  for (const Prediction& p : result.predictions)
+    if (!p.held_out) fitted.push_back(&p.point);
+  result.efficiency = fit_efficiency(hardware, fitted);
+  const Machine machine{hardware, result.efficiency};
+  for (Prediction& p : result.predictions) p.predicted = predict(machine, p.point);
+  result.fitted = summarize(result.predictions, false);
+  result.held_out = summarize(result.predictions, true);
+  return result;
+}
+
+}  // namespace doublep::sim

@@ -1,0 +1,46 @@
+#include "sim/cost/roofline.h"
+
+#include <algorithm>
+#include <array>
+
+namespace doublep::sim {
+
+std::string_view name_of(Bound bound) {
+  constexpr std::array<std::string_view, kNumBounds> kNames = {
+      "memory", "compute", "imbalance", "launch", "host link", "interconnect"};
+  return kNames[static_cast<int>(bound)];
+}
+
+std::string_view name_of(Access access) {
+  constexpr std::array<std::string_view, kNumAccesses> kNames = {"dense", "sparse", "summary",
+                                                                 "select", "gemm"};
+  return kNames[static_cast<int>(access)];
+}
+
+double Machine::latency(Access access) const {
+  const double fitted = efficiency[access].latency;
+  return fitted < 0 ? hardware.launch_overhead.value : fitted;
+}
+
+Timing kernel_time(const Machine& machine, Access access, double bytes, double flops,
+                   const std::string& dtype, double slowest_share, int launches) {
+  const KernelFit& fit = machine.efficiency[access];
+  Timing t;
+  t.overhead = launches * machine.latency(access);
+  t.memory = bytes / (fit.share * machine.hardware.bandwidth());
+  t.compute = flops > 0 ? flops / (fit.compute_share * machine.hardware.flops(dtype)) : 0;
+  t.imbalance = std::max(t.memory, t.compute) * std::max(1.0, slowest_share);
+  const double work = std::max({t.memory, t.compute, t.imbalance});
+  t.seconds = t.overhead + work;
+  // The excess over an even split is what balance would save; name it where it is the largest part.
+  const double even = std::max(t.memory, t.compute), excess = t.imbalance - even;
+  if (t.overhead >= even && t.overhead >= excess)
+    t.bound = Bound::kLaunch;
+  else if (excess > even)
+    t.bound = Bound::kImbalance;
+  else
+    t.bound = t.compute > t.memory ? Bound::kCompute : Bound::kMemory;
+  return t;
+}
+
+}  // namespace doublep::sim

@@ -1,0 +1,163 @@
+#include "sim/decode/decode.h"
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "sim/decode/memory.h"
+#include "sim/decode/prefill.h"
+
+namespace doublep::sim {
+namespace {
+
+// Kernels of a layer beside products and attention: two norms (residuals fused in), rotary embedding
+// with the append to the cache, activation times gate.
+constexpr int kSmallKernels = 4;
+
+class Parts {
+ public:
+  void add(const std::string& name, double seconds, Bound bound) {
+    if (seconds == 0) return;
+    auto part = std::find_if(parts_.begin(), parts_.end(),
+                             [&](const Part& p) { return p.name == name; });
+    if (part == parts_.end()) {
+      part = parts_.insert(part, Part{name, 0, bound});
+      time_.emplace_back(kNumBounds, 0.0);
+    }
+    part->seconds += seconds;
+    time_[part - parts_.begin()][static_cast<int>(bound)] += seconds;
+  }
+  void add(const std::string& name, const Timing& t) { add(name, t.seconds, t.bound); }
+
+  void finish(DecodeCost& cost) {
+    std::vector<double> all(kNumBounds, 0.0);
+    const auto largest = [](const std::vector<double>& t) {
+      return static_cast<Bound>(std::max_element(t.begin(), t.end()) - t.begin());
+    };
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      parts_[i].bound = largest(time_[i]);
+      cost.seconds += parts_[i].seconds;
+      for (int b = 0; b < kNumBounds; ++b) all[b] += time_[i][b];
+    }
+    cost.bound = largest(all);
+    cost.parts = std::move(parts_);
+  }
+
+ private:
+  std::vector<Part> parts_;
+  std::vector<std::vector<double>> time_;  // [part][bound]
+};
+
+void add_attention(const Model& model, const Machine& machine, const Workload& workload,
+                   const DecodePoint& point, Parts& parts, DecodeCost& cost) {
+  const auto view = workload.view(point.context);
+  const double token_bytes = 2.0 * model.head_dim * bytes_of(point.kv_dtype);
+  AttentionOptions options;
+  options.balance = point.balance;
+  options.group_size = model.group_size();
+  options.token_bytes = token_bytes;
+  const HeadWork mean = workload.mean(point.context);
+  options.dense = mean.bytes[static_cast<int>(Stage::kEstimate)] <= 0 &&
+                  mean.bytes[static_cast<int>(Stage::kSelect)] <= 0;
+  const bool offloaded = point.place == KvPlace::kHost;
+  cost.hit_rate = offloaded ? workload.hit_rate(point.cache_share) : 1;
+  double tokens = 0, imbalance_sum = 0, count = 0;
+  for (int layer = 0; layer < model.layers; ++layer) {
+    const auto heads = layer_work(model, workload, view, point, layer);
+    double exact = 0;
+    for (const HeadWork& head : heads) {
+      exact += head.tokens;
+      for (double b : head.bytes) cost.bytes += b;
+    }
+    options.host_bytes = offloaded ? exact * token_bytes * (1 - cost.hit_rate) : 0;
+    const AttentionTiming t = attention_time(machine, heads, options);
+    for (Stage stage : {Stage::kEstimate, Stage::kSelect, Stage::kAttend})
+      parts.add(std::string(kStageNames[static_cast<int>(stage)]), t.stages[static_cast<int>(stage)]);
+    parts.add("select", -t.overlap, t.stages[static_cast<int>(Stage::kSelect)].bound);
+    cost.attention += t.seconds();
+    imbalance_sum += t.imbalance, tokens += exact, count += static_cast<double>(heads.size());
+  }
+  cost.imbalance = imbalance_sum / model.layers;
+  cost.exact_tokens = tokens / count;
+}
+
+}  // namespace
+
+std::vector<HeadWork> layer_work(const Model& model, const Workload& workload,
+                                 const Workload::View& view, const DecodePoint& point, int layer) {
+  const int kv_heads = model.kv_heads_on_device(point.tensor_parallel);
+  const double width = static_cast<double>(model.head_dim) / workload.head_dim();
+  const double bytes = width * bytes_of(point.kv_dtype) / bytes_of(KvDtype::kBf16);
+  const double group = static_cast<double>(model.group_size()) / workload.group_size();
+  std::vector<HeadWork> heads;
+  heads.reserve(static_cast<std::size_t>(point.batch) * kv_heads);
+  for (int sequence = 0; sequence < point.batch; ++sequence)
+    for (int h = 0; h < kv_heads; ++h) {
+      HeadWork work = view.at(layer, h, kv_heads, sequence);
+      for (int s = 0; s < kNumStages; ++s) {
+        // Masses are float32 per query head; all other reads are vectors of the cache's type.
+        work.bytes[s] *= s == static_cast<int>(Stage::kSelect) ? group : bytes;
+        work.flops[s] *= group * width;
+      }
+      heads.push_back(work);
+    }
+  return heads;
+}
+
+std::string extrapolations(const Model& model, const Workload& workload, const DecodePoint& point,
+                           const Coverage& coverage) {
+  std::string all;
+  const auto note = [&](bool outside, const char* what) {
+    if (outside) all += concat(all.empty() ? "" : "+", what);
+  };
+  note(workload.extrapolates(point.context), "trace");
+  note(model.group_size() != workload.group_size(), "group");
+  note(model.head_dim != workload.head_dim(), "head_dim");
+  note(!coverage.calibrated, "machine");
+  if (coverage.calibrated) {
+    note(point.context < coverage.context_low || point.context > coverage.context_high, "context");
+    note(point.batch > coverage.batch_high, "batch");
+  }
+  return all;
+}
+
+DecodeCost decode_step(const Model& model, const Machine& machine, const Workload& workload,
+                       const DecodePoint& point, const Coverage& coverage) {
+  if (point.context <= 0 || point.batch <= 0) fail_input("context and batch must be at least 1");
+  if (point.tensor_parallel < 1 || model.query_heads % point.tensor_parallel != 0)
+    fail_input("tensor_parallel: ", point.tensor_parallel, " does not divide the ",
+               model.query_heads, " query heads of ", model.name);
+  DecodeCost cost;
+  Parts parts;
+  for (const Gemm& gemm : layer_gemms(model, point.tensor_parallel)) {
+    Timing t = gemm_time(machine, gemm, point.batch, model.weights);
+    t.seconds *= model.layers;
+    parts.add(gemm.name == "qkv" || gemm.name == "o" ? "projections" : "mlp", t);
+  }
+  parts.add("head", gemm_time(machine, head_gemm(model, point.tensor_parallel), point.batch,
+                              model.weights));
+  const double row = static_cast<double>(point.batch) * model.hidden * bytes_of(model.weights);
+  // Norms and the like read and write a few rows: their launches are what they cost.
+  Timing small = kernel_time(machine, Access::kDense, 0, 0, "bf16");
+  parts.add("small kernels",
+            model.layers * kSmallKernels *
+                (machine.hardware.launch_overhead.value + 4 * row / machine.hardware.bandwidth()),
+            small.bound);
+  add_attention(model, machine, workload, point, parts, cost);
+  Timing reduce = all_reduce_time(machine.hardware, row, point.tensor_parallel);
+  parts.add("all-reduce", 2.0 * model.layers * reduce.seconds, Bound::kInterconnect);
+  const double every =
+      point.recluster_every < 0 ? workload.recluster_every() : point.recluster_every;
+  if (every > 0)
+    parts.add("re-clustering",
+              point.batch * build_seconds(model, machine, workload, point.context,
+                                          point.tensor_parallel) / every,
+              Bound::kCompute);
+  parts.finish(cost);
+  const MemoryUse memory = memory_use(model, workload, point);
+  cost.memory = memory.total();
+  cost.fits = cost.memory <= point.memory_share * machine.hardware.memory_capacity.value;
+  cost.extrapolated = extrapolations(model, workload, point, coverage);
+  return cost;
+}
+
+}  // namespace doublep::sim

@@ -1,0 +1,69 @@
+// One decode step of a whole model: what a token costs on a machine, by part.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "sim/cost/attention.h"
+#include "sim/cost/gemm.h"
+#include "sim/model/model.h"
+#include "sim/profile/workload.h"
+
+namespace doublep::sim {
+
+enum class KvPlace {
+  kHbm,  ///< all keys and values in device memory
+  kHost  ///< in host memory, with a cache of hot tokens and the index on the device
+};
+
+struct DecodePoint {
+  std::int64_t context = 0;    ///< tokens that every sequence of the batch has
+  int batch = 1;
+  int tensor_parallel = 1;
+  KvDtype kv_dtype = KvDtype::kBf16;
+  KvPlace place = KvPlace::kHbm;
+  double cache_share = 0.05;   ///< kHost: of the context that the device keeps
+  double recluster_every = -1; ///< tokens; negative: as the policy was profiled; 0: never
+  Balance balance = Balance::kSplit;
+  double memory_share = 0.9;   ///< of the device's memory that weights, cache and index may fill
+};
+
+/// Where the numbers behind a prediction come from.
+struct Coverage {
+  bool calibrated = false;     ///< efficiencies were fitted on this very machine
+  std::int64_t context_low = 0, context_high = 0;  ///< contexts that were measured
+  int batch_high = 0;
+};
+
+struct Part {
+  std::string name;
+  double seconds = 0;
+  Bound bound = Bound::kMemory;
+};
+
+struct DecodeCost {
+  std::vector<Part> parts;    ///< qkv and o, estimate, select, attend, mlp, ...; sums over layers
+  double seconds = 0;         ///< per decode step (one token of every sequence)
+  double attention = 0;       ///< of which estimate, select and attend
+  Bound bound = Bound::kMemory;  ///< where most of the time goes
+  double imbalance = 1;       ///< mean over layers: the price of one block per (sequence, KV head)
+  double bytes = 0;           ///< attention reads per device and step
+  double exact_tokens = 0;    ///< mean per KV head: read exactly (union over a group)
+  double hit_rate = 1;        ///< kHost: of the device's cache
+  double memory = 0;          ///< bytes per device
+  bool fits = true;
+  std::string extrapolated;   ///< empty, or what lies outside of what was measured: "context, ..."
+};
+
+DecodeCost decode_step(const Model& model, const Machine& machine, const Workload& workload,
+                       const DecodePoint& point, const Coverage& coverage = {});
+
+/// Which of the numbers behind a point were not measured: context, group, head_dim, machine, batch.
+std::string extrapolations(const Model& model, const Workload& workload, const DecodePoint& point,
+                           const Coverage& coverage);
+
+/// Work of every (sequence, KV head) of one device in one layer, scaled to the model's shape.
+std::vector<HeadWork> layer_work(const Model& model, const Workload& workload,
+                                 const Workload::View& view, const DecodePoint& point, int layer);
+
+}  // namespace doublep::sim

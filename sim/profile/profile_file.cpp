@@ -1,0 +1,127 @@
+#include "sim/profile/profile_file.h"
+
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+#include "core/base/error.h"
+
+namespace doublep::sim {
+namespace {
+
+constexpr const char* kFormat = "doublep-profile";
+
+// One line's fields, with errors that name file and line.
+class Line {
+ public:
+  Line(const std::string& text, std::string place) : place_(std::move(place)) {
+    std::istringstream in(text);
+    for (std::string field; std::getline(in, field, '\t');) fields_.push_back(field);
+  }
+  [[noreturn]] void fail(const std::string& message) const { fail_input(place_, ": ", message); }
+  const std::string& text(std::size_t i) const {
+    if (i >= fields_.size()) fail(concat("expected at least ", i + 1, " tab-separated fields"));
+    return fields_[i];
+  }
+  double number(std::size_t i) const {
+    const std::string& field = text(i);
+    std::size_t used = 0;
+    double value = 0;
+    try {
+      value = std::stod(field, &used);
+    } catch (const std::exception&) {
+    }
+    if (used == 0 || used != field.size())
+      fail(concat("expected a number in field ", i + 1, ", not '", field, "'"));
+    return value;
+  }
+  template <class T>
+  void read(std::size_t i, T& into) const {
+    into = static_cast<T>(number(i));
+  }
+
+ private:
+  std::string place_;
+  std::vector<std::string> fields_;
+};
+
+void read_row(const Line& line, ProfileRow& row) {
+  line.read(1, row.layer), line.read(2, row.kv_head), line.read(3, row.step);
+  line.read(4, row.visible_tokens), line.read(5, row.tokens), line.read(6, row.terms);
+  line.read(7, row.widest_head);
+  for (int s = 0; s < kNumStages; ++s) {
+    line.read(8 + s, row.bytes[s]);
+    line.read(8 + kNumStages + s, row.flops[s]);
+  }
+}
+
+}  // namespace
+
+void write_profiles(const std::string& path, const std::vector<Profile>& profiles) {
+  const std::string aside = path + ".partial";
+  std::ofstream out(aside);
+  out.precision(10);
+  out << kFormat << "\t1\n";
+  for (const Profile& p : profiles) {
+    out << "trace\t" << p.trace << '\t' << p.trace_hash << '\t' << p.group_size << '\t'
+        << p.head_dim << '\t' << p.kv_heads << '\t' << p.context << '\n';
+    out << "policy\t" << p.policy << '\t' << p.parameters << '\t' << p.recluster_every << '\n';
+    out << "index\t" << p.index.memory_bytes << '\t' << p.index.build.bytes << '\t'
+        << p.index.build.flops << '\n';
+    out << "quality\t" << p.output_error << '\t' << p.covered_mass << '\n';
+    for (const HitPoint& hit : p.hits) out << "hit\t" << hit.share << '\t' << hit.rate << '\n';
+    for (const ProfileRow& r : p.rows) {
+      out << "row\t" << r.layer << '\t' << r.kv_head << '\t' << r.step << '\t' << r.visible_tokens
+          << '\t' << r.tokens << '\t' << r.terms << '\t' << r.widest_head;
+      for (double b : r.bytes) out << '\t' << b;
+      for (double f : r.flops) out << '\t' << f;
+      out << '\n';
+    }
+  }
+  out.flush();
+  if (!out || std::rename(aside.c_str(), path.c_str()) != 0)
+    fail_input(path, ": cannot write; check that the folder exists and the disk has room");
+}
+
+std::vector<Profile> read_profiles(const std::string& path) {
+  std::ifstream in(path);
+  if (!in) fail_input(path, ": cannot read the profile; check the path");
+  std::vector<Profile> profiles;
+  std::string text;
+  for (int number = 1; std::getline(in, text); ++number) {
+    const Line line(text, concat(path, ":", number));
+    const std::string& tag = line.text(0);
+    if (number == 1) {
+      if (tag != kFormat || line.number(1) != 1)
+        line.fail("expected 'doublep-profile' version 1; write one with --record");
+    } else if (tag == "trace") {
+      Profile& p = profiles.emplace_back();
+      p.trace = line.text(1), p.trace_hash = line.text(2);
+      line.read(3, p.group_size), line.read(4, p.head_dim), line.read(5, p.kv_heads);
+      line.read(6, p.context);
+    } else if (profiles.empty()) {
+      line.fail("expected a 'trace' line first");
+    } else if (Profile& p = profiles.back(); tag == "policy") {
+      p.policy = line.text(1), p.parameters = line.text(2);
+      line.read(3, p.recluster_every);
+    } else if (tag == "index") {
+      line.read(1, p.index.memory_bytes), line.read(2, p.index.build.bytes);
+      line.read(3, p.index.build.flops);
+    } else if (tag == "quality") {
+      line.read(1, p.output_error), line.read(2, p.covered_mass);
+    } else if (tag == "hit") {
+      p.hits.push_back({line.number(1), line.number(2)});
+    } else if (tag == "row") {
+      read_row(line, p.rows.emplace_back());
+    } else {
+      line.fail(concat("unknown tag '", tag, "'"));
+    }
+  }
+  if (profiles.empty()) fail_input(path, ":1: expected a profile, the file holds none");
+  for (const Profile& p : profiles)
+    if (p.rows.empty() || p.policy.empty() || p.group_size <= 0 || p.context <= 0)
+      fail_input(path, ": the profile of ", p.trace, " is incomplete; record it again");
+  return profiles;
+}
+
+}  // namespace doublep::sim
