@@ -12,21 +12,6 @@ namespace {
 
 using Values = std::map<std::string, ParamValue>;
 
-void apply_override(Yaml& root, const std::string& text) {
-  const auto equals = text.find('=');
-  if (equals == std::string::npos || equals == 0)
-    fail_input("--set ", text, ": expected key=value, such as seed=1 or double_p.p1=0.9");
-  const std::string key = text.substr(0, equals), value = text.substr(equals + 1);
-  const auto dot = key.find('.');
-  bool found = false;
-  if (dot != std::string::npos && root.has("policies") && root.at("policies").is_list()) {
-    for (Yaml entry : root.at("policies").items())
-      if (entry.text("policy", "") == key.substr(0, dot))
-        entry.assign(key.substr(dot + 1), value), found = true;
-  }
-  if (!found) root.assign(key, value);
-}
-
 // The lists of one entry, multiplied out; the last key varies fastest.
 std::vector<Values> product(const std::vector<std::pair<std::string, std::vector<ParamValue>>>& axes) {
   std::vector<Values> all = {{}};
@@ -84,15 +69,15 @@ void read_policy(const Yaml& entry, const Yaml& root, std::set<std::string>& use
   }
 }
 
-void remove_duplicates(Sweep& sweep) {
+void remove_duplicates(std::vector<RunSpec>& runs, std::size_t& duplicates) {
   std::set<std::string> seen;
   std::vector<RunSpec> kept;
-  for (RunSpec& run : sweep.runs)
+  for (RunSpec& run : runs)
     if (seen.insert(run.backend + run.policy + run.parameters.to_json()).second)
       kept.push_back(std::move(run));
     else
-      ++sweep.duplicates;
-  sweep.runs = std::move(kept);
+      ++duplicates;
+  runs = std::move(kept);
 }
 
 // "double_p p1=0.95 p2=0.7": the parameters that differ between this sweep's runs of the policy.
@@ -128,6 +113,34 @@ ReplayOptions read_replay(const Yaml& root) {
 
 }  // namespace
 
+void apply_override(Yaml& root, const std::string& text) {
+  const auto equals = text.find('=');
+  if (equals == std::string::npos || equals == 0)
+    fail_input("--set ", text, ": expected key=value, such as seed=1 or double_p.p1=0.9");
+  const std::string key = text.substr(0, equals), value = text.substr(equals + 1);
+  const auto dot = key.find('.');
+  bool found = false;
+  if (dot != std::string::npos && root.has("policies") && root.at("policies").is_list()) {
+    for (Yaml entry : root.at("policies").items())
+      if (entry.text("policy", "") == key.substr(0, dot))
+        entry.assign(key.substr(dot + 1), value), found = true;
+  }
+  if (!found) root.assign(key, value);
+}
+
+std::vector<RunSpec> expand_policies(const Yaml& root, std::size_t& duplicates) {
+  std::vector<RunSpec> runs;
+  std::set<std::string> used_defaults;
+  for (const Yaml& entry : root.at("policies").items()) read_policy(entry, root, used_defaults, runs);
+  if (root.has("defaults"))
+    for (const auto& key : root.at("defaults").keys())
+      if (!used_defaults.count(key))
+        root.at("defaults").at(key).fail("no policy of this sweep has a parameter '" + key + "'");
+  remove_duplicates(runs, duplicates);
+  make_labels(runs);
+  return runs;
+}
+
 Sweep load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
   Yaml root = Yaml::load(path);
   if (!root.is_map()) root.fail("expected a map with the keys name, traces and policies");
@@ -156,14 +169,7 @@ Sweep load_sweep(const std::string& path, const std::vector<std::string>& overri
       trace.fail("no such trace: " + sweep.traces.back() +
                  "; paths are relative to the configuration's folder");
   }
-  std::set<std::string> used_defaults;
-  for (const Yaml& entry : root.at("policies").items()) read_policy(entry, root, used_defaults, sweep.runs);
-  if (root.has("defaults"))
-    for (const auto& key : root.at("defaults").keys())
-      if (!used_defaults.count(key))
-        root.at("defaults").at(key).fail("no policy of this sweep has a parameter '" + key + "'");
-  remove_duplicates(sweep);
-  make_labels(sweep.runs);
+  sweep.runs = expand_policies(root, sweep.duplicates);
   return sweep;
 }
 

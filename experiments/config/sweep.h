@@ -11,6 +11,8 @@
 
 namespace doublep {
 
+class Yaml;
+
 /// One policy with one set of parameters; a sweep runs it on each of its traces.
 struct RunSpec {
   std::string policy;
@@ -30,6 +32,12 @@ struct Sweep {
   std::vector<RunSpec> runs;        ///< expanded, duplicates removed, in the order of the file
   std::size_t duplicates = 0;       ///< how many were removed
 };
+
+/// The `policies` list of a configuration with its `defaults`, multiplied out, duplicates removed
+/// (their number is added to `duplicates`) and labelled. Throws InputError.
+std::vector<RunSpec> expand_policies(const Yaml& root, std::size_t& duplicates);
+/// One "key=value" of --set, put into the configuration.
+void apply_override(Yaml& root, const std::string& text);
 
 /// Reads and expands. `overrides`: "key=value" from --set; the key is a dotted path from the root, or
 /// `<policy>.<parameter>` for every entry of that policy. Throws InputError.
