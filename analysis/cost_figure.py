@@ -45,7 +45,7 @@ def panel(ax, by_series, looks, accuracy, cost, bottom):
         colour, marker, line = looks[series]
         x = np.array([cost.of(s) for s in points])
         y = np.array([accuracy.of(s) for s in points])
-        keep = front(x, y)
+        keep = front(x, np.round(y, 9))  # rounding noise is no improvement
         x = np.where(x < left, left, x)
         if accuracy.log:
             y = np.where(y < bottom, bottom, y)

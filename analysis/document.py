@@ -99,10 +99,11 @@ class Document:
 
 
 HOW_RANKED = (
-    "Bytes read per layer and step at equal mean output error: on each policy's front, log-log "
-    "between the two neighbouring runs named under *at*; where neighbours differ more than tenfold "
-    "in error, the run that meets the level. ≤: the cheapest run already errs less. `dense` is the "
-    "reference; `oracle_*` know the true weights and bound what a selector can reach.\n")
+    "Bytes read per layer and step at equal mean output error: on the best curve of each policy, "
+    "log-log between the two neighbouring runs named under *at*; where neighbours differ more than "
+    "tenfold in error, the run that meets the level. ≤: the cheapest run already errs less. `dense` "
+    "is the reference; `oracle_*` know the true weights: they read every key and bound the tokens a "
+    "selector needs.\n")
 HOW_FAILED = (
     "One run per curve: the cheapest whose mean output error is at most {level:g} %, else the one "
     "that errs least. Heads are written layer.head; a head's value is its mean over steps.\n")

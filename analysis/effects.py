@@ -42,7 +42,8 @@ def markdown(summaries, names):
         mine, lines = [s for s in summaries if s.run.trace.name == trace], []
         for policy in dict.fromkeys(s.run.policy for s in mine):
             group = [s for s in mine if s.run.policy == policy]
-            for name in names.varied(policy):
+            varied = names.varied(policy)
+            for name in varied if len(varied) > 1 else []:  # of one alone, the curve says it all
                 base, found = pairs(group, name)
                 for value, couples in found.items():
                     moved = sum(s.violation_common - b.violation_common for b, s in couples)

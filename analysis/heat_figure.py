@@ -78,7 +78,7 @@ def _page(chosen, maps, scales, names, target):
 
 def _wrap(parts):
     """Lines of a few parameters each, for the margin; never more than it can hold."""
-    lines = textwrap.wrap(" ".join(parts), 26, break_on_hyphens=False, break_long_words=False)
+    lines = textwrap.wrap(" ".join(parts), 22, break_on_hyphens=False, break_long_words=False)
     return lines if len(lines) <= 10 else lines[:9] + [lines[9] + " …"]
 
 

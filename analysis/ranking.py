@@ -25,13 +25,22 @@ class Place:
     least_error: float  # the smallest mean error of any of its runs
 
 
-def rank(summaries, level):
-    """Policies of one trace, fewest bytes first; those that do not reach the level last."""
+def rank(summaries, names, level):
+    """Policies of one trace, fewest bytes first; those that do not reach the level last.
+
+    A policy stands where the best of its curves does: nothing is interpolated between runs whose
+    switches differ.
+    """
     places = []
     for policy in dict.fromkeys(s.run.policy for s in summaries):
         mine = [s for s in summaries if s.run.policy == policy]
-        reach = cost_at([s.bytes_step for s in mine], [s.error for s in mine], level)
-        runs = tuple(mine[i] for i in reach.points)
+        curves = {}
+        for s in mine:
+            curves.setdefault(names.series(s.run), []).append(s)
+        reached = [(cost_at([s.bytes_step for s in curve], [s.error for s in curve], level), curve)
+                   for curve in curves.values()]
+        reach, curve = min(reached, key=lambda r: (math.isnan(r[0].cost), r[0].cost))
+        runs = tuple(curve[i] for i in reach.points)
         least = min((s.error for s in mine if math.isfinite(s.error)), default=math.nan)
         dense = runs[-1].dense_bytes if runs else math.nan
         places.append(Place(policy, reach.cost, reach.cost / dense, runs, reach.bounded, least))
@@ -49,7 +58,7 @@ def ranking_markdown(summaries, names, levels=LEVELS):
         mine = [s for s in summaries if s.run.trace.name == trace]
         for level in levels:
             lines, reached = [], 0
-            for place in rank(mine, level):
+            for place in rank(mine, names, level):
                 if math.isfinite(place.bytes):
                     reached += 1
                     how = names.between([s.run for s in place.runs])

@@ -1,5 +1,6 @@
 """Aggregates, fronts and rankings against values worked out by hand."""
 
+import json
 import math
 import os
 import tempfile
@@ -140,12 +141,20 @@ class Rankings(unittest.TestCase):
         self.summaries = [summarise(run) for run in self.results.runs]
 
     def test_order_and_ratio(self):
-        places = ranking.rank(self.summaries, 0.02)
+        places = ranking.rank(self.summaries, Names(self.results.runs), 0.02)
         self.assertEqual([p.policy for p in places], ["loki", "quest", "dense", "tactic"])
         self.assertAlmostEqual(places[1].bytes, 200)
         self.assertAlmostEqual(places[1].ratio, 200 / 3200)
         self.assertTrue(math.isnan(places[3].bytes))
         self.assertAlmostEqual(places[3].least_error, 0.5)
+
+    def test_nothing_is_interpolated_between_switches(self):
+        runs = points("double_p", [(100, 0.04), (400, 0.01)])
+        for run, outside in zip(runs, ("drop", "estimate")):
+            run["parameters"] = json.dumps(dict(outside=outside))
+        runs = load([synthetic.trace()], runs).runs
+        place = ranking.rank([summarise(run) for run in runs], Names(runs), 0.02)[0]
+        self.assertEqual(place.bytes, 400)
 
     def test_words(self):
         text = ranking.ranking_markdown(self.summaries, Names(self.results.runs), (0.02,))
