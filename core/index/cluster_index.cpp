@@ -29,9 +29,40 @@ ClusteringOptions clustering_options(const Parameters& p) {
   return options;
 }
 
+namespace {
+
+MatrixF centred(const KvHead& head, std::int64_t begin, std::int64_t end) {
+  const ConstMapF keys(head.key(begin), end - begin, head.head_dim);
+  Eigen::RowVectorXd mean = Eigen::RowVectorXd::Zero(head.head_dim);
+  for (std::int64_t j = 0; j < keys.rows(); ++j) mean += keys.row(j).cast<double>();
+  return keys.rowwise() - (mean / static_cast<double>(keys.rows())).cast<float>();
+}
+
+// A cluster without members keeps its centroid.
+void move_to_means(const KvHead& head, std::int64_t begin, std::span<const std::int32_t> assignment,
+                   MatrixF& centroids) {
+  MatrixD sums = MatrixD::Zero(centroids.rows(), centroids.cols());
+  VectorD counts = VectorD::Zero(centroids.rows());
+  for (std::size_t j = 0; j < assignment.size(); ++j) {
+    const auto token = begin + static_cast<std::int64_t>(j);
+    sums.row(assignment[j]) += ConstRowF(head.key(token), head.head_dim).cast<double>();
+    counts[assignment[j]] += 1;
+  }
+  for (std::int64_t i = 0; i < centroids.rows(); ++i)
+    if (counts[i] > 0) centroids.row(i) = (sums.row(i) / counts[i]).cast<float>();
+}
+
+}  // namespace
+
 ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::int64_t end,
                                  const ClusteringOptions& options) {
   const std::int64_t n = end - begin, segment = options.segment > 0 ? options.segment : n;
+  const bool moved = options.centre && n > 0;
+  const MatrixF points = moved ? centred(head, begin, end) : MatrixF();
+  const auto rows_from = [&](std::int64_t first, std::int64_t rows) {
+    return ConstMapF(moved ? points.data() + (first - begin) * head.head_dim : head.key(first), rows,
+                     head.head_dim);
+  };
   Work work;
   MatrixF centroids(0, head.head_dim);
   std::vector<std::int32_t> assignment;
@@ -45,13 +76,21 @@ ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::in
         1, options.clusters > 0 ? static_cast<std::int64_t>(share * options.clusters + 0.5)
                                 : rows / options.tokens_per_cluster);
     const KmeansResult part =
-        kmeans(ConstMapF(head.key(first), rows, head.head_dim), kmeans_options);
+        kmeans(rows_from(first, rows), kmeans_options);
     const auto base = static_cast<std::int32_t>(centroids.rows());
     centroids.conservativeResize(base + part.centroids.rows(), head.head_dim);
     centroids.bottomRows(part.centroids.rows()) = part.centroids;
     for (std::int32_t a : part.assignment) assignment.push_back(base + a);
     work += Work{part.bytes, part.flops};
   }
+  if (options.global_pass && n > 0) {
+    assignment = assign_nearest(rows_from(begin, n), centroids);
+    const double scores = static_cast<double>(n) * static_cast<double>(centroids.size());
+    work += Work{4.0 * static_cast<double>(n * head.head_dim + centroids.size()), 2 * scores};
+  }
+  // Clustered elsewhere than where the keys are: the centroid is the mean of the members all the same.
+  if (moved || options.kmeans.normalise || options.global_pass)
+    move_to_means(head, begin, assignment, centroids);
   ClusterIndex index = from_assignment(head, begin, end, std::move(centroids), assignment);
   index.build_work_ = work;
   return index;
@@ -88,6 +127,23 @@ ClusterIndex ClusterIndex::from_assignment(const KvHead& head, std::int64_t begi
     index.variances_[i] = static_cast<float>(squares / (size * d));
   }
   index.centroids_ = std::move(centroids);
+  return index;
+}
+
+ClusterIndex ClusterIndex::joined(const KvHead& head, const ClusterIndex& earlier,
+                                  const ClusterIndex& later) {
+  DP_ASSERT(earlier.end_ == later.begin_, "joined indexes are adjacent");
+  const std::int64_t k = earlier.num_clusters(), all = k + later.num_clusters();
+  MatrixF centroids(all, head.head_dim);
+  centroids.topRows(k) = earlier.centroids_;
+  centroids.bottomRows(all - k) = later.centroids_;
+  std::vector<std::int32_t> assignment(later.end_ - earlier.begin_);
+  for (std::int64_t i = 0; i < all; ++i)
+    for (std::int32_t j : i < k ? earlier.members(i) : later.members(i - k))
+      assignment[j - earlier.begin_] = static_cast<std::int32_t>(i);
+  ClusterIndex index =
+      from_assignment(head, earlier.begin_, later.end_, std::move(centroids), assignment);
+  index.build_work_ = later.build_work_;
   return index;
 }
 

@@ -19,6 +19,8 @@ struct ClusteringOptions {
   std::int64_t clusters = 0;  ///< a fixed number instead; 0 = by tokens_per_cluster
   std::int64_t segment = 0;   ///< cluster runs of so many tokens on their own; 0 = all at once
   KmeansOptions kmeans;
+  bool centre = false;       ///< cluster the keys less their mean over the whole range
+  bool global_pass = false;  ///< a last assignment to the nearest centroid of all segments
 };
 
 /// The parameters of the same names, and the options read from them.
@@ -34,6 +36,10 @@ class ClusterIndex {
   /// From a given assignment of the tokens [begin, end) to `centroids` (for other clusterings).
   static ClusterIndex from_assignment(const KvHead& head, std::int64_t begin, std::int64_t end,
                                       MatrixF centroids, std::span<const std::int32_t> assignment);
+  /// Two indexes of adjacent ranges as one: the clusters of `later` come after those of `earlier`.
+  /// The build work is that of `later`.
+  static ClusterIndex joined(const KvHead& head, const ClusterIndex& earlier,
+                             const ClusterIndex& later);
 
   std::int64_t begin() const { return begin_; }
   std::int64_t end() const { return end_; }

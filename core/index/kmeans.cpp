@@ -82,6 +82,13 @@ void refill(const Eigen::Ref<const MatrixF>& points, const std::vector<float>& d
     centroids.row(empty[i]) = points.row(far[i]);
 }
 
+void scale_to_unit_length(MatrixF& centroids) {
+  for (std::int64_t i = 0; i < centroids.rows(); ++i) {
+    const double norm = centroids.row(i).cast<double>().norm();
+    if (norm > 0) centroids.row(i) = (centroids.row(i).cast<double>() / norm).cast<float>();
+  }
+}
+
 }  // namespace
 
 std::vector<std::int32_t> assign_nearest(const Eigen::Ref<const MatrixF>& points,
@@ -109,12 +116,14 @@ std::vector<std::int32_t> assign_nearest(const Eigen::Ref<const MatrixF>& points
       std::int64_t nearest = -1;
       double nearest_distance = 0;
       std::int64_t candidates = 0;
+      // Squares of large finite numbers overflow: then nothing is ruled out in float32.
+      const bool overflow = !(max_norm * (norm + max_norm) < 1e38);
       for (std::int64_t i = 0; i < k; ++i)
-        if (row[i] <= doubt) ++candidates, nearest = i;
-      if (candidates != 1) {
+        if (overflow || row[i] <= doubt) ++candidates, nearest = i;
+      if (candidates != 1 || overflow) {
         nearest = -1;
         for (std::int64_t i = 0; i < k; ++i) {
-          if (!(row[i] <= doubt)) continue;
+          if (!overflow && !(row[i] <= doubt)) continue;
           const double distance = exact_distance(point, centroids.data() + i * d, d);
           if (nearest < 0 || distance < nearest_distance)
             nearest = i, nearest_distance = distance;
@@ -136,6 +145,7 @@ KmeansResult kmeans(const Eigen::Ref<const MatrixF>& points, const KmeansOptions
   DP_ASSERT(k > 0 && options.iterations > 0, "k-means needs a point, a cluster and an iteration");
   KmeansResult result;
   result.centroids = first_centroids(points, options, k);
+  if (options.normalise) scale_to_unit_length(result.centroids);
   for (int iteration = 0; iteration < options.iterations; ++iteration) {
     const bool last = iteration + 1 == options.iterations;
     std::vector<float> distances;
@@ -144,6 +154,7 @@ KmeansResult kmeans(const Eigen::Ref<const MatrixF>& points, const KmeansOptions
         update_centroids(points, result.assignment, options.normalise, result.centroids);
     // A cluster moved by the last update would have no member to show for it.
     if (!last) refill(points, distances, empty, result.centroids);
+    if (!last && options.normalise) scale_to_unit_length(result.centroids);
     result.flops += 2.0 * n * k * d + n * d, result.bytes += 4.0 * (n + k) * d;
   }
   return result;

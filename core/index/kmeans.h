@@ -15,11 +15,14 @@ struct KmeansOptions {
   int iterations = 4;  ///< at least 1; each assigns every point, then moves the centroids
   enum class Init { kEvenlySpaced, kRandom } init = Init::kEvenlySpaced;
   std::uint64_t seed = 0;  ///< phase of the even spacing, or the random choice
-  bool normalise = false;  ///< spherical: centroids are scaled to unit length after each update
+  /// Spherical k-means: centroids have unit length throughout, so that the nearest is the one of
+  /// highest cosine.
+  bool normalise = false;
 };
 
 struct KmeansResult {
-  /// [clusters, d], the means of the members below (Jensen's bound needs exactly that)
+  /// [clusters, d], the means of the members below (Jensen's bound needs exactly that), or their
+  /// directions
   MatrixF centroids;
   /// [n], nearest of the centroids before the last move, ties to the lower index
   std::vector<std::int32_t> assignment;

@@ -11,9 +11,10 @@ ParamSpecs clustered_cache_params(std::int64_t tokens_per_cluster, int iteration
                         "build the index anew after so many generated tokens; 0 = never")}});
 }
 
-ClusteredCache::ClusteredCache(const Parameters& p, KvDtype dtype)
+ClusteredCache::ClusteredCache(const Parameters& p, KvDtype dtype, const ClusteringOptions& options,
+                               Growth growth)
     : sink_(p.integer("sink")), window_(p.integer("window")),
-      recluster_every_(p.integer("recluster_every")), options_(clustering_options(p)),
+      recluster_every_(p.integer("recluster_every")), options_(options), growth_(growth),
       dtype_(dtype) {}
 
 void ClusteredCache::prefill(const KvHead& cache) {
@@ -25,10 +26,26 @@ void ClusteredCache::prefill(const KvHead& cache) {
 }
 
 void ClusteredCache::append(const KvHead& grown) {
-  if (recluster_every_ > 0 && grown.length - built_length_ >= recluster_every_)
+  exact_.length = grown.length;
+  if (recluster_every_ == 0 || grown.length - built_length_ < recluster_every_) return;
+  if (growth_ == Growth::kRebuild || index_->begin() == index_->end())
     prefill(grown);
   else
-    exact_.length = grown.length;
+    grow(grown);
+}
+
+void ClusteredCache::grow(const KvHead& cache) {
+  const std::int64_t begin = index_->end(), end = std::max(begin, cache.length - window_);
+  ClusteringOptions options = options_;
+  // A fixed number of clusters means those of the first build; what joins gets its share.
+  if (options.clusters > 0)
+    options.clusters = std::max<std::int64_t>(
+        1, options.clusters * (end - begin) / (index_->end() - index_->begin()));
+  const ClusterIndex part = ClusterIndex::build(cache, begin, end, options);
+  index_ = std::make_shared<const ClusterIndex>(ClusterIndex::joined(cache, *index_, part));
+  exact_.tail_begin = end;
+  built_length_ = cache.length;
+  build_ += part.build_work();
 }
 
 std::vector<std::int32_t> exact_tokens(const ClusteredCache& cache,

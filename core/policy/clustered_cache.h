@@ -15,10 +15,17 @@ ParamSpecs clustered_cache_params(std::int64_t tokens_per_cluster = 16, int iter
 
 class ClusteredCache {
  public:
-  ClusteredCache(const Parameters& parameters, KvDtype dtype);
+  /// After `recluster_every` tokens the index is built anew, or the new ones are clustered by
+  /// themselves and their clusters join those that there are.
+  enum class Growth { kRebuild, kAppend };
+
+  ClusteredCache(const Parameters& parameters, KvDtype dtype)
+      : ClusteredCache(parameters, dtype, clustering_options(parameters), Growth::kRebuild) {}
+  ClusteredCache(const Parameters& parameters, KvDtype dtype, const ClusteringOptions& options,
+                 Growth growth);
 
   void prefill(const KvHead& cache);
-  /// New tokens join the exact tail; after `recluster_every` of them the index is built anew.
+  /// New tokens join the exact tail until the index is built anew or grows.
   void append(const KvHead& grown);
 
   /// Sinks, then everything from the end of the index on: the window at the last build and all
@@ -28,8 +35,11 @@ class ClusteredCache {
   IndexCost cost() const { return {index_->memory_bytes(dtype_), build_}; }
 
  private:
+  void grow(const KvHead& cache);
+
   std::int64_t sink_, window_, recluster_every_;
   ClusteringOptions options_;
+  Growth growth_;
   KvDtype dtype_;
   ExactZone exact_;
   std::shared_ptr<const ClusterIndex> index_;

@@ -1,0 +1,109 @@
+// RetroInfer: clusters in three zones, attended, estimated, dropped (arXiv 2505.02922). Clusters
+// are ranked for the whole group by the sum of the heads' softmax(q.C) over centroids, sizes left
+// out. Generated tokens are clustered by themselves, a segment at a time, once there are enough of
+// them.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/index/mass_estimate.h"
+#include "core/policy/clustered_cache.h"
+#include "core/policy/registry.h"
+#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
+
+namespace doublep {
+namespace {
+
+// All but the last iteration stay within a segment, on centred keys and unit centroids.
+ClusteringOptions wave_index(const Parameters& p) {
+  ClusteringOptions options = clustering_options(p);
+  options.kmeans.normalise = options.centre = options.global_pass = true;
+  options.kmeans.iterations = std::max(1, options.kmeans.iterations - 1);
+  return options;
+}
+
+// A share of n, rounded up: a zone of a positive share is never empty.
+std::size_t part_of(double share, std::size_t n) {
+  return std::min(n, static_cast<std::size_t>(std::ceil(share * static_cast<double>(n) - 1e-9)));
+}
+
+class RetroInfer final : public Policy {
+ public:
+  RetroInfer(const Parameters& p, const PolicyContext& context)
+      : clusters_(p, context.kv_dtype, wave_index(p), ClusteredCache::Growth::kAppend),
+        estimator_(parse_estimator(p)),
+        retrieval_(p.real("retrieval")),
+        estimation_(p.real("estimation")),
+        dtype_(context.kv_dtype) {}
+
+  void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
+  void append(const KvHead& grown) override { clusters_.append(grown); }
+  IndexCost index_cost() const override { return clusters_.cost(); }
+
+  void select(const KvHead&, const QueryGroup& group, GroupSelection& out) override {
+    const auto& index = clusters_.index();
+    const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
+    charge_estimate(*index, group, estimator_, dtype_, out);
+    const auto order = rank(log_masses, *index, out);
+    const std::size_t exact = part_of(retrieval_, order.size()),
+                      kept = part_of(retrieval_ + estimation_, order.size());
+    std::vector<std::int32_t> estimated(order.begin() + exact, order.begin() + kept);
+    std::sort(estimated.begin(), estimated.end());
+    for (int h = 0; h < group.size; ++h) {
+      Selection& head = out.heads[h];
+      head.tokens = exact_tokens(clusters_, {order.data(), exact});
+      head.index = index;
+      head.target_p = std::numeric_limits<double>::quiet_NaN();
+      for (std::int32_t c : estimated) head.terms.push_back({c, log_masses(h, c)});
+    }
+  }
+
+ private:
+  // The clusters that have members, highest group sum first.
+  std::vector<std::int32_t> rank(const MatrixD& log_masses, const ClusterIndex& index,
+                                 GroupSelection& out) const {
+    const auto k = static_cast<std::size_t>(index.num_clusters());
+    std::vector<double> sums(k, 0.0), logits(k);
+    std::size_t occupied = 0;
+    for (Eigen::Index h = 0; h < log_masses.rows(); ++h) {
+      for (std::size_t c = 0; c < k; ++c) {
+        const auto size = static_cast<double>(index.size(static_cast<std::int64_t>(c)));
+        logits[c] = log_masses(h, static_cast<Eigen::Index>(c)) - (size > 0 ? std::log(size) : 0);
+      }
+      const auto masses = relative_masses(logits);
+      double total = 0;
+      for (double m : masses) total += m;
+      for (std::size_t c = 0; c < k && total > 0; ++c) sums[c] += masses[c] / total;
+    }
+    for (std::size_t c = 0; c < k; ++c) {
+      const bool empty = index.size(static_cast<std::int64_t>(c)) == 0;
+      if (empty) sums[c] = -1;  // behind every cluster that has members
+      occupied += !empty;
+    }
+    auto order = descending_order(sums);
+    order.resize(occupied);
+    const double n = static_cast<double>(k), heads = static_cast<double>(log_masses.rows());
+    out.charge(Stage::kSelect, 4 * n * heads, 3 * n + n * std::log2(n + 1) / heads);
+    return order;
+  }
+
+  ClusteredCache clusters_;
+  Estimator estimator_;
+  double retrieval_, estimation_;
+  KvDtype dtype_;
+};
+
+}  // namespace
+
+PolicyInfo retroinfer_policy() {
+  return describe<RetroInfer>(
+      "retroinfer", "attends the group's best clusters, estimates the next, drops the rest",
+      "RetroInfer, arXiv 2505.02922",
+      join({{real("retrieval", 0.018, "share of the clusters that is attended exactly", 0, 1),
+             real("estimation", 0.232, "share of the clusters that enters as one term each", 0, 1),
+             estimator_param()},
+            clustered_cache_params(16, 10, 8192, 1024)}));
+}
+
+}  // namespace doublep
