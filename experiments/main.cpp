@@ -5,6 +5,9 @@
 
 #include "core/base/error.h"
 #include "experiments/commands/commands.h"
+#ifdef DOUBLEP_HAVE_SIM
+#include "experiments/simulate/command.h"
+#endif
 
 int main(int argc, char** argv) {
   using namespace doublep;
@@ -16,6 +19,9 @@ int main(int argc, char** argv) {
   app.footer("Exit codes: 0 success, 1 a regression, 2 bad input or cannot compare, 130 interrupted.");
   for (auto* add : {add_run, add_validate, add_inspect, add_export, add_policies, add_check})
     add(app);
+#ifdef DOUBLEP_HAVE_SIM
+  add_simulate(app);
+#endif
   try {
     app.parse(argc, argv);
     return 0;

@@ -103,20 +103,25 @@ std::vector<HeadWork> layer_work(const Model& model, const Workload& workload,
   return heads;
 }
 
-std::string extrapolations(const Model& model, const Workload& workload, const DecodePoint& point,
-                           const Coverage& coverage) {
+unsigned extrapolations(const Model& model, const Workload& workload, const DecodePoint& point,
+                        const Coverage& coverage) {
+  unsigned bits = 0;
+  if (workload.extrapolates(point.context)) bits |= kTraceLength;
+  if (model.group_size() != workload.group_size()) bits |= kGroupSize;
+  if (model.head_dim != workload.head_dim()) bits |= kHeadDim;
+  if (!coverage.calibrated) return bits | kMachine;
+  if (point.context < coverage.context_low || point.context > coverage.context_high)
+    bits |= kTimedContext;
+  if (point.batch > coverage.batch_high) bits |= kTimedBatch;
+  return bits;
+}
+
+std::string text_of(unsigned extrapolated) {
+  constexpr const char* kNames[] = {"trace length", "group size",    "head_dim",
+                                    "machine",      "timed context", "timed batch"};
   std::string all;
-  const auto note = [&](bool outside, const char* what) {
-    if (outside) all += concat(all.empty() ? "" : "+", what);
-  };
-  note(workload.extrapolates(point.context), "trace");
-  note(model.group_size() != workload.group_size(), "group");
-  note(model.head_dim != workload.head_dim(), "head_dim");
-  note(!coverage.calibrated, "machine");
-  if (coverage.calibrated) {
-    note(point.context < coverage.context_low || point.context > coverage.context_high, "context");
-    note(point.batch > coverage.batch_high, "batch");
-  }
+  for (int bit = 0; bit < 6; ++bit)
+    if (extrapolated >> bit & 1) all += concat(all.empty() ? "" : ", ", kNames[bit]);
   return all;
 }
 

@@ -28,6 +28,18 @@ struct DecodePoint {
   double memory_share = 0.9;   ///< of the device's memory that weights, cache and index may fill
 };
 
+/// What lies outside of what was measured, bit by bit.
+enum Extrapolated : unsigned {
+  kTraceLength = 1,   ///< context beyond the profiled traces
+  kGroupSize = 2,     ///< the model groups query heads as no trace does
+  kHeadDim = 4,
+  kMachine = 8,       ///< efficiencies come from another machine, or from none
+  kTimedContext = 16, ///< context beyond the timed points
+  kTimedBatch = 32    ///< batch beyond the timed points
+};
+/// "trace length, machine", or "" for 0.
+std::string text_of(unsigned extrapolated);
+
 /// Where the numbers behind a prediction come from.
 struct Coverage {
   bool calibrated = false;     ///< efficiencies were fitted on this very machine
@@ -52,15 +64,15 @@ struct DecodeCost {
   double hit_rate = 1;        ///< kHost: of the device's cache
   double memory = 0;          ///< bytes per device
   bool fits = true;
-  std::string extrapolated;   ///< empty, or what lies outside of what was measured: "context, ..."
+  unsigned extrapolated = 0;  ///< bits of Extrapolated
 };
 
 DecodeCost decode_step(const Model& model, const Machine& machine, const Workload& workload,
                        const DecodePoint& point, const Coverage& coverage = {});
 
-/// Which of the numbers behind a point were not measured: context, group, head_dim, machine, batch.
-std::string extrapolations(const Model& model, const Workload& workload, const DecodePoint& point,
-                           const Coverage& coverage);
+/// Bits of Extrapolated.
+unsigned extrapolations(const Model& model, const Workload& workload, const DecodePoint& point,
+                        const Coverage& coverage);
 
 /// Work of every (sequence, KV head) of one device in one layer, scaled to the model's shape.
 std::vector<HeadWork> layer_work(const Model& model, const Workload& workload,

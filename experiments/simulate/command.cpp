@@ -1,0 +1,76 @@
+#include "experiments/simulate/command.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+
+#include "core/base/parallel.h"
+#include "experiments/simulate/print.h"
+#include "experiments/simulate/store.h"
+#include "sim/profile/profile_file.h"
+
+namespace doublep {
+namespace {
+
+struct Options {
+  std::string config, output, record;
+  std::vector<std::string> overrides;
+  bool dry_run = false;
+  int jobs = 0;
+};
+
+void print_plan(const sim::SimulationPlan& plan) {
+  for (const sim::Study& study : plan.studies) {
+    std::cout << study.name << ": " << study.hardware.size() << " machines x "
+              << study.what_if.size() << " what-ifs x " << study.models.size() << " models x "
+              << plan.workloads.size() << " workloads x " << plan.policies.size()
+              << " policies x " << study.points.size() << " decode points";
+    if (study.serving) std::cout << " and " << study.serving->rates.size() << " serving runs";
+    std::cout << "\n";
+  }
+  std::cout << plan.num_points() << " points, to " << plan.output << "\n";
+}
+
+void execute(const Options& options) {
+  sim::SimulationPlan plan = sim::load_plan(options.config, options.overrides);
+  if (!options.output.empty()) plan.output = options.output;
+  if (options.dry_run) return print_plan(plan);
+  set_num_threads(options.jobs);
+  const auto note = [](const std::string& text) { std::cerr << text << std::endl; };
+  if (!options.record.empty()) {
+    std::vector<sim::Profile> all;
+    for (auto& list : sim::collect_profiles(plan, note))
+      all.insert(all.end(), list.begin(), list.end());
+    sim::write_profiles(options.record, all);
+    std::cout << all.size() << " profiles in " << options.record << "\n";
+    return;
+  }
+  const sim::SimulationResult result = sim::simulate(plan, note);
+  sim::write_simulation(plan.output, plan, result);
+  sim::print_simulation(result, std::cout);
+  std::cout << "\n" << plan.num_points() << " points in " << plan.output << "\n";
+}
+
+}  // namespace
+
+void add_simulate(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand(
+      "simulate", "Predict decode time, memory and serving on machines and models you do not have");
+  command->footer(
+      "Work is what the policies did on traces or recorded profiles; times are a calibrated\n"
+      "roofline. What lies outside of measured ranges is marked.\n"
+      "Example: doublep simulate configs/simulate.yaml --set decode.batch=[1,8] --dry-run");
+  command->add_option("config", options->config, "what to simulate, YAML")->required();
+  command->add_option("-o,--output", options->output, "result file (default: the `output` key)");
+  command->add_option("--set", options->overrides, "override key=value; may be repeated")
+      ->expected(1)->take_all()->allow_extra_args(false);
+  command->add_option("--record", options->record,
+                      "profile the workloads' traces into this file, and do nothing else");
+  command->add_flag("--dry-run", options->dry_run, "print the studies and the number of points only");
+  command->add_option("-j,--jobs", options->jobs, "threads (0 = all cores)")
+      ->check(CLI::Range(0, 4096));
+  command->callback([options] { execute(*options); });
+}
+
+}  // namespace doublep

@@ -1,0 +1,99 @@
+#include "experiments/simulate/describe.h"
+
+#include "core/base/error.h"
+
+namespace doublep::sim {
+namespace {
+
+constexpr double kGiga = 1e9, kMega = 1e6, kTera = 1e12, kMicro = 1e-6;
+
+// {value: 3350, source: datasheet}, times the unit that the key names.
+Figure read_figure(const Yaml& node, const Hardware& hardware, double unit, bool positive = true) {
+  node.only({"value", "source"});
+  Figure figure;
+  figure.value = node.at("value").real(0) * unit;
+  if (positive && figure.value <= 0) node.at("value").fail("expected a number above 0");
+  const Yaml source = node.at("source");
+  figure.source = source.text();
+  if (!hardware.sources.count(figure.source))
+    source.fail("no source '" + figure.source + "' under `sources`; say there where it stands");
+  return figure;
+}
+
+}  // namespace
+
+Hardware load_hardware(const std::string& path) {
+  const Yaml root = Yaml::load(path);
+  root.only({"name", "title", "memory_capacity_gb", "memory_bandwidth_gbs", "achieved_bandwidth_gbs",
+             "l2_capacity_mb", "processors", "launch_overhead_us", "host_link_gbs",
+             "interconnect_gbs", "interconnect_latency_us", "compute_tflops", "sources"});
+  Hardware h;
+  h.name = root.at("name").text(), h.title = root.at("title").text();
+  const Yaml sources = root.at("sources");
+  for (const std::string& key : sources.keys()) h.sources[key] = sources.at(key).text();
+  const auto figure = [&](const char* key, double unit, bool positive = true) {
+    return read_figure(root.at(key), h, unit, positive);
+  };
+  h.memory_capacity = figure("memory_capacity_gb", kGiga);
+  h.memory_bandwidth = figure("memory_bandwidth_gbs", kGiga);
+  if (root.has("achieved_bandwidth_gbs")) {
+    h.achieved_bandwidth = figure("achieved_bandwidth_gbs", kGiga);
+    if (h.achieved_bandwidth->value > h.memory_bandwidth.value)
+      root.at("achieved_bandwidth_gbs").fail("exceeds the data sheet's bandwidth; check the unit");
+  }
+  h.l2_capacity = figure("l2_capacity_mb", kMega);
+  h.processors = figure("processors", 1);
+  h.launch_overhead = figure("launch_overhead_us", kMicro, false);
+  h.host_link_bandwidth = figure("host_link_gbs", kGiga);
+  h.interconnect_bandwidth = figure("interconnect_gbs", kGiga, false);
+  h.interconnect_latency = figure("interconnect_latency_us", kMicro, false);
+  const Yaml compute = root.at("compute_tflops").only({"bf16", "fp16", "fp8", "fp32"});
+  for (const std::string& type : compute.keys())
+    h.compute[type] = read_figure(compute.at(type), h, kTera);
+  if (!h.compute.count("fp32")) compute.fail("expected at least a rate for fp32");
+  return h;
+}
+
+KvDtype read_dtype(const Yaml& value) {
+  try {
+    return parse_kv_dtype(value.text());
+  } catch (const InputError& e) {
+    value.fail(e.what());
+  }
+}
+
+Model load_model(const std::string& path) {
+  const Yaml root = Yaml::load(path);
+  root.only({"name", "title", "source", "layers", "query_heads", "kv_heads", "head_dim", "hidden",
+             "ffn", "vocabulary", "tied", "weights"});
+  Model m;
+  m.name = root.at("name").text(), m.title = root.at("title").text();
+  m.source = root.at("source").text();
+  const auto whole = [&](const char* key) { return root.at(key).integer(1, 1e9); };
+  m.layers = static_cast<int>(whole("layers"));
+  m.query_heads = static_cast<int>(whole("query_heads"));
+  m.kv_heads = static_cast<int>(whole("kv_heads"));
+  m.head_dim = static_cast<int>(whole("head_dim"));
+  m.hidden = whole("hidden"), m.ffn = whole("ffn"), m.vocabulary = whole("vocabulary");
+  m.tied = root.at("tied").flag();
+  m.weights = read_dtype(root.at("weights"));
+  if (m.query_heads % m.kv_heads != 0)
+    root.at("query_heads").fail(concat(m.query_heads, " is no multiple of kv_heads (", m.kv_heads, ")"));
+  return m;
+}
+
+Scale read_scale(const Yaml& node) {
+  node.only({"name", "memory_bandwidth", "compute", "host_link", "interconnect", "memory_capacity",
+             "launch_overhead"});
+  Scale s;
+  s.name = node.at("name").text();
+  s.memory_bandwidth = node.real("memory_bandwidth", 1, 1e-6);
+  s.compute = node.real("compute", 1, 1e-6);
+  s.host_link = node.real("host_link", 1, 1e-6);
+  s.interconnect = node.real("interconnect", 1, 1e-6);
+  s.memory_capacity = node.real("memory_capacity", 1, 1e-6);
+  s.launch_overhead = node.real("launch_overhead", 1, 0);
+  return s;
+}
+
+}  // namespace doublep::sim

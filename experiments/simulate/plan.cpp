@@ -1,0 +1,240 @@
+#include "experiments/simulate/plan.h"
+
+#include <filesystem>
+#include <functional>
+
+#include "core/base/error.h"
+#include "experiments/config/values.h"
+#include "experiments/simulate/describe.h"
+
+namespace doublep::sim {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Files that a list names, relative to the configuration's folder; each must exist.
+std::vector<std::string> read_paths(const Yaml& list) {
+  std::vector<std::string> paths;
+  for (const Yaml& item : list.items()) {
+    const fs::path given(item.text());
+    const fs::path full = given.is_absolute() ? given : fs::path(list.file()).parent_path() / given;
+    paths.push_back(full.lexically_normal().string());
+    if (!fs::exists(full))
+      item.fail("no such file: " + paths.back() + "; paths are relative to the configuration's folder");
+  }
+  return paths;
+}
+
+// One value, a list or a range of a decode key, as numbers.
+std::vector<double> read_numbers(const Yaml& node, double low, double high = kNoLimit) {
+  std::vector<double> numbers;
+  for (const ParamValue& value : expand_values(node)) {
+    const auto* whole = std::get_if<std::int64_t>(&value);
+    const auto* real = std::get_if<double>(&value);
+    if (!whole && !real) node.fail("expected numbers, not '" + to_text(value) + "'");
+    const double x = whole ? static_cast<double>(*whole) : *real;
+    if (x < low || x > high)
+      node.fail(high < kNoLimit ? concat("expected numbers in [", low, ", ", high, "], not ", x)
+                                : concat("expected numbers of at least ", low, ", not ", x));
+    numbers.push_back(x);
+  }
+  return numbers;
+}
+
+using Axis = std::function<std::vector<DecodePoint>(const DecodePoint&)>;
+
+// Multiplies the points by the values of one key, where it is given.
+template <class Set>
+void expand(const Yaml& decode, const char* key, double low, double high,
+            std::vector<DecodePoint>& points, const Set& set) {
+  if (!decode.has(key)) return;
+  std::vector<DecodePoint> longer;
+  const auto values = read_numbers(decode.at(key), low, high);
+  for (const DecodePoint& point : points)
+    for (double value : values) set(longer.emplace_back(point), value);
+  points = std::move(longer);
+}
+
+KvPlace read_place(const Yaml& node, const std::string& text) {
+  if (text == "hbm") return KvPlace::kHbm;
+  if (text == "host") return KvPlace::kHost;
+  node.fail("expected hbm or host, not '" + text + "'");
+}
+
+template <class Set>
+void expand_texts(const Yaml& decode, const char* key, std::vector<DecodePoint>& points,
+                  const Set& set) {
+  if (!decode.has(key)) return;
+  const Yaml node = decode.at(key);
+  std::vector<Yaml> values;
+  if (node.is_list())
+    values = node.items();
+  else
+    values.push_back(node);
+  std::vector<DecodePoint> longer;
+  for (const DecodePoint& point : points)
+    for (const Yaml& value : values) set(longer.emplace_back(point), value);
+  points = std::move(longer);
+}
+
+// Everything but context and batch, so that serving shares it.
+void expand_setting(const Yaml& node, std::vector<DecodePoint>& points) {
+  expand_texts(node, "kv_place", points, [](DecodePoint& p, const Yaml& value) {
+    p.place = read_place(value, value.text());
+  });
+  expand_texts(node, "kv_dtype", points,
+               [](DecodePoint& p, const Yaml& value) { p.kv_dtype = read_dtype(value); });
+  expand_texts(node, "balance", points, [](DecodePoint& p, const Yaml& value) {
+    const std::string text = value.text();
+    if (text != "split" && text != "head") value.fail("expected split or head, not '" + text + "'");
+    p.balance = text == "split" ? Balance::kSplit : Balance::kHead;
+  });
+  expand(node, "tensor_parallel", 1, 1024, points,
+         [](DecodePoint& p, double x) { p.tensor_parallel = static_cast<int>(x); });
+  expand(node, "cache_share", 1e-6, 1, points, [](DecodePoint& p, double x) { p.cache_share = x; });
+  expand(node, "recluster_every", 0, kNoLimit, points,
+         [](DecodePoint& p, double x) { p.recluster_every = x; });
+  expand(node, "memory_share", 1e-3, 1, points,
+         [](DecodePoint& p, double x) { p.memory_share = x; });
+}
+
+std::vector<DecodePoint> read_points(const Yaml& decode) {
+  decode.only({"context", "batch", "tensor_parallel", "kv_dtype", "kv_place", "cache_share",
+               "recluster_every", "balance", "memory_share"});
+  std::vector<DecodePoint> points = {{}};
+  expand_setting(decode, points);
+  expand(decode, "batch", 1, 1e6, points,
+         [](DecodePoint& p, double x) { p.batch = static_cast<int>(x); });
+  decode.at("context");
+  expand(decode, "context", 1, 1e12, points,
+         [](DecodePoint& p, double x) { p.context = static_cast<std::int64_t>(x); });
+  return points;
+}
+
+Length read_length(const Yaml& node) {
+  node.only({"median", "sigma", "most"});
+  Length length;
+  length.median = node.at("median").real(1);
+  length.sigma = node.real("sigma", 0, 0, 5);
+  length.most = node.integer("most", 1 << 20, 1);
+  return length;
+}
+
+ServingPlan read_serving(const Yaml& node, std::uint64_t seed) {
+  node.only({"requests", "rate", "prompt", "output", "recorded", "most_running", "kv_place",
+             "kv_dtype", "cache_share", "tensor_parallel", "recluster_every", "balance",
+             "memory_share"});
+  ServingPlan plan;
+  plan.requests.seed = seed;
+  plan.most_running = static_cast<int>(node.integer("most_running", 256, 1, 1e6));
+  if (node.has("recorded")) {
+    const fs::path given(node.at("recorded").text());
+    plan.recorded =
+        (given.is_absolute() ? given : fs::path(node.file()).parent_path() / given).string();
+    if (!fs::exists(plan.recorded)) node.at("recorded").fail("no such file: " + plan.recorded);
+    plan.rates = {0};
+  } else {
+    plan.requests.count = static_cast<int>(node.at("requests").integer(1, 1e7));
+    plan.requests.prompt = read_length(node.at("prompt"));
+    plan.requests.output = read_length(node.at("output"));
+    plan.rates = read_numbers(node.at("rate"), 0);
+  }
+  std::vector<DecodePoint> settings = {{}};
+  expand_setting(node, settings);
+  if (settings.size() != 1) node.fail("a serving run takes one setting; make a study for each");
+  plan.setting = settings.front();
+  return plan;
+}
+
+// A study's own value of a key, or the root's.
+Yaml own(const Yaml& study, const Yaml& root, const char* key) {
+  return study.has(key) ? study.at(key) : root.at(key);
+}
+bool has(const Yaml& study, const Yaml& root, const char* key) {
+  return study.has(key) || root.has(key);
+}
+
+Study read_study(const Yaml& node, const Yaml& root, const std::string& name, std::uint64_t seed) {
+  Study study;
+  study.name = name;
+  for (const auto& path : read_paths(own(node, root, "hardware")))
+    study.hardware.push_back(load_hardware(path));
+  for (const auto& path : read_paths(own(node, root, "models")))
+    study.models.push_back(load_model(path));
+  if (has(node, root, "what_if"))
+    for (const Yaml& item : own(node, root, "what_if").items())
+      study.what_if.push_back(read_scale(item));
+  else
+    study.what_if.push_back({});
+  if (has(node, root, "decode")) study.points = read_points(own(node, root, "decode"));
+  if (has(node, root, "serving")) study.serving = read_serving(own(node, root, "serving"), seed);
+  if (study.points.empty() && !study.serving)
+    node.fail("expected `decode` or `serving`: there is nothing to simulate");
+  return study;
+}
+
+WorkloadPlan read_workload(const Yaml& node) {
+  node.only({"name", "profiles", "traces"});
+  WorkloadPlan plan;
+  plan.name = node.at("name").text();
+  if (node.has("profiles")) plan.profiles = read_paths(node.at("profiles"));
+  if (node.has("traces")) plan.traces = read_paths(node.at("traces"));
+  if (plan.profiles.empty() && plan.traces.empty()) node.fail("expected `profiles` or `traces`");
+  return plan;
+}
+
+}  // namespace
+
+std::size_t SimulationPlan::num_points() const {
+  std::size_t sum = 0;
+  for (const Study& s : studies)
+    sum += s.hardware.size() * s.what_if.size() * s.models.size() * workloads.size() *
+           policies.size() * (s.points.size() + (s.serving ? s.serving->rates.size() : 0));
+  return sum;
+}
+
+SimulationPlan load_plan(const std::string& path, const std::vector<std::string>& overrides) {
+  Yaml root = Yaml::load(path);
+  if (!root.is_map()) root.fail("expected a map with the keys hardware, models, workloads, policies");
+  for (const std::string& text : overrides) apply_override(root, text);
+  root.only({"name", "output", "seed", "hardware", "models", "workloads", "measure", "defaults",
+             "policies", "calibration", "what_if", "decode", "serving", "studies"});
+  SimulationPlan plan;
+  plan.path = path;
+  plan.name = root.text("name", fs::path(path).stem().string());
+  plan.output = root.text("output", "results/" + plan.name + ".h5");
+  plan.seed = static_cast<std::uint64_t>(root.integer("seed", 0, 0));
+  std::size_t duplicates = 0;
+  plan.policies = expand_policies(root, duplicates);
+  for (const Yaml& item : root.at("workloads").items())
+    plan.workloads.push_back(read_workload(item));
+  if (root.has("measure")) {
+    const Yaml measure = root.at("measure").only({"every_step", "max_steps"});
+    plan.measure.every_step = measure.integer("every_step", 1, 1);
+    plan.measure.max_steps = measure.integer("max_steps", 0, 0);
+  }
+  plan.measure.seed = plan.seed;
+  if (root.has("calibration")) {
+    const Yaml c = root.at("calibration").only({"points", "hardware", "hold_out"});
+    const fs::path given(c.at("points").text());
+    plan.calibration.points =
+        (given.is_absolute() ? given : fs::path(path).parent_path() / given).lexically_normal().string();
+    if (!fs::exists(plan.calibration.points))
+      c.at("points").fail("no such file: " + plan.calibration.points);
+    plan.calibration.hardware = c.at("hardware").text();
+    plan.calibration.hold_out = static_cast<int>(c.integer("hold_out", 3, 0, 1e6));
+  }
+  if (root.has("studies"))
+    for (const Yaml& item : root.at("studies").items()) {
+      item.only({"name", "hardware", "models", "what_if", "decode", "serving"});
+      plan.studies.push_back(read_study(item, root, item.at("name").text(), plan.seed));
+    }
+  else
+    plan.studies.push_back(read_study(root, root, plan.name, plan.seed));
+  YAML::Emitter emitter;
+  emitter << root.node();
+  plan.config = emitter.c_str();
+  return plan;
+}
+
+}  // namespace doublep::sim

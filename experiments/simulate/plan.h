@@ -1,0 +1,63 @@
+// What `doublep simulate` is asked for: studies, each a product of machines, what-ifs, models,
+// workloads, policies and decode points; and, where wanted, a serving run.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/config/sweep.h"
+#include "sim/decode/decode.h"
+#include "sim/profile/measure.h"
+#include "sim/serving/requests.h"
+
+namespace doublep::sim {
+
+struct WorkloadPlan {
+  std::string name;
+  std::vector<std::string> profiles;  ///< files written by --record
+  std::vector<std::string> traces;    ///< kv-traces, profiled now
+};
+
+struct ServingPlan {
+  RequestPlan requests;
+  std::vector<double> rates;   ///< one run each
+  std::string recorded;        ///< CSV instead of drawn requests; empty: draw
+  int most_running = 256;
+  DecodePoint setting;         ///< place, data type, devices; context and batch are the run's
+};
+
+struct Study {
+  std::string name;
+  std::vector<Hardware> hardware;
+  std::vector<Scale> what_if;  ///< the first one may leave everything as it is
+  std::vector<Model> models;
+  std::vector<DecodePoint> points;
+  std::optional<ServingPlan> serving;
+};
+
+struct CalibrationPlan {
+  std::string points;    ///< file of measured points; empty: none
+  std::string hardware;  ///< name of the machine that they were measured on
+  int hold_out = 3;      ///< every so many-th point of a policy is predicted, not fitted
+};
+
+struct SimulationPlan {
+  std::string path, name, output;
+  std::uint64_t seed = 0;
+  std::vector<RunSpec> policies;
+  std::vector<WorkloadPlan> workloads;
+  MeasureOptions measure;
+  CalibrationPlan calibration;
+  std::vector<Study> studies;
+  std::string config;      ///< the resolved configuration, YAML
+
+  std::size_t num_points() const;
+};
+
+/// Reads and expands a configuration. Keys of the root (hardware, models, what_if, decode, serving)
+/// are what a study has that does not say otherwise; without `studies` there is one of that name.
+/// Relative paths are resolved against the file's folder. Throws InputError "file:line:column: ...".
+SimulationPlan load_plan(const std::string& path, const std::vector<std::string>& overrides = {});
+
+}  // namespace doublep::sim

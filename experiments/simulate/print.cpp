@@ -1,0 +1,76 @@
+#include "experiments/simulate/print.h"
+
+#include <cstdio>
+#include <map>
+#include <ostream>
+#include <tuple>
+
+namespace doublep::sim {
+namespace {
+
+template <class... Args>
+std::string form(const char* format, Args... args) {
+  char text[256];
+  std::snprintf(text, sizeof text, format, args...);
+  return text;
+}
+
+void print_calibration(const Calibration& c, std::ostream& out) {
+  out << "calibration: share of read bandwidth, latency";
+  for (Access a : {Access::kDense, Access::kSparse, Access::kSummary}) {
+    const KernelFit& fit = c.efficiency[a];
+    out << "; " << name_of(a) << form(" %.2f, %.1f us", fit.share, fit.latency * 1e6);
+  }
+  out << form("\n  fitted on %d points (median error %.1f %%, worst %.1f %%); on %d held-out points "
+              "median %.1f %%, worst %.1f %%\n",
+              c.fitted.points, 100 * c.fitted.median, 100 * c.fitted.worst, c.held_out.points,
+              100 * c.held_out.median, 100 * c.held_out.worst);
+}
+
+using PointKey = std::tuple<std::string, std::string, std::string, std::string, std::string, int,
+                            std::int64_t, int, int>;
+PointKey key_of(const Curve& c, const PointResult& p) {
+  return {c.study, c.hardware, c.what_if, c.model, c.workload, p.point.batch, p.point.context,
+          p.point.tensor_parallel, static_cast<int>(p.point.place)};
+}
+
+}  // namespace
+
+void print_simulation(const SimulationResult& result, std::ostream& out) {
+  if (result.calibration) print_calibration(*result.calibration, out);
+  std::map<PointKey, double> dense;
+  for (const Curve& c : result.curves)
+    if (c.policy == "dense")
+      for (const PointResult& p : c.points) dense.emplace(key_of(c, p), p.cost.seconds);
+  std::string heading;
+  for (const Curve& c : result.curves) {
+    const std::string here = c.study + ": " + c.model + " on " + c.hardware +
+                             (c.what_if.empty() ? "" : " (" + c.what_if + ")") + ", workload " +
+                             c.workload;
+    if (here != heading) {
+      heading = here;
+      out << "\n" << heading << "\n";
+      if (!c.points.empty())
+        out << form("%-34s %9s %5s %10s %10s %8s  %-12s %s\n", "policy", "context", "batch",
+                    "ms/token", "attention", "dense/it", "bound", "extrapolated");
+    }
+    for (const PointResult& p : c.points) {
+      const auto base = dense.find(key_of(c, p));
+      const std::string ratio =
+          base == dense.end() ? "" : form("%.2fx", base->second / p.cost.seconds);
+      out << form("%-34.34s %9lld %5d %10.3f %10.3f %8s  %-12s ", c.label.c_str(),
+                  static_cast<long long>(p.point.context), p.point.batch, 1e3 * p.cost.seconds,
+                  1e3 * p.cost.attention, ratio.c_str(), std::string(name_of(p.cost.bound)).c_str())
+          << (p.cost.fits ? "" : "does not fit; ") << text_of(p.cost.extrapolated) << "\n";
+    }
+    for (const ServingResult& s : c.serving)
+      out << form("%-34.34s %6.2f req/s %8.1f tok/s  TPOT %.1f / %.1f ms (p50, p99)  TTFT %.2f / "
+                  "%.2f s  running %d at most  ",
+                  c.label.c_str(), s.rate, s.report.tokens_per_second, 1e3 * s.report.tpot_p50,
+                  1e3 * s.report.tpot_p99, s.report.ttft_p50, s.report.ttft_p99,
+                  s.report.peak_running)
+          << text_of(s.extrapolated) << "\n";
+  }
+}
+
+}  // namespace doublep::sim

@@ -1,0 +1,55 @@
+// Rows of a simulation's result file as they lie on disk (SIMULATION_FORMAT.md).
+#pragma once
+
+#include <cstdint>
+
+#include "core/trace/h5.h"
+#include "experiments/simulate/simulation.h"
+
+namespace doublep::sim {
+
+inline constexpr int kNumParts = 10;
+/// Parts of a decode step, in the order of the record's fields.
+inline constexpr const char* kPartNames[kNumParts] = {
+    "projections", "estimate",      "select", "attend",     "mlp",
+    "head",        "small kernels", "index",  "all-reduce", "re-clustering"};
+
+struct PointRecord {
+  std::int64_t context;
+  std::int32_t batch, tensor_parallel, place, kv_bytes, balance, bound, attend_bound, fits,
+      largest_batch;
+  std::uint32_t extrapolated;
+  double cache_share, recluster_every;
+  double seconds, attention_seconds, parts[kNumParts];
+  double bytes, exact_tokens, imbalance, hit_rate, memory, prefill_seconds, build_seconds;
+};
+
+struct ServingRecord {
+  double rate;
+  std::int32_t requests, rejected, peak_running;
+  std::uint32_t extrapolated;
+  double seconds, tokens, tokens_per_second, tpot_p50, tpot_p99, ttft_p50, ttft_p99, peak_memory,
+      mean_running, mean_in_system, busy;
+};
+
+struct CalibrationRecord {
+  char policy[32], label[64];
+  std::int64_t context;
+  std::int32_t batch, held_out;
+  double measured, predicted;
+};
+
+struct HitRecord {
+  double share, rate;
+};
+
+PointRecord to_record(const PointResult& point);
+ServingRecord to_record(const ServingResult& serving);
+CalibrationRecord to_record(const Prediction& prediction);
+
+h5::Handle point_type();
+h5::Handle serving_type();
+h5::Handle calibration_type();
+h5::Handle hit_type();
+
+}  // namespace doublep::sim

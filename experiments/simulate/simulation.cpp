@@ -1,0 +1,135 @@
+#include "experiments/simulate/simulation.h"
+
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "experiments/simulate/measured.h"
+#include "experiments/simulate/serving_run.h"
+#include "sim/decode/memory.h"
+#include "sim/decode/prefill.h"
+#include "sim/profile/profile_file.h"
+
+namespace doublep::sim {
+namespace {
+
+bool matches(const Profile& profile, const RunSpec& policy) {
+  return profile.policy == policy.policy && profile.parameters == policy.parameters.to_json();
+}
+
+// The profiles of one policy on one workload, or a message that says how to get them.
+Workload workload_of(const WorkloadPlan& plan, const std::vector<Profile>& profiles,
+                     const RunSpec& policy) {
+  std::vector<Profile> mine;
+  for (const Profile& p : profiles)
+    if (matches(p, policy)) mine.push_back(p);
+  if (mine.empty())
+    fail_input("workload ", plan.name, ": no profile of ", policy.policy, " with ",
+               policy.parameters.to_json(),
+               "; name its traces under `traces`, or record them with --record");
+  return Workload(plan.name, std::move(mine));
+}
+
+PointResult simulate_point(const Model& model, const Machine& machine, const Workload& workload,
+                           const DecodePoint& point, const Coverage& coverage) {
+  PointResult result;
+  result.point = point;
+  result.cost = decode_step(model, machine, workload, point, coverage);
+  result.largest_batch = largest_batch(model, machine, workload, point);
+  result.prefill_seconds = prefill_seconds(model, machine, point.context, point.tensor_parallel);
+  result.build_seconds =
+      build_seconds(model, machine, workload, point.context, point.tensor_parallel);
+  return result;
+}
+
+bool untouched(const Scale& s) {
+  return s.memory_bandwidth == 1 && s.compute == 1 && s.host_link == 1 && s.interconnect == 1 &&
+         s.memory_capacity == 1 && s.launch_overhead == 1;
+}
+
+// A study's curves in the order of its lists, without their points yet.
+struct Job {
+  const Study* study;
+  Machine machine;
+  Coverage coverage;
+  const Model* model;
+  const Workload* workload;
+};
+
+}  // namespace
+
+std::vector<std::vector<Profile>> collect_profiles(const SimulationPlan& plan, const Note& note) {
+  std::vector<std::vector<Profile>> all;
+  for (const WorkloadPlan& workload : plan.workloads) {
+    std::vector<Profile>& profiles = all.emplace_back();
+    for (const std::string& path : workload.profiles)
+      for (Profile& p : read_profiles(path)) profiles.push_back(std::move(p));
+    for (const std::string& path : workload.traces) {
+      const Trace trace = Trace::open(path);
+      for (const RunSpec& policy : plan.policies) {
+        note(concat("profiling ", policy.label, " on ", trace.info().name));
+        profiles.push_back(measure_profile(trace, PolicyRegistry::instance().find(policy.policy),
+                                           policy.parameters, plan.measure));
+      }
+    }
+  }
+  return all;
+}
+
+SimulationResult simulate(const SimulationPlan& plan, const Note& note) {
+  SimulationResult result;
+  const auto profiles = collect_profiles(plan, note);
+  std::vector<std::vector<Workload>> workloads;  // [workload][policy]
+  for (std::size_t w = 0; w < plan.workloads.size(); ++w) {
+    auto& list = workloads.emplace_back();
+    for (const RunSpec& policy : plan.policies) {
+      list.push_back(workload_of(plan.workloads[w], profiles[w], policy));
+      for (const Profile& p : profiles[w])
+        if (matches(p, policy)) result.profiles.push_back(p);
+    }
+  }
+  if (!plan.calibration.points.empty()) {
+    const Hardware* measured = nullptr;
+    for (const Study& study : plan.studies)
+      for (const Hardware& h : study.hardware)
+        if (h.name == plan.calibration.hardware) measured = &h;
+    if (!measured)
+      fail_input(plan.path, ": calibration.hardware: '", plan.calibration.hardware,
+                 "' is not among the hardware of any study");
+    result.calibration = calibrate(*measured, load_measured(plan.calibration.points),
+                                   {plan.calibration.hold_out});
+  }
+  std::vector<Job> jobs;
+  for (const Study& study : plan.studies)
+    for (const Hardware& hardware : study.hardware)
+      for (const Scale& scale : study.what_if)
+        for (const Model& model : study.models)
+          for (std::size_t w = 0; w < plan.workloads.size(); ++w)
+            for (std::size_t p = 0; p < plan.policies.size(); ++p) {
+              const Workload& workload = workloads[w][p];
+              const RunSpec& policy = plan.policies[p];
+              Job job{&study, {scaled(hardware, scale), {}}, {}, &model, &workload};
+              if (result.calibration) {
+                job.machine.efficiency = result.calibration->efficiency;
+                if (hardware.name == plan.calibration.hardware && untouched(scale))
+                  job.coverage = result.calibration->coverage();
+              }
+              jobs.push_back(std::move(job));
+              result.curves.push_back({study.name, hardware.name, scale.name, model.name,
+                                       workload.name(), policy.policy, policy.label,
+                                       policy.parameters.to_json(), workload.output_error(),
+                                       workload.covered_mass(), {}, {}});
+            }
+  note(concat("simulating ", plan.num_points(), " points"));
+  parallel_for(static_cast<std::int64_t>(jobs.size()), [&](std::int64_t i) {
+    const Job& job = jobs[i];
+    Curve& curve = result.curves[i];
+    for (const DecodePoint& point : job.study->points)
+      curve.points.push_back(
+          simulate_point(*job.model, job.machine, *job.workload, point, job.coverage));
+    if (job.study->serving)
+      curve.serving = run_serving(*job.study->serving, *job.model, job.machine, *job.workload,
+                                  job.coverage);
+  });
+  return result;
+}
+
+}  // namespace doublep::sim

@@ -1,0 +1,51 @@
+// Carries a plan out: profiles, calibration, then every point of every study.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/simulate/plan.h"
+#include "sim/calibration/calibrate.h"
+#include "sim/serving/serve.h"
+
+namespace doublep::sim {
+
+struct PointResult {
+  DecodePoint point;
+  DecodeCost cost;
+  int largest_batch = 0;
+  double prefill_seconds = 0, build_seconds = 0;  ///< of one sequence
+};
+
+struct ServingResult {
+  double rate = 0;
+  int requests = 0;
+  ServingReport report;
+  unsigned extrapolated = 0;
+};
+
+/// One line of plots: a policy on a workload, a model, a machine, under a what-if.
+struct Curve {
+  std::string study, hardware, what_if, model, workload, policy, label, parameters;
+  double output_error = 0, covered_mass = 0;  ///< as profiled on the longest trace
+  std::vector<PointResult> points;
+  std::vector<ServingResult> serving;
+};
+
+struct SimulationResult {
+  std::vector<Profile> profiles;  ///< read or measured
+  std::optional<Calibration> calibration;
+  std::vector<Curve> curves;
+};
+
+/// What happens, for a person who waits.
+using Note = std::function<void(const std::string&)>;
+
+/// Profiles of every workload: files first, then traces measured now.
+std::vector<std::vector<Profile>> collect_profiles(const SimulationPlan& plan, const Note& note);
+
+SimulationResult simulate(const SimulationPlan& plan, const Note& note);
+
+}  // namespace doublep::sim

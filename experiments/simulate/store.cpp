@@ -1,0 +1,129 @@
+#include "experiments/simulate/store.h"
+
+#include <cstring>
+#include <filesystem>
+#include <type_traits>
+
+#include "core/base/hash.h"
+#include "core/base/parallel.h"
+#include "experiments/results/image.h"
+#include "experiments/results/provenance.h"
+#include "experiments/simulate/records.h"
+
+namespace doublep::sim {
+namespace {
+
+template <class Record>
+void write_table(hid_t group, const char* name, const h5::Handle& type,
+                 const std::vector<Record>& records) {
+  if (records.empty()) return;
+  const hsize_t size = records.size();
+  const h5::Handle space(H5Screate_simple(1, &size, nullptr), H5Sclose);
+  const h5::Handle data(H5Dcreate2(group, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT,
+                                   H5P_DEFAULT),
+                        H5Dclose);
+  h5::check_write(data ? H5Dwrite(data.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT,
+                                  records.data())
+                       : -1,
+                  name);
+}
+
+std::string key_of(const Curve& c, const std::string& config_hash) {
+  Hasher hasher;
+  for (const std::string& part : {config_hash, c.study, c.hardware, c.what_if, c.model, c.workload,
+                                  c.policy, c.parameters})
+    hasher.add(part).add("\n");
+  return hasher.hex();
+}
+
+void write_curve(hid_t runs, const Curve& c, const std::string& key, int order,
+                 const std::string& file) {
+  const h5::Handle group = h5::create_group(runs, key, file);
+  const std::pair<const char*, const std::string&> texts[] = {
+      {"study", c.study},       {"hardware", c.hardware}, {"what_if", c.what_if},
+      {"model", c.model},       {"workload", c.workload}, {"policy", c.policy},
+      {"label", c.label},       {"parameters", c.parameters}};
+  for (const auto& [name, text] : texts) h5::write_string(group.get(), name, text);
+  h5::write_int(group.get(), "order", order);
+  h5::write_real(group.get(), "output_error", c.output_error);
+  h5::write_real(group.get(), "covered_mass", c.covered_mass);
+  std::vector<PointRecord> points;
+  for (const PointResult& p : c.points) points.push_back(to_record(p));
+  write_table(group.get(), "points", point_type(), points);
+  std::vector<ServingRecord> serving;
+  for (const ServingResult& s : c.serving) serving.push_back(to_record(s));
+  write_table(group.get(), "serving", serving_type(), serving);
+}
+
+void write_calibration(hid_t root, const Calibration& c, const std::string& hardware,
+                       const std::string& file) {
+  const h5::Handle group = h5::create_group(root, "calibration", file);
+  h5::write_string(group.get(), "hardware", hardware);
+  for (int a = 0; a < kNumAccesses; ++a) {
+    const KernelFit& fit = c.efficiency.kernels[a];
+    const std::string name(name_of(static_cast<Access>(a)));
+    h5::write_real(group.get(), name + "_share", fit.share);
+    h5::write_real(group.get(), name + "_latency", fit.latency);
+  }
+  h5::write_real(group.get(), "search_rate", c.efficiency.search_rate);
+  h5::write_real(group.get(), "overlap", c.efficiency.overlap);
+  for (const auto& [name, e] : {std::pair{"fitted", c.fitted}, {"held_out", c.held_out}}) {
+    h5::write_int(group.get(), concat(name, "_points"), e.points);
+    h5::write_real(group.get(), concat(name, "_median_error"), e.median);
+    h5::write_real(group.get(), concat(name, "_worst_error"), e.worst);
+  }
+  std::vector<CalibrationRecord> records;
+  for (const Prediction& p : c.predictions) records.push_back(to_record(p));
+  write_table(group.get(), "points", calibration_type(), records);
+}
+
+void write_profiles(hid_t root, const std::vector<Profile>& profiles, const std::string& file) {
+  const h5::Handle group = h5::create_group(root, "profiles", file);
+  for (std::size_t i = 0; i < profiles.size(); ++i) {
+    const Profile& p = profiles[i];
+    const h5::Handle one = h5::create_group(group.get(), std::to_string(i), file);
+    h5::write_string(one.get(), "trace", p.trace);
+    h5::write_string(one.get(), "trace_hash", p.trace_hash);
+    h5::write_string(one.get(), "policy", p.policy);
+    h5::write_string(one.get(), "parameters", p.parameters);
+    h5::write_int(one.get(), "context", p.context);
+    h5::write_real(one.get(), "output_error", p.output_error);
+    h5::write_real(one.get(), "covered_mass", p.covered_mass);
+    std::vector<HitRecord> hits;
+    for (const HitPoint& hit : p.hits) hits.push_back({hit.share, hit.rate});
+    write_table(one.get(), "hits", hit_type(), hits);
+  }
+}
+
+}  // namespace
+
+void write_simulation(const std::string& path, const SimulationPlan& plan,
+                      const SimulationResult& result) {
+  std::error_code error;
+  const auto folder = std::filesystem::path(path).parent_path();
+  if (!folder.empty()) std::filesystem::create_directories(folder, error);
+  if (error)
+    fail_input(folder.string(), ": cannot be created: ", error.message(),
+               "; choose a writable place with --output");
+  FileImage image;
+  const hid_t root = image.root();
+  const std::string config_hash = Hasher().add(plan.config).hex();
+  h5::write_string(root, "format", "doublep-simulation");
+  h5::write_int(root, "version", 1);
+  h5::write_string(root, "name", plan.name);
+  h5::write_string(root, "config", plan.config);
+  h5::write_string(root, "config_hash", config_hash);
+  h5::write_int(root, "seed", static_cast<std::int64_t>(plan.seed));
+  h5::write_int(root, "threads", num_threads());
+  for (const auto& [name, value] : provenance()) h5::write_string(root, name, value);
+  const h5::Handle runs = h5::create_group(root, "runs", path);
+  for (std::size_t i = 0; i < result.curves.size(); ++i)
+    write_curve(runs.get(), result.curves[i], key_of(result.curves[i], config_hash),
+                static_cast<int>(i), path);
+  if (result.calibration)
+    write_calibration(root, *result.calibration, plan.calibration.hardware, path);
+  write_profiles(root, result.profiles, path);
+  image.save(path);
+}
+
+}  // namespace doublep::sim
