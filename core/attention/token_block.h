@@ -1,4 +1,5 @@
-// The two inner loops of attention over a block of tokens, each reading a row once for all heads.
+// The two inner loops of attention over a block of tokens, each reading a row once for up to four
+// heads of the group.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,8 @@
 
 namespace doublep {
 
-/// logits[h * stride + i] = scale * q_h . k_{tokens[i]}; float32.
+/// logits[h * stride + i] = scale * q_h . k_{tokens[i]}; float32. Also asks the memory for the
+/// tokens' values, which are read next.
 void block_logits(const KvHead& cache, const QueryGroup& heads,
                   std::span<const std::int32_t> tokens, float* logits, std::int64_t stride);
 
