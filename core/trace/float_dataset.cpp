@@ -43,7 +43,10 @@ FloatDataset::FloatDataset(hid_t file, const std::string& name, const std::strin
   const h5::Handle type(H5Dget_type(dataset_.get()), H5Tclose);
   const auto kind = H5Tget_class(type.get());
   const auto encoding = h5::read_string(dataset_.get(), "encoding", place_);
-  if (kind == H5T_INTEGER && H5Tget_size(type.get()) == 2 && encoding == "bfloat16") {
+  // Signed bits would be clipped at zero on the way to unsigned ones.
+  const bool bits16 = kind == H5T_INTEGER && H5Tget_size(type.get()) == 2 &&
+                      H5Tget_sign(type.get()) == H5T_SGN_NONE;
+  if (bits16 && encoding == "bfloat16") {
     encoding_ = Encoding::kBfloat16;
   } else if (kind == H5T_FLOAT && !encoding) {
     const h5::Handle half = float16_type();

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "core/base/error.h"
 #include "core/base/hash.h"
@@ -15,7 +16,10 @@ namespace {
 std::int64_t required_int(hid_t file, const char* name, const std::string& path, std::int64_t low) {
   const auto value = h5::read_int(file, name, path);
   if (!value) fail_input(path, ": attribute ", name, " is missing; a kv-trace has it at the root");
-  if (*value < low) fail_input(path, ": attribute ", name, " is ", *value, ", expected at least ", low);
+  if (*value < low)
+    fail_input(path, ": attribute ", name, " is ", *value, ", expected at least ", low);
+  if (*value > std::numeric_limits<int>::max())  // heads and dimensions are kept as int
+    fail_input(path, ": attribute ", name, " is ", *value, ", more than this program can index");
   return *value;
 }
 
@@ -58,7 +62,11 @@ void read_positions(hid_t file, TraceInfo& info) {
   const h5::Handle type(dataset ? H5Dget_type(dataset.get()) : -1, H5Tclose);
   if (!dataset || H5Tget_class(type.get()) != H5T_INTEGER || h5::shape(dataset.get()).size() != 1)
     fail_input(place, ": expected one dimension of int64");
-  info.positions.resize(h5::shape(dataset.get())[0]);
+  const std::int64_t steps = h5::shape(dataset.get())[0];
+  if (steps > info.num_tokens)  // and no memory is asked for what a damaged header claims
+    fail_input(place, " has ", steps, " entries, but there are only ", info.num_tokens,
+               " keys; positions are strictly increasing from 0 on");
+  info.positions.resize(steps);
   if (info.positions.empty()) fail_input(place, " is empty; a trace has at least one step");
   if (H5Dread(dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT,
               info.positions.data()) < 0)
@@ -81,7 +89,9 @@ void read_layer_names(hid_t file, TraceInfo& info) {
   for (const std::string& name : h5::children(layers.get())) {
     int index = -1;
     const auto end = std::from_chars(name.data(), name.data() + name.size(), index);
-    if (end.ec != std::errc() || end.ptr != name.data() + name.size() || index < 0)
+    // "01" would be read, and then looked for as "1".
+    if (end.ec != std::errc() || end.ptr != name.data() + name.size() || index < 0 ||
+        name != std::to_string(index))
       fail_input(info.path, ": group layers/", name, ": expected the layer's index as its name");
     info.layers.push_back(index);
   }
