@@ -39,7 +39,10 @@ void read_number(const Handle& attribute, const char* name, const std::string& p
   } else if (read) {
     read = H5Aread(attribute.get(), wanted, value) >= 0;
   }
-  if (!read) fail_input(place, ": attribute ", name, " is not one number; write it as a scalar");
+  if (!read)
+    fail_input(place, ": attribute ", name, " is not one ",
+               H5Tequal(wanted, H5T_NATIVE_DOUBLE) > 0 ? "number" : "integer number",
+               "; write it as a scalar");
 }
 
 }  // namespace
