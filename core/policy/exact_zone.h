@@ -43,7 +43,8 @@ inline ParamSpecs exact_zone_params(std::int64_t sink = 4, std::int64_t window =
 
 /// A budget below 1 is a share of the visible tokens, from 1 on a number of tokens.
 inline std::int64_t budget_tokens(double budget, std::int64_t visible) {
-  const double tokens = budget < 1 ? budget * static_cast<double>(visible) : budget;
+  // A hair more: 0.29 of 100 is 28.999... in float64.
+  const double tokens = budget < 1 ? budget * static_cast<double>(visible) + 1e-9 : budget;
   return std::min(visible, static_cast<std::int64_t>(std::min(tokens, 9e15)));
 }
 
