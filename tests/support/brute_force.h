@@ -42,11 +42,18 @@ inline BruteOutput brute_attend(const KvHead& cache, const QueryGroup& group, in
   for (std::size_t i = 0; i < logits.size(); ++i) {
     const Real w = std::exp(logits[i] - max);
     den += w;
-    for (int c = 0; c < group.head_dim; ++c)
-      result.output[c] += w * (i < selection.tokens.size()
-                                   ? cache.value(selection.tokens[i])[c]
-                                   : selection.index->mean_values()(
-                                         selection.terms[i - selection.tokens.size()].cluster, c));
+    const std::size_t exact = selection.tokens.size();
+    for (int c = 0; c < group.head_dim; ++c) {
+      if (i < exact) {
+        result.output[c] += w * cache.value(selection.tokens[i])[c];
+        continue;
+      }
+      const ClusterTerm& term = selection.terms[i - exact];
+      Real value = selection.index->mean_values()(term.cluster, c);
+      if (!selection.shift.empty())
+        value += static_cast<Real>(term.value_shift) * selection.shift[c];
+      result.output[c] += w * value;
+    }
   }
   for (Real& o : result.output) o /= den;
   result.log_sum_exp = max + std::log(den);
