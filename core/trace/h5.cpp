@@ -1,6 +1,7 @@
 #include "core/trace/h5.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "core/base/error.h"
 
@@ -51,10 +52,11 @@ void quiet() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
 
 Handle open_file(const std::string& path) {
   quiet();
+  if (!std::filesystem::exists(path)) fail_input(path, ": no such file; check the path");
   Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
   if (!file)
-    fail_input(path, ": cannot be opened as HDF5 (missing, truncated or another format); check the "
-                     "path, or record the file again");
+    fail_input(path, ": cannot be opened as HDF5 (truncated, or another format, or no permission); "
+                     "record the file again");
   return file;
 }
 

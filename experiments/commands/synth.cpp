@@ -62,7 +62,7 @@ void add_synth(CLI::App& app) {
   option("--sink-logit", o.sink_logit, "logit of those over the background");
   option("--local-logit", o.local_logit, "logit of the newest token in a local head");
   option("--rope-base", o.rope_base, "the slowest locality frequency is 1/rope-base");
-  option("--tokens-per-topic", o.tokens_per_topic, "average size of a topic: keys near one centre");
+  option("--topics", o.topics, "centres that keys lie about; 0 = square root of tokens");
   option("--topics-per-query", o.topics_per_query, "topics that a clustered head looks at");
   option("--topic-logit", o.topic_logit, "logit of the first of them; the r-th is weighted 1/r");
   option("--topic-steps", o.topic_steps, "steps after which it turns to others");

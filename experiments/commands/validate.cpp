@@ -12,18 +12,18 @@
 namespace doublep {
 namespace {
 
-void validate_trace(const std::string& path) {
-  const Trace trace = Trace::open(path);
+void describe(const Trace& trace) {
   const TraceInfo& info = trace.info();
-  std::cout << path << ": a valid trace: " << info.num_tokens << " tokens, " << info.num_steps()
-            << " steps, " << info.layers.size() << " layers, " << info.num_query_heads
-            << " query heads, " << info.num_kv_heads << " KV heads of " << info.head_dim << "\n";
+  std::cout << info.path << ": a valid trace: " << info.num_tokens << " tokens, "
+            << info.num_steps() << " steps, " << info.layers.size() << " layers, "
+            << info.num_query_heads << " query heads, " << info.num_kv_heads << " KV heads of "
+            << info.head_dim << "\n";
 }
 
 void validate_sweep(const std::string& path) {
   const Sweep sweep = load_sweep(path);
   for (const RunSpec& run : sweep.runs) decoder_factory(sweep, run);
-  for (const std::string& trace : sweep.traces) validate_trace(trace);
+  for (const Trace& trace : open_traces(sweep)) describe(trace);
   std::cout << path << ": a valid sweep of " << sweep.runs.size() * sweep.traces.size() << " runs\n";
 }
 
@@ -36,7 +36,7 @@ void add_validate(CLI::App& app) {
   command->add_option("file", *path, "a sweep (.yaml, .yml) or a trace (anything else)")->required();
   command->callback([path] {
     const std::string suffix = std::filesystem::path(*path).extension().string();
-    suffix == ".yaml" || suffix == ".yml" ? validate_sweep(*path) : validate_trace(*path);
+    suffix == ".yaml" || suffix == ".yml" ? validate_sweep(*path) : describe(Trace::open(*path));
   });
 }
 

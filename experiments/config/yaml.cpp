@@ -169,7 +169,7 @@ void Yaml::assign(const std::string& dotted, const std::string& value) {
   std::vector<std::string> steps;
   for (std::string step; std::getline(path, step, '.');) steps.push_back(step);
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    if (steps[i].empty() || (!node.IsMap() && !node.IsNull()))
+    if (steps[i].empty() || (node.IsDefined() && !node.IsMap() && !node.IsNull()))
       fail_input("--set ", dotted, ": no such place in ", file_, "; write key=value or key.key=value");
     if (i + 1 == steps.size())
       node[steps[i]] = parsed.node_;

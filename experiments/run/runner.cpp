@@ -1,5 +1,6 @@
 #include "experiments/run/runner.h"
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -56,16 +57,22 @@ void report_mismatch(const Trace& trace, const ReplayResult& result, std::map<in
 
 }  // namespace
 
-RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
-  // Everything that can be refused is refused before the first run.
+std::vector<Trace> open_traces(const Sweep& sweep) {
   std::vector<Trace> traces;
   for (const std::string& path : sweep.traces) {
     traces.push_back(Trace::open(path));
+    const auto& held = traces.back().info().layers;
     for (int layer : sweep.replay.layers)
-      if (!std::count(traces.back().info().layers.begin(), traces.back().info().layers.end(), layer))
+      if (std::find(held.begin(), held.end(), layer) == held.end())
         fail_input(sweep.path, ": replay.layers names layer ", layer, ", which ", path,
                    " does not hold; leave it out or drop the trace");
   }
+  return traces;
+}
+
+RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
+  // Everything that can be refused is refused before the first run.
+  const std::vector<Trace> traces = open_traces(sweep);
   std::vector<DecoderFactory> factories;
   for (const RunSpec& run : sweep.runs) factories.push_back(decoder_factory(sweep, run));
   ResultStore store(sweep);

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
+#include "core/trace/trace.h"
 #include "experiments/config/sweep.h"
 
 namespace doublep {
@@ -19,6 +21,10 @@ struct RunnerReport {
 
 /// Progress goes to stderr. SIGINT and SIGTERM stop it after what is finished is safe.
 RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options);
+
+/// Opens and validates every trace of the sweep, and refuses what cannot be run on them: layers that a
+/// trace does not hold, a backend that is not to be had. Throws InputError.
+std::vector<Trace> open_traces(const Sweep& sweep);
 
 /// A decoder for the run on its backend ("auto": cuda where there is a device and the policy has a
 /// CUDA decoder). Throws InputError where the backend is not to be had.

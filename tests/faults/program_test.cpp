@@ -1,0 +1,122 @@
+// Bad input to the program: one clear line, exit code 2, earlier results intact.
+#include "tests/support/program.h"
+
+#include <filesystem>
+
+#include "tests/catch.h"
+#include "tests/support/temp_dir.h"
+
+using namespace doublep::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string kTrace = std::string(DOUBLEP_SOURCE_DIR) + "/data/needle-4k.h5";
+
+std::string sweep_text(const std::string& policies) {
+  return "traces: [" + kTrace + "]\nreplay: {max_steps: 2}\npolicies:\n" + policies;
+}
+
+struct Bad {
+  std::string text;
+  std::vector<std::string> parts;
+};
+
+}  // namespace
+
+TEST_CASE("validate refuses bad sweeps in one line that names file, line and remedy") {
+  const TempDir folder;
+  const fs::path file = fs::path(folder.path()) / "bad.yaml";
+  const std::vector<Bad> all = {
+      {"traces: [a]\ntraces: [b]\npolicies: []\n", {"bad.yaml:2:1", "duplicate key", "remove"}},
+      {"trace: [a]\npolicies: []\n", {"bad.yaml:1:1", "unknown key 'trace'", "known are"}},
+      {"traces: []\npolicies: [{policy: dense}]\n", {"bad.yaml:1:9", "empty", "name at least one"}},
+      {"traces: [missing.h5]\npolicies: [{policy: dense}]\n", {"bad.yaml:1:10", "no such trace"}},
+      {sweep_text("  - {policy: double_p, p1: 0}\n"), {"bad.yaml:4:28", "p1", "(0, 1]"}},
+      {sweep_text("  - {policy: double_p, p1: 1.5}\n"), {"bad.yaml:4:28", "p1", "(0, 1]"}},
+      {sweep_text("  - {policy: double_p, p1: 0.5, p2: 0.9}\n"), {"bad.yaml:4:", "exceeds p1"}},
+      {sweep_text("  - {policy: double_p, p1: []}\n"), {"bad.yaml:4:", "the list is empty"}},
+      {sweep_text("  - {policy: double_p, p1: high}\n"), {"bad.yaml:4:", "p1 is high", "real"}},
+      {sweep_text("  - {policy: double_p, colour: 1}\n"), {"bad.yaml:4:", "no parameter 'colour'"}},
+      {sweep_text("  - {p: 1}\n"), {"bad.yaml:4:", "'policy' is missing"}},
+      {"just text\n", {"bad.yaml:1:1", "expected a map"}},
+      {"", {"bad.yaml"}},
+      {"a: [\n", {"bad.yaml:", "not YAML"}},
+  };
+  for (const Bad& bad : all) {
+    spill(file, bad.text);
+    const auto result = run_program({"validate", file.string()}, folder.path());
+    INFO(bad.text << " -> " << result.err);
+    CHECK(result.code == 2);
+    CHECK(is_one_clear_line(result.err, bad.parts));
+  }
+}
+
+TEST_CASE("a missing file, a folder and a truncated trace are refused") {
+  const TempDir folder;
+  const fs::path cut = fs::path(folder.path()) / "cut.h5";
+  spill(cut, slurp(kTrace).substr(0, 1000000));
+  for (const std::string& path : {cut.string(), std::string("/nowhere.h5"),
+                                  std::string("/nowhere.yaml"), std::string(folder.path())}) {
+    const auto result = run_program({"validate", path}, folder.path());
+    INFO(result.err);
+    CHECK(result.code == 2);
+    CHECK(is_one_clear_line(result.err, {path}));
+  }
+}
+
+TEST_CASE("an unwritable output is refused before anything is run") {
+  const TempDir folder;
+  const fs::path file = fs::path(folder.path()) / "s.yaml";
+  spill(file, sweep_text("  - policy: dense\n"));
+  const auto result =
+      run_program({"run", file.string(), "-o", "/proc/nowhere/r.h5"}, folder.path());
+  CHECK(result.code == 2);
+  CHECK(is_one_clear_line(result.err, {"/proc/nowhere/r.h5", "--output"}));
+}
+
+TEST_CASE("a full disk loses nothing that was there") {
+  const TempDir folder;
+  const fs::path file = fs::path(folder.path()) / "s.yaml",
+                 output = fs::path(folder.path()) / "r.h5";
+  spill(file, sweep_text("  - policy: streaming\n"));
+  REQUIRE(run_program({"run", file.string(), "-o", output.string()}, folder.path()).code == 0);
+  const std::string before = slurp(output);
+  spill(file, sweep_text("  - policy: streaming\n  - policy: dense\n"));
+  const auto full =
+      run_program({"run", file.string(), "-o", output.string()}, folder.path(), {4096, {}});
+  INFO(full.err);
+  CHECK(full.code == 2);
+  CHECK(full.err.find("doublep: ") != std::string::npos);
+  CHECK(full.err.find("free some room") != std::string::npos);
+  CHECK(slurp(output) == before);
+  const auto again = run_program({"run", file.string(), "-o", output.string()}, folder.path());
+  CHECK(again.code == 0);
+  CHECK(again.out.find("2 runs (1 were there already)") != std::string::npos);
+  for (const auto& entry : fs::recursive_directory_iterator(folder.path()))
+    CHECK(entry.path().extension() != ".partial");
+}
+
+TEST_CASE("files that are no result or baseline are refused by check and export") {
+  const TempDir folder;
+  const std::string text = (fs::path(folder.path()) / "x.yaml").string();
+  spill(text, "format: something\n");
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"export", kTrace},
+                                                    {"export", text},
+                                                    {"export", "/nowhere.h5"},
+                                                    {"check", kTrace, "--baseline", text}}) {
+    const auto result = run_program(arguments, folder.path());
+    INFO(result.err);
+    CHECK(result.code == 2);
+    CHECK(is_one_clear_line(result.err, {arguments[1]}));
+  }
+}
+
+TEST_CASE("unknown subcommands and options exit with 2, help with 0") {
+  const TempDir folder;
+  CHECK(run_program({"frobnicate"}, folder.path()).code == 2);
+  CHECK(run_program({"run"}, folder.path()).code == 2);
+  CHECK(run_program({"run", "a.yaml", "--jobs", "-1"}, folder.path()).code == 2);
+  CHECK(run_program({"--help"}, folder.path()).code == 0);
+  CHECK(run_program({"run", "--help"}, folder.path()).code == 0);
+}

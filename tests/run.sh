@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# All tests, from a fresh machine: installs, builds the optimised program (warnings are errors, CUDA
+# where nvcc is found) and the one with AddressSanitizer and UndefinedBehaviorSanitizer, runs every
+# room of tests in both, and the Python ones. Ends with one line: N passed, N failed, N skipped.
+#   bash tests/run.sh            everything
+#   bash tests/run.sh release    without the sanitizers
+set -uo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+passed=0 failed=0 skipped=0
+
+bash experiments/install.sh || { echo "0 passed, 1 failed"; exit 1; }
+
+build() {  # preset
+  echo "== building $1"
+  if ! { cmake --preset "$1" && cmake --build --preset "$1"; } >"$logs/build-$1" 2>&1; then
+    grep -E "error|Error|FAILED" -A5 "$logs/build-$1" | head -60
+    echo "the build of $1 failed"
+    failed=$((failed + 1))
+    return 1
+  fi
+}
+
+# Counts by Catch2's closing line; a program that dies before it counts as one failure.
+catch_room() {  # preset, program, arguments...
+  local name="$1 $(basename "$2")" log="$logs/out" start=$SECONDS
+  "${@:2}" >"$log" 2>&1
+  local code=$? good=0 bad=0
+  if grep -qE "^All tests passed" "$log"; then
+    good=$(sed -nE 's/^All tests passed \(.* in ([0-9]+) test cases?\).*/\1/p' "$log" | tail -1)
+  elif grep -qE "^test cases:" "$log"; then
+    good=$(sed -nE 's/^test cases:.*[| ]([0-9]+) passed.*/\1/p' "$log" | tail -1)
+    bad=$(sed -nE 's/^test cases:.*[| ]([0-9]+) failed.*/\1/p' "$log" | tail -1)
+  fi
+  good=${good:-0} bad=${bad:-0}
+  [ "$code" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
+  local skips
+  skips=$(grep -c "^SKIPPED:" "$log")
+  grep "^SKIPPED:" "$log" | sort | uniq -c
+  [ "$bad" -gt 0 ] && tail -n 80 "$log"
+  good=$((good - skips))
+  passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + skips))
+  printf '%-45s %4d passed %3d failed %3d skipped  %3d s\n' "$name" "$good" "$bad" "$skips" $((SECONDS - start))
+}
+
+python_tests() {
+  local log="$logs/python" start=$SECONDS total=0 bad=0 skips=0
+  "${PYTHON:-/usr/bin/python3}" -m unittest discover -s tests/analysis -t . >"$log" 2>&1 ||
+    { bad=1; tail -n 60 "$log"; }
+  total=$(sed -nE 's/^Ran ([0-9]+) tests?.*/\1/p' "$log" | tail -1)
+  skips=$(sed -nE 's/.*skipped=([0-9]+).*/\1/p' "$log" | tail -1)
+  if [ "$bad" -eq 1 ]; then
+    local counts
+    counts=$(tail -1 "$log" | grep -oE "(failures|errors)=[0-9]+" | cut -d= -f2 | paste -sd+ | sed 's/^$/1/')
+    bad=$((counts))
+  fi
+  total=${total:-0} skips=${skips:-0}
+  [ "$total" -eq 0 ] && bad=1
+  passed=$((passed + total - bad - skips)) failed=$((failed + bad)) skipped=$((skipped + skips))
+  printf '%-45s %4d passed %3d failed %3d skipped  %3d s\n' "python analysis" $((total - bad - skips)) "$bad" "$skips" $((SECONDS - start))
+}
+
+rooms() {  # preset, arguments for every room...
+  local preset=$1 room
+  shift
+  for room in units fidelity faults sim parity regression; do
+    local program="$root/build/$preset/tests/doublep_test_$room"
+    [ -x "$program" ] && catch_room "$preset" "$program" "$@"
+  done
+}
+
+if build ci; then
+  rooms ci
+  python_tests
+fi
+if [ "${1:-all}" = all ] && build ci-debug; then
+  export UBSAN_OPTIONS=print_stacktrace=1
+  rooms ci-debug "~[heavy]"
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,84 @@
+// Runs the program `doublep` as a user would: another process, its output and exit code.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace doublep::test {
+
+struct ProgramResult {
+  int code = -1;  ///< exit code; 128 + n for signal n
+  std::string out, err;
+};
+
+inline std::string slurp(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+inline void spill(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+struct ProgramOptions {
+  std::size_t file_limit = 0;  ///< bytes a file may grow to: stands in for a full disk; 0 = none
+  std::function<bool()> interrupt_when;  ///< polled; SIGINT is sent once when it says true
+};
+
+/// doublep ARGUMENTS..., with stdout and stderr caught in `folder`.
+inline ProgramResult run_program(const std::vector<std::string>& arguments,
+                                 const std::filesystem::path& folder,
+                                 const ProgramOptions& options = {}) {
+  const auto out = folder / "stdout.txt", err = folder / "stderr.txt";
+  std::vector<char*> argv = {const_cast<char*>(DOUBLEP_PROGRAM)};
+  for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+  argv.push_back(nullptr);
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666), STDOUT_FILENO);
+    dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666), STDERR_FILENO);
+    if (options.file_limit > 0) {
+      signal(SIGXFSZ, SIG_IGN);  // so that write() fails with EFBIG
+      const rlimit limit = {options.file_limit, options.file_limit};
+      setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    execv(DOUBLEP_PROGRAM, argv.data());
+    _exit(127);
+  }
+  int status = 0;
+  bool sent = false;
+  while (waitpid(child, &status, WNOHANG) == 0) {
+    if (!sent && options.interrupt_when && options.interrupt_when())
+      sent = true, kill(child, SIGINT);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  ProgramResult result;
+  result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  result.out = slurp(out), result.err = slurp(err);
+  return result;
+}
+
+/// One line that begins with the program's name, and holds every part.
+inline bool is_one_clear_line(const std::string& err, const std::vector<std::string>& parts) {
+  if (err.rfind("doublep: ", 0) != 0) return false;
+  if (err.empty() || err.find('\n') != err.size() - 1) return false;
+  for (const std::string& part : parts)
+    if (err.find(part) == std::string::npos) return false;
+  return true;
+}
+
+}  // namespace doublep::test
