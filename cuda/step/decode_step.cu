@@ -129,6 +129,8 @@ StepWork DecodeStep::work(int pair) const {
   if (options_.kind == StepKind::kDense) return work;
   if (options_.kind == StepKind::kTwilight) {
     work.tokens = tokens_.download(num_tokens_.download(1, pair)[0], pair * token_capacity_);
+    for (const Run& run : runs_.download(num_runs_.download(1, pair)[0], pair * run_capacity_))
+      work.candidates += run.meta & 0xFF;
     return work;
   }
   work.runs = runs_.download(num_runs_.download(1, pair)[0], pair * run_capacity_);

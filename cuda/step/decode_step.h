@@ -39,6 +39,7 @@ struct StepWork {
   std::vector<Run> runs;              ///< kItems, kZone
   std::vector<std::uint32_t> tokens;  ///< kTwilight: row | mask << 24
   std::vector<std::uint32_t> terms;   ///< cluster | mask << 24
+  double candidates = 0;              ///< kTwilight: rows whose 4-bit keys were read
 };
 
 class DecodeStep {

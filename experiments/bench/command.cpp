@@ -1,0 +1,41 @@
+// doublep bench: what a decode step costs on this GPU.
+#include "experiments/bench/command.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+
+#include "experiments/bench/bench.h"
+
+namespace doublep {
+
+void add_bench(CLI::App& app) {
+  auto options = std::make_shared<bench::BenchOptions>();
+  auto* command = app.add_subcommand(
+      "bench",
+      "Time decode steps on the GPU: stages, bytes, share of the read ceiling, ratio to dense");
+  command->add_option("traces", options->traces, "recorded traces whose heads fill the caches")
+      ->required();
+  command
+      ->add_option("-p,--policy", options->policies,
+                   "policy to time, name:key=value,key=value; repeat for more")
+      ->capture_default_str();
+  command->add_option("-c,--context", options->contexts, "tokens of a sequence")
+      ->capture_default_str();
+  command->add_option("-b,--batch", options->batches, "sequences")->capture_default_str();
+  command->add_option("--kv-heads", options->kv_heads, "KV heads of the layer")
+      ->capture_default_str();
+  command->add_option("--repeats", options->repeats, "timed runs per query set")
+      ->capture_default_str();
+  command->add_option("--queries", options->queries, "query sets")->capture_default_str();
+  command->add_option("--noise", options->noise, "of repeats of a recording, standard deviations")
+      ->capture_default_str();
+  command->add_option("--memory", options->memory_gib, "GiB of keys and values at most")
+      ->capture_default_str();
+  command->add_flag("!--no-stages", options->stages, "time the whole step only");
+  command->add_flag("!--no-overlap", options->overlap, "without programmatic dependent launch");
+  command->add_option("--json", options->json, "write every figure to this file");
+  command->callback([options] { bench::run_bench(*options, std::cout); });
+}
+
+}  // namespace doublep

@@ -1,0 +1,68 @@
+#include "experiments/bench/timing.h"
+
+#include <algorithm>
+
+#include "experiments/bench/device_tools.h"
+
+namespace doublep::bench {
+
+constexpr std::int64_t kColdBytes = 256ll << 20, kCeilingBytes = 4ll << 30;
+
+Timer::Timer() : cold_(kColdBytes), sink_(1) {
+  DP_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  DP_CUDA(cudaEventCreate(&begin_));
+  DP_CUDA(cudaEventCreate(&end_));
+  cold_.zero();
+  DP_CUDA(cudaDeviceSynchronize());
+}
+
+Timer::~Timer() {
+  cudaEventDestroy(begin_);
+  cudaEventDestroy(end_);
+  cudaStreamDestroy(stream_);
+}
+
+void Timer::flush() { read_all(cold_.get(), kColdBytes, sink_.get(), stream_); }
+
+std::vector<double> Timer::graph_times(const std::function<void(cudaStream_t)>& enqueue,
+                                       int warm_up, int repeats) {
+  DP_CUDA(cudaDeviceSynchronize());  // uploads on the default stream are done
+  cudaGraph_t graph;
+  cudaGraphExec_t program;
+  DP_CUDA(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+  enqueue(stream_);
+  DP_CUDA(cudaStreamEndCapture(stream_, &graph));
+  DP_CUDA(cudaGraphInstantiate(&program, graph, 0));
+  std::vector<double> times;
+  for (int i = 0; i < warm_up + repeats; ++i) {
+    flush();
+    DP_CUDA(cudaEventRecord(begin_, stream_));
+    DP_CUDA(cudaGraphLaunch(program, stream_));
+    DP_CUDA(cudaEventRecord(end_, stream_));
+    DP_CUDA(cudaEventSynchronize(end_));
+    float milliseconds = 0;
+    DP_CUDA(cudaEventElapsedTime(&milliseconds, begin_, end_));
+    if (i >= warm_up) times.push_back(1e3 * milliseconds);
+  }
+  DP_CUDA(cudaGraphExecDestroy(program));
+  DP_CUDA(cudaGraphDestroy(graph));
+  return times;
+}
+
+double Timer::read_ceiling() {
+  cuda::DeviceBuffer<unsigned char> memory(kCeilingBytes);
+  memory.zero();
+  const auto times = graph_times(
+      [&](cudaStream_t s) { read_all(memory.get(), kCeilingBytes, sink_.get(), s); }, 2, 8);
+  return kCeilingBytes / (*std::min_element(times.begin(), times.end()) * 1e-6);
+}
+
+double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
+
+double quantile(std::vector<double> values, double q) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[std::min(values.size() - 1, static_cast<std::size_t>(q * values.size()))];
+}
+
+}  // namespace doublep::bench

@@ -1,0 +1,88 @@
+#include "experiments/bench/workload.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/base/error.h"
+#include "core/base/half.h"
+#include "core/trace/trace.h"
+
+namespace doublep::bench {
+namespace {
+
+float spread_of(const float* values, std::int64_t n) {
+  double sum = 0, squares = 0;
+  for (std::int64_t i = 0; i < n; ++i) sum += values[i], squares += double(values[i]) * values[i];
+  const double mean = sum / n;
+  return static_cast<float>(std::sqrt(std::max(0.0, squares / n - mean * mean)));
+}
+
+}  // namespace
+
+Workload::Workload(const std::vector<std::string>& traces, int kv_heads, float noise)
+    : kv_heads_(kv_heads), noise_(noise) {
+  for (const std::string& path : traces) {
+    const Trace trace = Trace::open(path);
+    const TraceInfo& info = trace.info();
+    if (head_dim_ == 0)
+      head_dim_ = info.head_dim, group_ = info.group_size(), num_queries_ = 1 << 20;
+    if (head_dim_ != info.head_dim || group_ != info.group_size())
+      fail_input(path, ": head_dim and group size must be those of the first trace");
+    num_queries_ = std::min(num_queries_, static_cast<int>(info.num_steps()));
+    scale_ = static_cast<float>(info.softmax_scale);
+    for (const int layer : info.layers) {
+      const TraceLayer data = trace.read_layer(layer);
+      for (int h = 0; h < info.num_kv_heads && static_cast<int>(heads_.size()) < kv_heads; ++h) {
+        Head head;
+        head.rows = info.num_tokens;
+        const std::int64_t count = head.rows * head_dim_;
+        const float *keys = data.keys.data() + h * count, *values = data.values.data() + h * count;
+        head.keys.resize(count), head.keys.upload(keys, count);
+        head.values.resize(count), head.values.upload(values, count);
+        head.key_spread = spread_of(keys, count), head.value_spread = spread_of(values, count);
+        for (std::int64_t t = 0; t < info.num_steps(); ++t) {
+          const float* q =
+              data.queries.data() +
+              (t * info.num_query_heads + static_cast<std::int64_t>(h) * group_) * head_dim_;
+          head.queries.insert(head.queries.end(), q, q + group_ * head_dim_);
+        }
+        heads_.push_back(std::move(head));
+      }
+    }
+    description_ += (description_.empty() ? "" : " + ") + info.name + " (" +
+                    std::to_string(info.num_tokens) + " tokens)";
+  }
+  if (heads_.empty()) fail_input("bench: no trace given");
+  description_ += ", " + std::to_string(heads_.size()) +
+                  " recorded KV heads; longer contexts repeat "
+                  "them with noise of " +
+                  concat(noise) + " standard deviations";
+}
+
+void Workload::fill(bool keys, int sequence, int kv_head, std::int64_t context, void* out,
+                    cudaStream_t stream) const {
+  const Head& head = heads_[kv_head % heads_.size()];
+  TileParams p;
+  p.material = keys ? head.keys.get() : head.values.get();
+  p.material_rows = head.rows, p.head_dim = head_dim_, p.rows = context;
+  // The recording's end, where its queries stood, is the context's end.
+  p.shift = ((-context) % head.rows + head.rows) % head.rows;
+  p.noise = noise_, p.spread = keys ? head.key_spread : head.value_spread;
+  p.seed = (static_cast<std::uint64_t>(sequence) << 20 | static_cast<std::uint64_t>(kv_head) << 1) +
+           keys;
+  p.out = static_cast<std::uint16_t*>(out);
+  tile_rows(p, stream);
+}
+
+std::vector<std::uint16_t> Workload::queries(int sequence, int step) const {
+  std::vector<std::uint16_t> out;
+  for (int h = 0; h < kv_heads_; ++h) {
+    const Head& head = heads_[h % heads_.size()];
+    const int t = (step + sequence) % num_queries_;
+    for (int i = 0; i < group_ * head_dim_; ++i)
+      out.push_back(float_to_bfloat16(head.queries[t * group_ * head_dim_ + i]));
+  }
+  return out;
+}
+
+}  // namespace doublep::bench

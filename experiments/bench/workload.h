@@ -1,0 +1,47 @@
+// What the benchmark attends: recorded heads, tiled up to the context where they are shorter.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cuda/common/device_buffer.h"
+#include "experiments/bench/device_tools.h"
+
+namespace doublep::bench {
+
+/// The KV heads of some traces' layers, on the device, and their last queries.
+class Workload {
+ public:
+  /// Every trace must have the same head_dim and group size. Layers and heads are taken in turn
+  /// until there are kv_heads of them (around again where the traces have fewer).
+  Workload(const std::vector<std::string>& traces, int kv_heads, float noise);
+
+  int kv_heads() const { return kv_heads_; }
+  int group() const { return group_; }
+  int head_dim() const { return head_dim_; }
+  float scale() const { return scale_; }
+  int num_queries() const { return num_queries_; }
+  std::string description() const { return description_; }
+
+  /// Fills one KV head of one sequence: keys or values, bfloat16 [context, head_dim]. Sequences
+  /// start at different places of the recording.
+  void fill(bool keys, int sequence, int kv_head, std::int64_t context, void* out,
+            cudaStream_t stream) const;
+  /// Queries of all heads of a sequence, bfloat16 [kv_heads * group, head_dim].
+  std::vector<std::uint16_t> queries(int sequence, int step) const;
+
+ private:
+  struct Head {
+    cuda::DeviceBuffer<float> keys, values;  // [rows, head_dim]
+    std::int64_t rows = 0;
+    float key_spread = 1, value_spread = 1;  // standard deviation of an element
+    std::vector<float> queries;              // [num_queries, group, head_dim]
+  };
+  std::vector<Head> heads_;
+  int kv_heads_, group_ = 0, head_dim_ = 0, num_queries_ = 0;
+  float scale_ = 1, noise_;
+  std::string description_;
+};
+
+}  // namespace doublep::bench
