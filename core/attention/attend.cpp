@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
+#include <iterator>
+#include <utility>
+#include <vector>
 
 #include "core/attention/logits.h"
 #include "core/attention/online_softmax.h"
@@ -14,7 +16,8 @@
 namespace doublep {
 namespace {
 
-constexpr std::int64_t kBlock = 128;  // tokens whose logits are softmaxed at a time
+// Tokens whose logits are softmaxed at a time: their values, asked for with the keys, fit in cache.
+constexpr std::int64_t kBlock = 64;
 
 // One or several heads that attend the same tokens, in blocks; each head keeps a running softmax.
 void attend_tokens(const KvHead& cache, const QueryGroup& heads,
@@ -33,7 +36,8 @@ void attend_tokens(const KvHead& cache, const QueryGroup& heads,
         row += Eigen::Map<const Eigen::ArrayXf>(selections[h].log_weights.data() + begin, count)
                    .transpose();
       const double factor = states[h].raise(row.maxCoeff());
-      if (factor != 1) Eigen::Map<Eigen::RowVectorXf>(output + h * d, d) *= static_cast<float>(factor);
+      if (factor != 1)
+        Eigen::Map<Eigen::RowVectorXf>(output + h * d, d) *= static_cast<float>(factor);
       row = (row - static_cast<float>(states[h].max)).exp();
       states[h].sum += row.cast<double>().sum();
     }
@@ -43,20 +47,36 @@ void attend_tokens(const KvHead& cache, const QueryGroup& heads,
 
 void attend_terms(const Selection& selection, std::int64_t d, SoftmaxState& state, float* output) {
   Eigen::Map<Eigen::RowVectorXf> out(output, d);
+  double shift = 0;  // the direction is shared: coefficients are summed, and it is added once
   for (const ClusterTerm& term : selection.terms) {
     const double factor = state.raise(term.log_mass);
-    if (factor != 1) out *= static_cast<float>(factor);
+    if (factor != 1) out *= static_cast<float>(factor), shift *= factor;
     const double mass = std::exp(term.log_mass - state.max);
     if (!(mass > 0)) continue;
     out += static_cast<float>(mass) * selection.index->mean_values().row(term.cluster);
+    shift += mass * term.value_shift;
     state.sum += mass;
   }
+  if (!selection.shift.empty() && shift != 0)
+    out += static_cast<float>(shift) * ConstRowF(selection.shift.data(), d);
+}
+
+// Ascending lists. Most groups select the same, or nothing yet: neither is merged.
+void unite(std::vector<std::int32_t>& all, const std::vector<std::int32_t>& more) {
+  if (all == more) return;
+  if (all.empty()) {
+    all = more;
+    return;
+  }
+  std::vector<std::int32_t> merged;
+  merged.reserve(all.size() + more.size());
+  std::set_union(all.begin(), all.end(), more.begin(), more.end(), std::back_inserter(merged));
+  all = std::move(merged);
 }
 
 bool same_tokens(std::span<const Selection> selections) {
-  return std::all_of(selections.begin() + 1, selections.end(), [&](const Selection& s) {
-    return s.tokens == selections[0].tokens;
-  });
+  return std::all_of(selections.begin() + 1, selections.end(),
+                     [&](const Selection& s) { return s.tokens == selections[0].tokens; });
 }
 
 }  // namespace
@@ -85,27 +105,26 @@ void attend(const KvHead& cache, const QueryGroup& group, std::span<const Select
 }
 
 void charge_attend(const QueryGroup& group, KvDtype dtype, GroupSelection& selection) {
-  std::vector<std::int32_t> tokens, terms;
+  std::vector<std::int32_t> tokens, terms, clusters;
   bool shifted = false;
   for (const Selection& head : selection.heads) {
-    tokens.insert(tokens.end(), head.tokens.begin(), head.tokens.end());
-    for (const ClusterTerm& term : head.terms) {
-      terms.push_back(term.cluster);
-      shifted |= term.value_shift != 0;
-    }
+    unite(tokens, head.tokens);
+    clusters.clear();
+    for (const ClusterTerm& term : head.terms) clusters.push_back(term.cluster);
+    unite(terms, clusters);
+    shifted |= !head.shift.empty();
   }
-  const auto count_unique = [](std::vector<std::int32_t>& ids) {
-    std::sort(ids.begin(), ids.end());
-    return static_cast<double>(std::unique(ids.begin(), ids.end()) - ids.begin());
-  };
   const double d = group.head_dim, element = bytes_of(dtype);
-  const double bytes =
-      count_unique(tokens) * 2 * d * element + count_unique(terms) * d * element * (shifted ? 2 : 1);
+  // A shift takes a variance per term and the KV head's value map, d x d.
+  const double bytes = static_cast<double>(tokens.size()) * 2 * d * element +
+                       static_cast<double>(terms.size()) * (d * element + (shifted ? 4 : 0)) +
+                       (shifted ? d * d * element : 0);
   for (std::size_t h = 0; h < selection.heads.size(); ++h) {
     const double exact = static_cast<double>(selection.heads[h].tokens.size());
     const double approximate = static_cast<double>(selection.heads[h].terms.size());
+    const double shift = selection.heads[h].shift.empty() ? 0 : 2 * d * d + 2 * d + 2 * approximate;
     selection.cost[h][Stage::kAttend] +=
-        Work{bytes / group.size, exact * (4 * d + 1) + approximate * (2 * d + 1)};
+        Work{bytes / group.size, exact * (4 * d + 1) + approximate * (2 * d + 1) + shift};
   }
 }
 

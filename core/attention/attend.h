@@ -20,7 +20,8 @@ void attend(const KvHead& cache, const QueryGroup& group, std::span<const Select
             float* output, double* log_sum_exp);
 
 /// Fills in the attend stage of every head's cost: keys and values of the union of the group's
-/// exact tokens, and the mean value (and shift) of the union of its terms, are read once.
+/// exact tokens, the mean values of the union of its terms, and the value map where terms are
+/// shifted, are read once.
 void charge_attend(const QueryGroup& group, KvDtype dtype, GroupSelection& selection);
 
 }  // namespace doublep

@@ -26,6 +26,8 @@ ClusteringOptions clustering_options(const Parameters& p) {
   options.kmeans.init = p.choice("kmeans_init") == "random" ? KmeansOptions::Init::kRandom
                                                             : KmeansOptions::Init::kEvenlySpaced;
   options.kmeans.seed = static_cast<std::uint64_t>(p.integer("kmeans_seed"));
+  options.moments.per_dimension = p.has("estimator") && p.choice("estimator") == "diagonal";
+  options.moments.value_map = p.has("value_side") && p.choice("value_side") == "shifted";
   return options;
 }
 
@@ -93,6 +95,7 @@ ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::in
     move_to_means(head, begin, assignment, centroids);
   ClusterIndex index = from_assignment(head, begin, end, std::move(centroids), assignment);
   index.build_work_ = work;
+  index.add_moments(head, options.moments);
   return index;
 }
 
@@ -149,8 +152,10 @@ ClusterIndex ClusterIndex::joined(const KvHead& head, const ClusterIndex& earlie
 
 double ClusterIndex::memory_bytes(KvDtype dtype) const {
   const double k = static_cast<double>(num_clusters()), d = static_cast<double>(centroids_.cols());
+  const double moments = static_cast<double>(dimension_variances_.size() + value_map_.size());
   // Two vectors, a size and a variance per cluster, an offset each, and the members' order.
-  return k * (2 * d * bytes_of(dtype) + 4 + 4 + 4) + 4.0 * static_cast<double>(members_.size());
+  return k * (2 * d * bytes_of(dtype) + 4 + 4 + 4) + 4.0 * static_cast<double>(members_.size()) +
+         moments * bytes_of(dtype) + 4.0 * static_cast<double>(radii_.size());
 }
 
 }  // namespace doublep

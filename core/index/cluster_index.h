@@ -14,6 +14,13 @@
 
 namespace doublep {
 
+/// What an index holds beside centroids, mean values and isotropic variances: only what its policy
+/// reads, since each costs memory and a pass over the keys.
+struct IndexMoments {
+  bool per_dimension = false;  ///< variance per dimension, and radius, of every cluster
+  bool value_map = false;      ///< one linear map per KV head from keys to values within clusters
+};
+
 struct ClusteringOptions {
   std::int64_t tokens_per_cluster = 16;
   std::int64_t clusters = 0;  ///< a fixed number instead; 0 = by tokens_per_cluster
@@ -21,9 +28,11 @@ struct ClusteringOptions {
   KmeansOptions kmeans;
   bool centre = false;       ///< cluster the keys less their mean over the whole range
   bool global_pass = false;  ///< a last assignment to the nearest centroid of all segments
+  IndexMoments moments;
 };
 
-/// The parameters of the same names, and the options read from them.
+/// The parameters of the same names, and the options read from them; `moments` follows from
+/// `estimator` and `value_side` where the policy has them.
 ParamSpecs clustering_params(std::int64_t tokens_per_cluster = 16, int iterations = 4,
                              std::int64_t segment = 0);
 ClusteringOptions clustering_options(const Parameters& parameters);
@@ -37,9 +46,11 @@ class ClusterIndex {
   static ClusterIndex from_assignment(const KvHead& head, std::int64_t begin, std::int64_t end,
                                       MatrixF centroids, std::span<const std::int32_t> assignment);
   /// Two indexes of adjacent ranges as one: the clusters of `later` come after those of `earlier`.
-  /// The build work is that of `later`.
+  /// Moments beyond the variances are left out. The build work is that of `later`.
   static ClusterIndex joined(const KvHead& head, const ClusterIndex& earlier,
                              const ClusterIndex& later);
+  /// Computes what else is wanted, from the cache that the index was built on.
+  void add_moments(const KvHead& head, const IndexMoments& wanted);
 
   std::int64_t begin() const { return begin_; }
   std::int64_t end() const { return end_; }
@@ -55,14 +66,22 @@ class ClusterIndex {
   /// Mean squared distance of the members to their centroid, per dimension: u_i. [k]
   const VectorF& variances() const { return variances_; }
 
-  /// Bytes of centroids, mean values, sizes, variances and members in the given data type.
+  /// Per-dimension variance of the members' keys [k, d]; no rows unless asked for.
+  const MatrixF& dimension_variances() const { return dimension_variances_; }
+  /// Largest distance of a member to its centroid [k], rounded up; empty unless asked for.
+  const VectorF& radii() const { return radii_; }
+  /// [d values, d keys]: sum over clusters of Cov(v, k), over the sum of u_i; empty unless asked
+  /// for. u_i times this stands for the cross-covariance of cluster i.
+  const MatrixF& value_map() const { return value_map_; }
+
+  /// Bytes of all that the index holds, vectors and matrices in the given data type.
   double memory_bytes(KvDtype dtype) const;
   const Work& build_work() const { return build_work_; }
 
  private:
   std::int64_t begin_ = 0, end_ = 0;
-  MatrixF centroids_, mean_values_;
-  VectorF variances_;
+  MatrixF centroids_, mean_values_, dimension_variances_, value_map_;
+  VectorF variances_, radii_;
   std::vector<std::int64_t> offsets_ = {0};
   std::vector<std::int32_t> members_;
   Work build_work_;

@@ -1,44 +1,68 @@
 #include "core/index/mass_estimate.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "core/attention/logits.h"
+#include "core/base/error.h"
 
 namespace doublep {
+namespace {
+
+// What the estimator adds to the centroid's logit: [group size, clusters].
+MatrixD corrections(const ClusterIndex& index, const QueryGroup& group, Estimator estimator) {
+  const MatrixD queries =
+      ConstMapF(group.queries, group.size, group.head_dim).cast<double>() * group.softmax_scale;
+  if (estimator == Estimator::kSecondOrder)
+    return 0.5 * queries.rowwise().squaredNorm() * index.variances().cast<double>().transpose();
+  DP_ASSERT(index.dimension_variances().rows() == index.num_clusters(),
+            "the index was built with the moments that its estimator reads");
+  MatrixD added =
+      queries.array().square().matrix() * index.dimension_variances().cast<double>().transpose();
+  const MatrixD reach = queries.rowwise().norm() * index.radii().cast<double>().transpose();
+  return (0.5 * added).cwiseMin(reach);
+}
+
+}  // namespace
 
 ParamSpec estimator_param() {
-  return choice("estimator", "jensen", {"jensen", "second_order"},
-                "cluster mass from the centroid alone, or with the keys' variance");
+  return choice(
+      "estimator", "jensen", {"jensen", "second_order", "diagonal"},
+      "cluster mass from the centroid alone, with the keys' variance, or one per dimension");
 }
 
 Estimator parse_estimator(const Parameters& parameters) {
-  return parameters.choice("estimator") == "jensen" ? Estimator::kJensen : Estimator::kSecondOrder;
+  const auto& name = parameters.choice("estimator");
+  return name == "jensen"     ? Estimator::kJensen
+         : name == "diagonal" ? Estimator::kDiagonal
+                              : Estimator::kSecondOrder;
 }
 
 MatrixD estimate_log_masses(const ClusterIndex& index, const QueryGroup& group,
                             Estimator estimator) {
   MatrixD log_masses = exact_logits(group, index.centroids().data(), index.num_clusters());
-  Eigen::VectorXd spread = Eigen::VectorXd::Zero(group.size);
-  if (estimator == Estimator::kSecondOrder)
-    for (int g = 0; g < group.size; ++g)
-      spread[g] = 0.5 * group.softmax_scale * group.softmax_scale *
-                  ConstRowF(group.query(g), group.head_dim).cast<double>().squaredNorm();
+  if (estimator != Estimator::kJensen) log_masses += corrections(index, group, estimator);
   for (std::int64_t i = 0; i < index.num_clusters(); ++i) {
     const double size = static_cast<double>(index.size(i));
-    const double log_size = size > 0 ? std::log(size) : -std::numeric_limits<double>::infinity();
-    for (int g = 0; g < group.size; ++g)
-      log_masses(g, i) += log_size + spread[g] * index.variances()[i];
+    log_masses.col(i).array() +=
+        size > 0 ? std::log(size) : -std::numeric_limits<double>::infinity();
   }
   return log_masses;
 }
 
 void charge_estimate(const ClusterIndex& index, const QueryGroup& group, Estimator estimator,
                      KvDtype dtype, GroupSelection& out) {
-  const double k = static_cast<double>(index.num_clusters());
-  const bool second_order = estimator == Estimator::kSecondOrder;
-  out.charge(Stage::kEstimate, k * (group.head_dim * bytes_of(dtype) + 4 + (second_order ? 4 : 0)),
-             k * (2 * group.head_dim + (second_order ? 4 : 2)));
+  const double k = static_cast<double>(index.num_clusters()), d = group.head_dim;
+  const double vector = d * bytes_of(dtype);
+  switch (estimator) {
+    case Estimator::kJensen:
+      return out.charge(Stage::kEstimate, k * (vector + 4), k * (2 * d + 2));
+    case Estimator::kSecondOrder:
+      return out.charge(Stage::kEstimate, k * (vector + 4 + 4), k * (2 * d + 4));
+    case Estimator::kDiagonal:  // the radius is the second float
+      return out.charge(Stage::kEstimate, k * (2 * vector + 4 + 4), k * (4 * d + 5) + d);
+  }
 }
 
 }  // namespace doublep

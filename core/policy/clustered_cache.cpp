@@ -41,11 +41,14 @@ void ClusteredCache::grow(const KvHead& cache) {
   if (options.clusters > 0)
     options.clusters = std::max<std::int64_t>(
         1, options.clusters * (end - begin) / (index_->end() - index_->begin()));
+  options.moments = {};  // of the whole, below
   const ClusterIndex part = ClusterIndex::build(cache, begin, end, options);
-  index_ = std::make_shared<const ClusterIndex>(ClusterIndex::joined(cache, *index_, part));
+  auto all = ClusterIndex::joined(cache, *index_, part);
+  all.add_moments(cache, options_.moments);
+  index_ = std::make_shared<const ClusterIndex>(std::move(all));
   exact_.tail_begin = end;
   built_length_ = cache.length;
-  build_ += part.build_work();
+  build_ += index_->build_work();
 }
 
 std::vector<std::int32_t> exact_tokens(const ClusteredCache& cache,

@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "core/index/mass_estimate.h"
+#include "core/index/value_shift.h"
 #include "core/policy/cluster_nucleus.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/registry.h"
@@ -13,9 +14,13 @@ namespace {
 class DoubleP final : public Policy {
  public:
   DoubleP(const Parameters& p, const PolicyContext& context)
-      : clusters_(p, context.kv_dtype), estimator_(parse_estimator(p)),
-        nucleus_(nucleus_options(p)), shares_{p.real("p1"), p.real("p2")},
-        estimate_outside_(p.choice("outside") == "estimate"), dtype_(context.kv_dtype) {}
+      : clusters_(p, context.kv_dtype),
+        estimator_(parse_estimator(p)),
+        nucleus_(nucleus_options(p)),
+        shares_{p.real("p1"), p.real("p2")},
+        estimate_outside_(p.choice("outside") == "estimate"),
+        shifted_(parse_value_shift(p)),
+        dtype_(context.kv_dtype) {}
 
   void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
   void append(const KvHead& grown) override { clusters_.append(grown); }
@@ -25,8 +30,8 @@ class DoubleP final : public Policy {
     const auto& index = clusters_.index();
     const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
     charge_estimate(*index, group, estimator_, dtype_, out);
-    const auto sets = cluster_nuclei(cache, clusters_.exact(), group, log_masses, shares_,
-                                     nucleus_, dtype_, out);
+    const auto sets =
+        cluster_nuclei(cache, clusters_.exact(), group, log_masses, shares_, nucleus_, dtype_, out);
     for (int h = 0; h < group.size; ++h) {
       const auto &kept = sets[h][0], &refined = sets[h][1];
       Selection& head = out.heads[h];
@@ -42,6 +47,7 @@ class DoubleP final : public Policy {
       else
         for (std::int32_t c : kept) enter(c);
     }
+    if (shifted_) shift_values(group, out);
   }
 
  private:
@@ -49,7 +55,7 @@ class DoubleP final : public Policy {
   Estimator estimator_;
   NucleusOptions nucleus_;
   double shares_[2];  // p1, p2
-  bool estimate_outside_;
+  bool estimate_outside_, shifted_;
   KvDtype dtype_;
 };
 
@@ -63,14 +69,14 @@ PolicyInfo double_p_policy() {
              share("p2", 0.70, "estimated mass of the clusters that are refined; at most p1"),
              choice("outside", "drop", {"drop", "estimate"},
                     "clusters outside p1 are dropped, or enter as terms too"),
-             estimator_param()},
+             estimator_param(), value_side_param()},
             nucleus_params(),
             clustered_cache_params()}));
   info.check = [](const Parameters& p) {
     if (p.real("p2") > p.real("p1"))
-      throw ParameterError("p2", concat("policy double_p: p2 (", to_text(p.real("p2")),
-                                        ") exceeds p1 (", to_text(p.real("p1")),
-                                        "); refined clusters are a part of the kept ones"));
+      throw ParameterError(
+          "p2", concat("policy double_p: p2 (", to_text(p.real("p2")), ") exceeds p1 (",
+                       to_text(p.real("p1")), "); refined clusters are a part of the kept ones"));
   };
   return info;
 }

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/index/mass_estimate.h"
+#include "core/index/value_shift.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/registry.h"
 #include "core/selection/top_k.h"
@@ -35,6 +36,7 @@ class RetroInfer final : public Policy {
         estimator_(parse_estimator(p)),
         retrieval_(p.real("retrieval")),
         estimation_(p.real("estimation")),
+        shifted_(parse_value_shift(p)),
         dtype_(context.kv_dtype) {}
 
   void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
@@ -57,6 +59,7 @@ class RetroInfer final : public Policy {
       head.target_p = std::numeric_limits<double>::quiet_NaN();
       for (std::int32_t c : estimated) head.terms.push_back({c, log_masses(h, c)});
     }
+    if (shifted_) shift_values(group, out);
   }
 
  private:
@@ -91,6 +94,7 @@ class RetroInfer final : public Policy {
   ClusteredCache clusters_;
   Estimator estimator_;
   double retrieval_, estimation_;
+  bool shifted_;
   KvDtype dtype_;
 };
 
@@ -102,7 +106,7 @@ PolicyInfo retroinfer_policy() {
       "RetroInfer, arXiv 2505.02922",
       join({{real("retrieval", 0.018, "share of the clusters that is attended exactly", 0, 1),
              real("estimation", 0.232, "share of the clusters that enters as one term each", 0, 1),
-             estimator_param()},
+             estimator_param(), value_side_param()},
             clustered_cache_params(16, 10, 8192, 1024)}));
 }
 

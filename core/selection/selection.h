@@ -10,11 +10,11 @@ namespace doublep {
 class ClusterIndex;
 
 /// A cluster that enters attention as one term: num += z v, den += z, with z = exp(log_mass) and
-/// v the mean of the members' values (plus the index's shift for this query, where it has one).
+/// v the mean of the members' values plus value_shift times the selection's shift vector.
 struct ClusterTerm {
   std::int32_t cluster = 0;
   double log_mass = 0;   ///< log of the estimated mass s exp(q.C scale + correction)
-  float value_shift = 0;  ///< coefficient of the index's shift vector; 0 = the plain mean value
+  float value_shift = 0;  ///< coefficient of Selection::shift; 0 = the plain mean value
 };
 
 struct Selection {
@@ -26,6 +26,9 @@ struct Selection {
   std::vector<ClusterTerm> terms;
   /// The index that `terms` refer to; null where there are none.
   std::shared_ptr<const ClusterIndex> index;
+  /// [head_dim]: the direction in which this query moves every term's value; empty where it moves
+  /// none (core/index/value_shift.h).
+  std::vector<float> shift;
   /// Share of the mass that the policy promises to cover; NaN where it promises none.
   double target_p = 0;
 };
