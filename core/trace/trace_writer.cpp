@@ -13,6 +13,11 @@
 namespace doublep {
 namespace {
 
+// A file that could not be flushed, on a full disk, cannot be closed either, and HDF5's handler at
+// exit crashes over it. Our handles close what they open, so the handler has nothing else to do.
+// Before main, since it must come before any other call to the library.
+[[maybe_unused]] const herr_t kNoExitHandler = H5dont_atexit();
+
 void check(const TraceInfo& info) {
   const auto refuse = [&](const auto&... why) {
     fail_input(info.path, ": cannot be written: ", why...);

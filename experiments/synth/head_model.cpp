@@ -20,7 +20,8 @@ enum Purpose {
 
 constexpr double kSinkMark = 8;         // of a sink's channel 0: an outlier, as recorded sinks are
 constexpr double kSinkValueNorm = 0.1;  // values of sinks are small: they absorb, they do not tell
-constexpr double kReferenceTokens = 4096;
+constexpr double kReferenceTokens = 4096, kReferenceTopics = 64;
+constexpr double kElsewhere = 0.2;  // of its logit a structure has in heads of another kind
 
 // Nearly normal, of variance 1: four 16-bit uniforms from one word. Needs no library function, so
 // that the same file comes out everywhere.
@@ -42,7 +43,9 @@ HeadModel::HeadModel(const SynthOptions& options, int layer, int kv_head)
   for (std::int64_t f = 0; f < pairs_; ++f)
     frequencies_.push_back(std::pow(options_.rope_base, -(f + 1.0) / static_cast<double>(pairs_)));
   const std::int64_t topics =
-      std::max<std::int64_t>(1, options_.tokens / options_.tokens_per_topic);
+      options.topics > 0
+          ? options.topics
+          : std::max<std::int64_t>(1, std::llround(std::sqrt(static_cast<double>(options.tokens))));
   centres_.resize(topics, options_.head_dim - content_);
   const CounterRng rng = stream(kCentre);
   for (std::int64_t i = 0; i < centres_.size(); ++i)
@@ -116,10 +119,10 @@ void HeadModel::query(int query_head, std::int64_t step, std::int64_t position, 
   const std::int64_t d = options_.head_dim, width = d - content_;
   const HeadKind kind = this->kind(query_head);
   const double longer = std::log(static_cast<double>(options_.tokens) / kReferenceTokens);
-  // Heads of one kind differ in strength, by up to a fifth either way.
-  const double strength = 0.8 + 0.4 * stream(kHead).uniform(static_cast<std::uint64_t>(query_head));
+  // Heads of one kind differ in strength, by up to a tenth either way.
+  const double strength = 0.9 + 0.2 * stream(kHead).uniform(static_cast<std::uint64_t>(query_head));
   const auto logit = [&](HeadKind own, double full) {
-    return kind == own ? strength * full + longer : 0.25 * full;
+    return kind == own ? strength * full + longer : kElsewhere * full;
   };
   Eigen::VectorXd q = Eigen::VectorXd::Zero(d);
   q[0] = logit(HeadKind::kSink, options_.sink_logit) / kSinkMark;
@@ -137,7 +140,8 @@ void HeadModel::query(int query_head, std::int64_t step, std::int64_t position, 
   for (std::int64_t c = 0; c < width; ++c)
     q[content_ + c] = background * bell(rng, static_cast<std::uint64_t>(step * d + c));
   if (kind == HeadKind::kClustered) {
-    const double first = logit(HeadKind::kClustered, options_.topic_logit);
+    const double first = strength * options_.topic_logit +
+                         std::log(static_cast<double>(num_topics()) / kReferenceTopics);
     const auto topics = topics_of_query(query_head, step);
     for (std::size_t r = 0; r < topics.size(); ++r) {
       const auto centre = centres_.row(topics[r]).transpose().cast<double>();

@@ -20,9 +20,9 @@ const char* to_text(HeadKind kind);
 /// "local,sink" -> kinds. Throws InputError that lists the names.
 std::vector<HeadKind> parse_head_kinds(const std::string& text);
 
-/// Logits are natural logarithms of weight, over a background whose logits have mean 0. Sink, local
-/// and topic logits are meant for 4096 tokens: log(tokens / 4096) is added to them, so that a head
-/// keeps its kind at any length.
+/// Logits are natural logarithms of weight, over a background whose logits have mean 0. Those of
+/// sinks and the newest token are meant for 4096 tokens, those of topics for 64 of them: log(tokens
+/// / 4096) and log(topics / 64) are added, so that a head keeps its kind at any length.
 struct SynthOptions {
   std::int64_t tokens = 4096, steps = 32;
   int layers = 2, query_heads = 8, kv_heads = 2, head_dim = 128;
@@ -34,16 +34,16 @@ struct SynthOptions {
   std::vector<HeadKind> heads = {HeadKind::kLocal, HeadKind::kClustered, HeadKind::kLocal,
                                  HeadKind::kSink,  HeadKind::kLocal,     HeadKind::kClustered,
                                  HeadKind::kLocal, HeadKind::kDiffuse};
-  std::int64_t sinks = 4;              ///< tokens that sink heads look at
-  double sink_logit = 8.0;             ///< of those, in a sink head
-  double local_logit = 17.0;           ///< of the newest token, in a local head
-  double rope_base = 500000;           ///< slowest locality frequency: 1/rope_base radians a token
-  std::int64_t tokens_per_topic = 64;  ///< on average; sizes vary by a heavy tail
-  int topics_per_query = 8;            ///< that a clustered head looks at; its r-th is weighted 1/r
-  double topic_logit = 6.5;            ///< of the first of them
-  double spread = 1.3;                 ///< standard deviation of background logits, all heads
-  double noise = 0.8;                  ///< of a key about its topic, over the topics' own spread
-  int topic_steps = 4;                 ///< steps after which a head turns to other topics
+  std::int64_t sinks = 4;     ///< tokens that sink heads look at
+  double sink_logit = 9.0;    ///< of those, in a sink head
+  double local_logit = 18.0;  ///< of the newest token, in a local head
+  double rope_base = 500000;  ///< slowest locality frequency: 1/rope_base radians a token
+  std::int64_t topics = 0;    ///< keys lie about so many centres; sizes vary; 0 = sqrt(tokens)
+  int topics_per_query = 4;   ///< that a clustered head looks at; its r-th is weighted 1/r
+  double topic_logit = 6.5;   ///< of the first of them
+  double spread = 1.3;        ///< standard deviation of background logits, all heads
+  double noise = 0.8;         ///< of a key about its topic, over the topics' own spread
+  int topic_steps = 4;        ///< steps after which a head turns to other topics
 };
 
 /// Throws InputError that names the option and what it expects.

@@ -71,7 +71,7 @@ void check(const SynthOptions& o) {
   at_least("tokens", o.tokens, 1), at_least("steps", o.steps, 1), at_least("layers", o.layers, 1);
   at_least("query-heads", o.query_heads, 1), at_least("kv-heads", o.kv_heads, 1);
   at_least("head-dim", o.head_dim, 8);
-  at_least("sinks", o.sinks, 0), at_least("tokens-per-topic", o.tokens_per_topic, 1);
+  at_least("sinks", o.sinks, 0), at_least("topics", o.topics, 0);
   at_least("topics-per-query", o.topics_per_query, 1), at_least("topic-steps", o.topic_steps, 1);
   at_least("rope-base", o.rope_base, 1.0), at_least("noise", o.noise, 0.0);
   at_least("spread", o.spread, 0.0);

@@ -1,0 +1,117 @@
+// What inspect says of a trace, against hand-computed and independently known figures.
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "experiments/inspect/report.h"
+#include "experiments/inspect/statistics.h"
+#include "tests/catch.h"
+
+namespace doublep {
+namespace {
+
+const std::string kNeedle = std::string(DOUBLEP_SOURCE_DIR) + "/data/needle-4k.h5";
+
+std::vector<HeadStatistics> inspect_all(const Trace& trace, const InspectOptions& options = {}) {
+  std::vector<HeadStatistics> heads;
+  for (int layer : trace.info().layers)
+    for (const auto& head : inspect_layer(trace, layer, options)) heads.push_back(head);
+  return heads;
+}
+
+double mean(const std::vector<HeadStatistics>& heads, double HeadStatistics::*member) {
+  double sum = 0;
+  for (const auto& head : heads) sum += head.*member;
+  return sum / static_cast<double>(heads.size());
+}
+
+TEST_CASE("statistics of one softmax, by hand", "[inspect]") {
+  InspectOptions options;
+  options.sink = 1, options.window = 2;
+  const std::vector<double> weights = {0.5, 0.125, 0.125, 0.25};
+  const HeadStatistics s = statistics_of(weights.data(), 4, options);
+  CHECK(s.tokens_80 == 3);
+  CHECK(s.tokens_95 == 4);
+  CHECK(s.sink_mass == 0.5);
+  CHECK(s.window_mass == 0.375);
+  CHECK(s.max_weight == 0.5);
+  CHECK(s.effective_tokens == Approx(std::pow(2.0, 1.75)));
+  options.window = 10;  // more than there is: all but the sink
+  CHECK(statistics_of(weights.data(), 4, options).window_mass == 0.5);
+  options.sink = 10;
+  CHECK(statistics_of(weights.data(), 4, options).sink_mass == 1);
+  CHECK(statistics_of(weights.data(), 4, options).window_mass == 0);
+  const double one = 1;
+  CHECK(statistics_of(&one, 1, options).tokens_99 == 1);
+}
+
+TEST_CASE("the shipped trace has the masses that are known of it", "[inspect]") {
+  const Trace trace = Trace::open(kNeedle);
+  InspectOptions options;
+  options.tokens_per_cluster = 16;
+  const auto heads = inspect_all(trace, options);
+  REQUIRE(heads.size() == 16);
+  CHECK(mean(heads, &HeadStatistics::tokens_95) == Approx(372.631).epsilon(1e-5));
+  CHECK(mean(heads, &HeadStatistics::sink_mass) + mean(heads, &HeadStatistics::window_mass) ==
+        Approx(0.624103).epsilon(1e-5));
+  CHECK(mean(heads, &HeadStatistics::jensen) == Approx(0.29).margin(0.01));
+  for (const auto& head : heads) {
+    CHECK(head.tokens_80 <= head.tokens_95);
+    CHECK(head.jensen <= 1 + 1e-9);
+    CHECK(head.kv_head == head.head / 4);
+  }
+}
+
+TEST_CASE("inspect does not depend on the number of threads", "[inspect]") {
+  const Trace trace = Trace::open(kNeedle);
+  InspectOptions options;
+  options.max_steps = 3;
+  const int before = num_threads();
+  set_num_threads(1);
+  const auto one = inspect_all(trace, options);
+  set_num_threads(4);
+  const auto four = inspect_all(trace, options);
+  set_num_threads(before);
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    CHECK(one[i].effective_tokens == four[i].effective_tokens);
+    CHECK(one[i].tokens_99 == four[i].tokens_99);
+    CHECK(std::isnan(one[i].jensen));
+  }
+}
+
+TEST_CASE("lists of layers", "[inspect]") {
+  TraceInfo info;
+  info.path = "a.h5", info.layers = {0, 2, 5, 7};
+  CHECK(parse_layers("", info) == info.layers);
+  CHECK(parse_layers("5, 0", info) == std::vector<int>{0, 5});
+  CHECK(parse_layers("1-5,2", info) == std::vector<int>{2, 5});
+  for (const char* bad : {"3", "x", "5-", "5-2", "2,,5", "1.5"})
+    CHECK_THROWS_AS(parse_layers(bad, info), InputError);
+}
+
+TEST_CASE("the table is aligned and the CSV holds every head", "[inspect]") {
+  const std::vector<HeadStatistics> heads(3);
+  std::ostringstream table;
+  print_table(heads, table);
+  std::istringstream lines(table.str());
+  std::string line, header;
+  std::getline(lines, header);
+  int count = 0;
+  for (; std::getline(lines, line); ++count) CHECK(line.size() == header.size());
+  CHECK(count == 4);  // and the mean
+
+  const auto path = std::filesystem::temp_directory_path() / "doublep-inspect-test.csv";
+  write_inspect_csv(heads, path.string());
+  std::ifstream csv(path);
+  count = 0;
+  while (std::getline(csv, line)) ++count;
+  CHECK(count == 4);
+  std::filesystem::remove(path);
+  CHECK_THROWS_AS(write_inspect_csv(heads, "/nowhere/at/all.csv"), InputError);
+}
+
+}  // namespace
+}  // namespace doublep
