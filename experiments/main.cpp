@@ -13,11 +13,14 @@ int main(int argc, char** argv) {
   using namespace doublep;
   CLI::App app{
       "doublep: which sparse attention for long-context decoding, and at what cost.\n"
-      "Replays recorded query/KV traces through attention policies and measures mass, error and cost."};
+      "Replays recorded query/KV traces through attention policies and measures mass, error and "
+      "cost."};
   app.require_subcommand(1);
   app.set_help_all_flag("--help-all", "help of every subcommand");
-  app.footer("Exit codes: 0 success, 1 a regression, 2 bad input or cannot compare, 130 interrupted.");
-  for (auto* add : {add_run, add_validate, add_inspect, add_export, add_policies, add_check})
+  app.footer(
+      "Exit codes: 0 success, 1 a regression, 2 bad input or cannot compare, 130 interrupted.");
+  for (auto* add :
+       {add_run, add_validate, add_inspect, add_synth, add_export, add_policies, add_check})
     add(app);
 #ifdef DOUBLEP_HAVE_SIM
   add_simulate(app);
