@@ -62,8 +62,9 @@ void FloatDataset::read_slice(std::int64_t first, float* out) const {
   std::vector<hsize_t> start(shape_.size(), 0), count(shape_.begin(), shape_.end());
   start[0] = static_cast<hsize_t>(first), count[0] = 1;
   H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
-  const hsize_t size = static_cast<hsize_t>(slice_size_);
-  const h5::Handle memory_space(H5Screate_simple(1, &size, nullptr), H5Sclose);
+  // Of the file's rank: HDF5 copies blocks of the same shape whole, others row by row.
+  const h5::Handle memory_space(
+      H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose);
   const auto read = [&](hid_t type, void* target) {
     if (H5Dread(dataset_.get(), type, memory_space.get(), file_space.get(), H5P_DEFAULT, target) < 0)
       fail_input(place_, ": cannot be read; the file is truncated or damaged, record it again");
