@@ -67,7 +67,11 @@ class VAttention final : public Policy {
     };
     const auto base = uniform_sample(
         n, static_cast<std::int64_t>(std::ceil(base_rate_ * static_cast<double>(n))), stream(0));
-    const auto sample = uniform_sample(n, sample_size(x, certain, rest, base), stream(1));
+    std::vector<double> certain_logits, base_logits;
+    for (std::int32_t j : certain) certain_logits.push_back(x[j]);
+    for (std::int32_t i : base) base_logits.push_back(x[rest[i]]);
+    const auto sample =
+        uniform_sample(n, sample_size(certain_logits, base_logits, n, z_, eps_), stream(1));
     const auto weight = static_cast<float>(
         std::log(static_cast<double>(n) / std::max<double>(1, static_cast<double>(sample.size()))));
     head.target_p = std::numeric_limits<double>::quiet_NaN();
@@ -85,25 +89,6 @@ class VAttention final : public Policy {
     }
     take_samples_before(static_cast<std::int32_t>(x.size()));
     return static_cast<double>(base.size());
-  }
-
-  // (z sigma n / (eps D))^2 with sigma and D from the base sample; never below that one's size.
-  std::int64_t sample_size(std::span<const double> x, const std::vector<std::int32_t>& certain,
-                           const std::vector<std::int32_t>& rest,
-                           const std::vector<std::int32_t>& base) const {
-    const double n = static_cast<double>(rest.size()), b = static_cast<double>(base.size());
-    if (base.empty()) return 0;
-    double max = -std::numeric_limits<double>::infinity();
-    for (std::int32_t j : certain) max = std::max(max, x[j]);
-    for (std::int32_t i : base) max = std::max(max, x[rest[i]]);
-    double denominator = 0, sum = 0, squares = 0;
-    for (std::int32_t j : certain) denominator += std::exp(x[j] - max);
-    for (std::int32_t i : base) sum += std::exp(x[rest[i]] - max);
-    for (std::int32_t i : base) squares += std::pow(std::exp(x[rest[i]] - max) - sum / b, 2);
-    denominator += n * sum / b;
-    const double sigma = std::sqrt(squares / std::max(1.0, b - 1));
-    const double size = std::pow(z_ * sigma * n / (eps_ * denominator), 2);
-    return static_cast<std::int64_t>(std::ceil(std::clamp(size, b, n)));
   }
 
   double heavy_, eps_, z_, base_rate_;

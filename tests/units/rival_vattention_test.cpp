@@ -34,6 +34,18 @@ TEST_CASE("a uniform sample takes every number equally often, none twice") {
   CHECK(uniform_sample(0, 0, CounterRng(1)).empty());
 }
 
+TEST_CASE("the size of a sample by hand: (z sigma n / (eps D))^2") {
+  // Base {1, 3} of 100 terms: sigma = sqrt 2, their part of D is 200; 50 more are certain.
+  const std::vector<double> base = {0, std::log(3.0)}, certain = {std::log(50.0)};
+  CHECK(sample_size(certain, base, 100, 2, 0.25) == 21);   // (2 sqrt 2 100 / 62.5)^2 = 20.48
+  CHECK(sample_size({}, base, 100, 2, 0.26) == 30);        // D = 200: 29.58
+  CHECK(sample_size(certain, base, 100, 2, 0.01) == 100);  // never more than there are
+  CHECK(sample_size(certain, base, 100, 2, 1) == 2);       // never below the base sample
+  CHECK(sample_size(certain, {}, 0, 2, 0.25) == 0);
+  const std::vector<double> far = {1000, 1000 + std::log(3.0)};
+  CHECK(sample_size({}, far, 100, 2, 0.26) == 30);  // a common factor changes nothing
+}
+
 TEST_CASE("vAttention by hand: the size of the sample, and its weight") {
   // One heavy key of weight 1 and, after it, 40 of equal weight: no spread, so the base sample's
   // size is enough. It is 0.05 of 40, and each of its 2 tokens stands for 20.
