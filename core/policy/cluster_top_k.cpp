@@ -3,6 +3,7 @@
 
 #include "core/index/mass_estimate.h"
 #include "core/policy/clustered_cache.h"
+#include "core/policy/mass_audit.h"
 #include "core/policy/registry.h"
 #include "core/selection/top_k.h"
 
@@ -12,25 +13,28 @@ namespace {
 class ClusterTopK final : public Policy {
  public:
   ClusterTopK(const Parameters& p, const PolicyContext& context)
-      : clusters_(p, context.kv_dtype), estimator_(parse_estimator(p)), k_(p.real("k")),
-        dtype_(context.kv_dtype) {}
+      : clusters_(p, context.kv_dtype),
+        estimator_(parse_estimator(p)),
+        k_(p.real("k")),
+        dtype_(context.kv_dtype),
+        auditor_(p, context) {}
 
   void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
   void append(const KvHead& grown) override { clusters_.append(grown); }
   IndexCost index_cost() const override { return clusters_.cost(); }
 
-  void select(const KvHead&, const QueryGroup& group, GroupSelection& out) override {
+  void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
     const auto& index = *clusters_.index();
     const MatrixD log_masses = estimate_log_masses(index, group, estimator_);
     charge_estimate(index, group, estimator_, dtype_, out);
     const std::int64_t n = index.num_clusters(), k = budget_tokens(k_, n);
     out.charge(Stage::kSelect, 4.0 * n * group.size, 2.0 * n);
     for (int h = 0; h < group.size; ++h) {
-      const auto chosen =
-          top_k({log_masses.row(h).data(), static_cast<std::size_t>(n)}, k);
+      const auto chosen = top_k({log_masses.row(h).data(), static_cast<std::size_t>(n)}, k);
       out.heads[h].tokens = exact_tokens(clusters_, chosen);
       out.heads[h].target_p = std::numeric_limits<double>::quiet_NaN();
     }
+    auditor_.audit(cache, index, group, out);
   }
 
  private:
@@ -38,6 +42,7 @@ class ClusterTopK final : public Policy {
   Estimator estimator_;
   double k_;
   KvDtype dtype_;
+  MassAuditor auditor_;
 };
 
 }  // namespace
@@ -45,7 +50,7 @@ class ClusterTopK final : public Policy {
 PolicyInfo cluster_top_k_policy() {
   return describe<ClusterTopK>(
       "cluster_top_k", "attends exactly the k clusters of highest estimated mass", "ablation",
-      join({{real("k", 64, "clusters; below 1 a share of them"), estimator_param()},
+      join({{real("k", 64, "clusters; below 1 a share of them"), estimator_param(), audit_param()},
             clustered_cache_params()}));
 }
 

@@ -2,6 +2,7 @@
 #include "core/index/mass_estimate.h"
 #include "core/policy/cluster_nucleus.h"
 #include "core/policy/clustered_cache.h"
+#include "core/policy/mass_audit.h"
 #include "core/policy/registry.h"
 
 namespace doublep {
@@ -10,8 +11,12 @@ namespace {
 class ClusterTopP final : public Policy {
  public:
   ClusterTopP(const Parameters& p, const PolicyContext& context)
-      : clusters_(p, context.kv_dtype), estimator_(parse_estimator(p)),
-        nucleus_(nucleus_options(p)), p_(p.real("p")), dtype_(context.kv_dtype) {}
+      : clusters_(p, context.kv_dtype),
+        estimator_(parse_estimator(p)),
+        nucleus_(nucleus_options(p)),
+        p_(p.real("p")),
+        dtype_(context.kv_dtype),
+        auditor_(p, context) {}
 
   void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
   void append(const KvHead& grown) override { clusters_.append(grown); }
@@ -27,6 +32,7 @@ class ClusterTopP final : public Policy {
       out.heads[h].tokens = exact_tokens(clusters_, sets[h][0]);
       out.heads[h].target_p = p_;
     }
+    auditor_.audit(cache, index, group, out);
   }
 
  private:
@@ -35,6 +41,7 @@ class ClusterTopP final : public Policy {
   NucleusOptions nucleus_;
   double p_;
   KvDtype dtype_;
+  MassAuditor auditor_;
 };
 
 }  // namespace
@@ -43,7 +50,7 @@ PolicyInfo cluster_top_p_policy() {
   return describe<ClusterTopP>(
       "cluster_top_p", "attends exactly the smallest set of clusters that holds mass p",
       "one level of Double-P, arXiv 2602.05191",
-      join({{share("p", 0.95, "estimated mass to hold"), estimator_param()},
+      join({{share("p", 0.95, "estimated mass to hold"), estimator_param(), audit_param()},
             nucleus_params(),
             clustered_cache_params()}));
 }

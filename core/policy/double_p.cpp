@@ -6,6 +6,8 @@
 #include "core/index/value_shift.h"
 #include "core/policy/cluster_nucleus.h"
 #include "core/policy/clustered_cache.h"
+#include "core/policy/guarantee.h"
+#include "core/policy/mass_audit.h"
 #include "core/policy/registry.h"
 
 namespace doublep {
@@ -20,6 +22,8 @@ class DoubleP final : public Policy {
         shares_{p.real("p1"), p.real("p2")},
         estimate_outside_(p.choice("outside") == "estimate"),
         shifted_(parse_value_shift(p)),
+        guarantee_(p.real("guarantee")),
+        auditor_(p, context),
         dtype_(context.kv_dtype) {}
 
   void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
@@ -48,6 +52,12 @@ class DoubleP final : public Policy {
         for (std::int32_t c : kept) enter(c);
     }
     if (shifted_) shift_values(group, out);
+    if (guarantee_ > 0) {
+      refine_until_covered(auditor_, cache, *index, group, guarantee_, out);
+      for (Selection& head : out.heads) head.target_p = guarantee_;
+    } else {
+      auditor_.audit(cache, *index, group, out);
+    }
   }
 
  private:
@@ -56,6 +66,8 @@ class DoubleP final : public Policy {
   NucleusOptions nucleus_;
   double shares_[2];  // p1, p2
   bool estimate_outside_, shifted_;
+  double guarantee_;
+  MassAuditor auditor_;
   KvDtype dtype_;
 };
 
@@ -69,7 +81,10 @@ PolicyInfo double_p_policy() {
              share("p2", 0.70, "estimated mass of the clusters that are refined; at most p1"),
              choice("outside", "drop", {"drop", "estimate"},
                     "clusters outside p1 are dropped, or enter as terms too"),
-             estimator_param(), value_side_param()},
+             estimator_param(), value_side_param(), audit_param(),
+             real("guarantee", 0,
+                  "refine on while the audited covered mass may lie below this share; 0 = off", 0,
+                  1)},
             nucleus_params(),
             clustered_cache_params()}));
   info.check = [](const Parameters& p) {
@@ -77,6 +92,15 @@ PolicyInfo double_p_policy() {
       throw ParameterError(
           "p2", concat("policy double_p: p2 (", to_text(p.real("p2")), ") exceeds p1 (",
                        to_text(p.real("p1")), "); refined clusters are a part of the kept ones"));
+    if (p.real("guarantee") == 0) return;
+    if (p.integer("audit") == 0)
+      throw ParameterError("guarantee",
+                           "policy double_p: a guarantee is held by its audit; set "
+                           "audit as well, for instance to 64");
+    if (p.choice("outside") == "estimate")
+      throw ParameterError("guarantee",
+                           "policy double_p: with outside: estimate every token is "
+                           "covered; set outside to drop, or guarantee to 0");
   };
   return info;
 }
