@@ -19,5 +19,6 @@ void add_synth(CLI::App& app);
 void add_export(CLI::App& app);
 void add_policies(CLI::App& app);
 void add_check(CLI::App& app);
+void add_tune(CLI::App& app);
 
 }  // namespace doublep

@@ -141,15 +141,24 @@ std::vector<RunSpec> expand_policies(const Yaml& root, std::size_t& duplicates) 
   return runs;
 }
 
-Sweep load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
+Yaml load_config(const std::string& path, const std::vector<std::string>& overrides) {
   Yaml root = Yaml::load(path);
   if (!root.is_map()) root.fail("expected a map with the keys name, traces and policies");
   for (const std::string& text : overrides) apply_override(root, text);
+  return root;
+}
+
+Sweep load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
+  const Yaml root = load_config(path, overrides);
   root.only({"name", "output", "seed", "target_mass", "kv_dtype", "backend", "replay", "traces",
              "defaults", "policies"});
+  return read_sweep(root);
+}
+
+Sweep read_sweep(const Yaml& root) {
   Sweep sweep;
-  sweep.path = path;
-  const std::filesystem::path file(path);
+  sweep.path = root.file();
+  const std::filesystem::path file(sweep.path);
   sweep.name = root.text("name", file.stem().string());
   sweep.output = root.text("output", "results/" + sweep.name + ".h5");
   sweep.seed = static_cast<std::uint64_t>(root.integer("seed", 0, 0));

@@ -39,6 +39,10 @@ std::vector<RunSpec> expand_policies(const Yaml& root, std::size_t& duplicates);
 /// One "key=value" of --set, put into the configuration.
 void apply_override(Yaml& root, const std::string& text);
 
+/// A configuration with its overrides, a map; nothing else is checked yet.
+Yaml load_config(const std::string& path, const std::vector<std::string>& overrides);
+/// The sweep in a configuration that may hold keys of its own beside it.
+Sweep read_sweep(const Yaml& root);
 /// Reads and expands. `overrides`: "key=value" from --set; the key is a dotted path from the root, or
 /// `<policy>.<parameter>` for every entry of that policy. Throws InputError.
 Sweep load_sweep(const std::string& path, const std::vector<std::string>& overrides = {});

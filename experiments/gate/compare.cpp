@@ -45,8 +45,31 @@ std::vector<std::string> missing_lines(const std::string& from, const std::strin
   return out;
 }
 
-std::string shorten(const std::string& text) {
-  return text.size() <= 160 ? text : text.substr(0, 157) + "...";
+// The part of a long line around the place where it departs from another.
+std::string excerpt(const std::string& line, const std::string& other) {
+  constexpr std::size_t kBefore = 40, kLength = 110;
+  const std::size_t differs =
+      std::mismatch(line.begin(), line.end(), other.begin(), other.end()).first - line.begin();
+  const std::size_t first = line.size() <= kLength || differs < kBefore ? 0 : differs - kBefore;
+  const std::string middle = line.substr(first, kLength);
+  return (first > 0 ? "..." : "") + middle + (first + kLength < line.size() ? "..." : "");
+}
+
+void name_differences(const Baseline& now, const Baseline& baseline,
+                      std::vector<std::string>& obstacles) {
+  constexpr std::size_t kMost = 8;
+  const auto before = missing_lines(baseline.config, now.config);
+  const auto after = missing_lines(now.config, baseline.config);
+  for (std::size_t i = 0; i < std::max(before.size(), after.size()); ++i) {
+    if (i == kMost) {
+      obstacles.push_back(concat("... and ", std::max(before.size(), after.size()) - i,
+                                 " more lines of the configuration"));
+      break;
+    }
+    const std::string b = i < before.size() ? before[i] : "", a = i < after.size() ? after[i] : "";
+    if (!b.empty()) obstacles.push_back("only in the baseline: " + excerpt(b, a));
+    if (!a.empty()) obstacles.push_back("only in the result:   " + excerpt(a, b));
+  }
 }
 
 }  // namespace
@@ -61,13 +84,12 @@ Comparison compare(const Baseline& now, const Baseline& baseline) {
   if (now.config_hash != baseline.config_hash) {
     result.obstacles.push_back("another trace or configuration (config_hash " + now.config_hash +
                                ", the baseline has " + baseline.config_hash + ")");
-    for (const auto& line : missing_lines(baseline.config, now.config))
-      result.obstacles.push_back("only in the baseline: " + shorten(line));
-    for (const auto& line : missing_lines(now.config, baseline.config))
-      result.obstacles.push_back("only in the result:   " + shorten(line));
+    name_differences(now, baseline, result.obstacles);
   }
+  // A changed configuration changes every run's key: then the lines above say it all.
+  const bool same_config = result.obstacles.empty();
   for (const auto& [key, run] : baseline.runs)
-    if (!now.runs.count(key))
+    if (same_config && !now.runs.count(key))
       result.obstacles.push_back("missing run: " + run.trace_name + " " + run.label);
   if (!result.obstacles.empty()) return result;
   for (const auto& [key, before] : baseline.runs) {

@@ -1,0 +1,64 @@
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "experiments/commands/commands.h"
+#include "experiments/results/image.h"
+#include "experiments/run/runner.h"
+#include "experiments/tune/report.h"
+
+namespace doublep {
+namespace {
+
+struct Options {
+  std::string config, output;
+  std::vector<std::string> overrides;
+  int jobs = 0;
+  RunnerOptions runner;
+};
+
+void execute(const Options& options) {
+  const Tuning tuning = load_tuning(options.config, options.overrides);
+  set_num_threads(options.jobs);
+  if (run_sweep(tuning.sweep, options.runner).interrupted) {
+    std::cerr << "interrupted: finished candidates are kept in " << tuning.sweep.output
+              << ".parts; the same command continues there\n";
+    throw ExitWith{130};
+  }
+  const ResultFile result = ResultFile::load(tuning.sweep.output);
+  const auto all = tune(result, tuning);
+  print_tuning(all, result, tuning, std::cout);
+  if (options.output.empty()) return;
+  const std::string text = tuning_yaml(all, result, tuning);
+  write_file_atomically(options.output, text.data(), text.size());
+}
+
+}  // namespace
+
+void add_tune(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand(
+      "tune", "Find the cheapest parameters of a policy that meet a target, by bytes read");
+  command->footer(
+      "The configuration is a sweep (its lists are the candidates) with a target:\n"
+      "  target: {metric: output_error, at_most: 0.05}\n"
+      "  target: {metric: covered_mass, percentile: 5, at_least: 0.95}\n"
+      "  target: {metric: violation_rate, at_most: 0.02, mass: 0.95}\n"
+      "  holdout: 0.5     share of the steps, the last ones, that judge the choice\n"
+      "  safety: 0.1      choose against a bound tightened by this share\n"
+      "  per_layer: true  also look for parameters per layer");
+  command->add_option("config", options->config, "sweep with a target, YAML")->required();
+  command->add_option("-o,--output", options->output, "write the chosen parameters as YAML");
+  command->add_option("--set", options->overrides, "override key=value; may be repeated")
+      ->expected(1)->take_all()->allow_extra_args(false);
+  command->add_option("-j,--jobs", options->jobs, "threads (0 = all cores)")
+      ->check(CLI::Range(0, 4096));
+  command->add_flag("--fresh", options->runner.fresh, "do again what is there already");
+  command->add_flag("--any-program", options->runner.any_program,
+                    "take finished runs of another build of this program for its own");
+  command->callback([options] { execute(*options); });
+}
+
+}  // namespace doublep

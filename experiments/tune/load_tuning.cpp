@@ -1,0 +1,71 @@
+#include <cmath>
+
+#include "core/base/error.h"
+#include "experiments/config/yaml.h"
+#include "experiments/tune/tuning.h"
+
+namespace doublep {
+namespace {
+
+using Metric = Target::Metric;
+
+constexpr std::pair<const char*, Metric> kMetrics[] = {{"output_error", Metric::kOutputError},
+                                                       {"violation_rate", Metric::kViolationRate},
+                                                       {"covered_mass", Metric::kCoveredMass},
+                                                       {"exact_mass", Metric::kExactMass}};
+
+Target read_target(const Yaml& node) {
+  node.only({"metric", "percentile", "at_most", "at_least", "mass"});
+  Target target{};
+  bool known = false;
+  for (const auto& [name, metric] : kMetrics)
+    if (node.at("metric").text() == name) target.metric = metric, known = true;
+  if (!known)
+    node.at("metric").fail("expected output_error, violation_rate, covered_mass or exact_mass");
+  target.percentile = node.real("percentile", -1, 0, 100);
+  if (target.metric == Metric::kViolationRate && node.has("percentile"))
+    node.at("percentile").fail("a rate is a mean already; leave it out");
+  if (node.has("mass") && target.metric != Metric::kViolationRate)
+    node.at("mass").fail("belongs to violation_rate only");
+  target.mass = node.real("mass", 0.95, 0, 1);
+  const char* key = target.at_most() ? "at_most" : "at_least";
+  if (node.has(target.at_most() ? "at_least" : "at_most"))
+    node.fail(concat("this metric is bounded by ", key));
+  target.bound = node.at(key).real(0, target.metric == Metric::kOutputError ? kNoLimit : 1);
+  return target;
+}
+
+}  // namespace
+
+double Target::margin(double value) const {
+  const double distance = at_most() ? bound - value : value - bound;
+  // For a mass the room that matters is what it may miss: 1 - bound.
+  const double room = at_most() ? bound : 1 - bound;
+  return room > 0 ? distance / room : (distance >= 0 ? 0 : -INFINITY);
+}
+
+std::string Target::text() const {
+  const char* name = "";
+  for (const auto& [n, m] : kMetrics)
+    if (m == metric) name = n;
+  const std::string statistic =
+      metric == Metric::kViolationRate ? concat(" (covered mass below ", mass, ")")
+      : percentile < 0                 ? " on average"
+                                       : concat(" at percentile ", percentile);
+  return concat(name, at_most() ? " at most " : " at least ", bound, statistic);
+}
+
+Tuning load_tuning(const std::string& path, const std::vector<std::string>& overrides) {
+  const Yaml root = load_config(path, overrides);
+  root.only({"name", "output", "seed", "target_mass", "kv_dtype", "backend", "replay", "traces",
+             "defaults", "policies", "target", "holdout", "safety", "per_layer"});
+  Tuning tuning;
+  tuning.sweep = read_sweep(root);
+  tuning.target = read_target(root.at("target"));
+  tuning.holdout = root.real("holdout", 0.5, 0.01, 0.99);
+  tuning.safety = root.real("safety", 0, 0, 0.99);
+  tuning.per_layer = root.flag("per_layer", true);
+  return tuning;
+}
+
+}  // namespace doublep

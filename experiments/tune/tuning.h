@@ -1,0 +1,65 @@
+// Tuning: the cheapest parameters, by bytes read, that meet a target; chosen on a part of the steps
+// and judged on the rest.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/config/sweep.h"
+#include "experiments/results/result_reader.h"
+
+namespace doublep {
+
+/// "output_error at most 0.05 on average" or "covered_mass at least 0.95 at the 5th percentile".
+struct Target {
+  enum class Metric { kOutputError, kViolationRate, kCoveredMass, kExactMass } metric;
+  double percentile = -1;  ///< of the rows, in [0, 100]; -1: the mean
+  double bound = 0;
+  double mass = 0.95;  ///< violation_rate: share of rows whose covered mass lies below this
+
+  bool at_most() const { return metric == Metric::kOutputError || metric == Metric::kViolationRate; }
+  bool met(double value) const { return at_most() ? value <= bound : value >= bound; }
+  /// How far inside the bound, as a share of it; negative: not met.
+  double margin(double value) const;
+  std::string text() const;
+};
+
+struct Tuning {
+  Sweep sweep;  ///< the candidates: every run of the sweep
+  Target target;
+  double holdout = 0.5;    ///< share of the steps, the last ones, that judge the choice
+  double safety = 0;       ///< the choice must meet the bound tightened by this share
+  bool per_layer = true;   ///< also look for parameters per layer
+};
+
+/// The keys of a sweep, and `target`, `holdout`, `safety`, `per_layer`. Throws InputError.
+Tuning load_tuning(const std::string& path, const std::vector<std::string>& overrides);
+
+/// One candidate on one set of rows.
+struct Score {
+  double value = 0;  ///< the target's statistic
+  double bytes = 0;  ///< read per layer and step
+};
+
+/// Parameters for every layer: indices into ResultFile::runs, one per layer.
+struct Choice {
+  std::vector<int> layers;
+  std::vector<std::size_t> runs;
+  Score tuning, heldout;
+};
+
+struct PolicyTuning {
+  std::string policy, trace;
+  std::size_t candidates = 0;
+  std::optional<Choice> uniform;    ///< the same parameters in every layer; none: nothing meets it
+  std::optional<Choice> per_layer;  ///< where asked for, and cheaper than uniform
+  double closest = 0;               ///< best value that any candidate reaches, on the tuning part
+  std::vector<std::size_t> front;   ///< runs on the Pareto front of the held-out part, cheapest first
+  std::vector<Score> front_scores;
+};
+
+/// One entry per trace and policy, in the order of the sweep.
+std::vector<PolicyTuning> tune(const ResultFile& result, const Tuning& tuning);
+
+}  // namespace doublep

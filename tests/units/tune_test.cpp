@@ -1,0 +1,108 @@
+// The tuner on a result made by hand: two layers, candidates of known cost and error.
+#include "experiments/tune/tuning.h"
+
+#include <cmath>
+#include <sstream>
+
+#include "experiments/tune/report.h"
+#include "experiments/tune/scores.h"
+#include "tests/catch.h"
+
+using namespace doublep;
+
+namespace {
+
+// Error in layer 0 and 1, the same at every step but for `late`, added on the last half.
+StoredRun candidate(const std::string& label, double bytes, double error0, double error1,
+                    double late = 0) {
+  StoredRun run;
+  run.policy = "p", run.label = label, run.key = label, run.parameters = "{}";
+  for (int layer = 0; layer < 2; ++layer)
+    for (int step = 0; step < 4; ++step) {
+      RowRecord row = {};
+      row.layer = layer, row.step = step;
+      row.output_error = (layer == 0 ? error0 : error1) + (step >= 2 ? late : 0);
+      row.covered_mass = 1 - row.output_error;
+      row.bytes[3] = bytes;
+      run.rows.push_back(row);
+    }
+  return run;
+}
+
+ResultFile result_of(std::vector<StoredRun> runs) {
+  ResultFile file;
+  file.traces.push_back({"t", "h", "", "", 1, 1, 1, 1, 4});
+  file.runs = std::move(runs);
+  return file;
+}
+
+Tuning at_most(double bound) {
+  Tuning tuning;
+  tuning.target = {Target::Metric::kOutputError, -1, bound, 0.95};
+  return tuning;
+}
+
+}  // namespace
+
+TEST_CASE("the cheapest candidate that meets the target is chosen") {
+  const auto result = result_of({candidate("cheap", 10, 0.2, 0.2), candidate("good", 20, 0.05, 0.05),
+                                 candidate("best", 40, 0.01, 0.01)});
+  Tuning tuning = at_most(0.05);
+  tuning.per_layer = false;
+  const PolicyTuning t = tune(result, tuning).at(0);
+  REQUIRE(t.uniform.has_value());
+  CHECK(t.uniform->runs == std::vector<std::size_t>{1, 1});
+  CHECK(t.uniform->tuning.bytes == 20);
+  CHECK(t.uniform->heldout.value == Approx(0.05));
+  CHECK(t.front.size() == 3);
+  CHECK_FALSE(t.per_layer.has_value());
+}
+
+TEST_CASE("per layer pays where the layers differ") {
+  // Layer 0 is easy: the cheap point is good enough there; layer 1 needs the dear one.
+  const auto result = result_of({candidate("cheap", 10, 0.02, 0.30), candidate("dear", 30, 0.01, 0.05)});
+  const PolicyTuning t = tune(result, at_most(0.04)).at(0);
+  REQUIRE(t.uniform.has_value());
+  CHECK(t.uniform->tuning.bytes == 30);
+  REQUIRE(t.per_layer.has_value());
+  CHECK(t.per_layer->runs == std::vector<std::size_t>{0, 1});
+  CHECK(t.per_layer->tuning.bytes == 20);              // (10 + 30) / 2
+  CHECK(t.per_layer->tuning.value == Approx(0.035));   // (0.02 + 0.05) / 2
+}
+
+TEST_CASE("a choice is judged on steps that it did not see") {
+  const auto result = result_of({candidate("overfit", 10, 0.04, 0.04, 0.10),
+                                 candidate("steady", 20, 0.01, 0.01)});
+  const PolicyTuning t = tune(result, at_most(0.05)).at(0);
+  CHECK(result.runs[t.uniform->runs[0]].label == "overfit");
+  CHECK(t.uniform->tuning.value == Approx(0.04));
+  CHECK(t.uniform->heldout.value == Approx(0.14));
+  CHECK(at_most(0.05).target.margin(0.14) == Approx(-1.8));
+  std::ostringstream text;
+  print_tuning({t}, result, at_most(0.05), text);
+  CHECK(text.str().find("NOT met") != std::string::npos);
+}
+
+TEST_CASE("safety tightens the bound of the choice, and an unmet target says how close it came") {
+  const auto result = result_of({candidate("a", 10, 0.05, 0.05), candidate("b", 20, 0.04, 0.04)});
+  Tuning tuning = at_most(0.05);
+  tuning.safety = 0.1;
+  CHECK(result.runs[tune(result, tuning).at(0).uniform->runs[0]].label == "b");
+  const PolicyTuning none = tune(result, at_most(0.01)).at(0);
+  CHECK_FALSE(none.uniform.has_value());
+  CHECK_FALSE(none.per_layer.has_value());
+  CHECK(none.closest == Approx(0.04));
+}
+
+TEST_CASE("percentiles and rates are statistics of rows") {
+  CHECK(percentile({3, 1, 2}, 50) == 2);
+  CHECK(percentile({0, 10}, 25) == 2.5);
+  CHECK(percentile({7}, 5) == 7);
+  Tuning rate;
+  rate.target = {Target::Metric::kViolationRate, -1, 0.5, 0.95};
+  const auto result = result_of({candidate("half", 10, 0.01, 0.2), candidate("none", 20, 0.01, 0.01)});
+  CHECK(result.runs[tune(result, rate).at(0).uniform->runs[0]].label == "half");
+  Tuning covered;
+  covered.target = {Target::Metric::kCoveredMass, 0, 0.95, 0.95};
+  CHECK(result.runs[tune(result, covered).at(0).uniform->runs[0]].label == "none");
+}
