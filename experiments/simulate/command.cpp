@@ -38,11 +38,12 @@ void execute(const Options& options) {
   set_num_threads(options.jobs);
   const auto note = [](const std::string& text) { std::cerr << text << std::endl; };
   if (!options.record.empty()) {
-    std::vector<sim::Profile> all;
-    for (auto& list : sim::collect_profiles(plan, note))
-      all.insert(all.end(), list.begin(), list.end());
-    sim::write_profiles(options.record, all);
-    std::cout << all.size() << " profiles in " << options.record << "\n";
+    const auto profiles = sim::collect_profiles(plan, note);
+    for (std::size_t w = 0; w < profiles.size(); ++w) {
+      const std::string file = options.record + "/" + plan.workloads[w].name + ".tsv";
+      sim::write_profiles(file, profiles[w]);
+      std::cout << profiles[w].size() << " profiles in " << file << "\n";
+    }
     return;
   }
   const sim::SimulationResult result = sim::simulate(plan, note);
@@ -66,7 +67,7 @@ void add_simulate(CLI::App& app) {
   command->add_option("--set", options->overrides, "override key=value; may be repeated")
       ->expected(1)->take_all()->allow_extra_args(false);
   command->add_option("--record", options->record,
-                      "profile the workloads' traces into this file, and do nothing else");
+                      "profile the workloads' traces into this folder, a file each, and do nothing else");
   command->add_flag("--dry-run", options->dry_run, "print the studies and the number of points only");
   command->add_option("-j,--jobs", options->jobs, "threads (0 = all cores)")
       ->check(CLI::Range(0, 4096));

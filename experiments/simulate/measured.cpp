@@ -1,13 +1,20 @@
 #include "experiments/simulate/measured.h"
 
+#include <algorithm>
+
 #include "experiments/config/yaml.h"
 
 namespace doublep::sim {
 namespace {
 
+constexpr int kEstimate = static_cast<int>(Stage::kEstimate),
+              kSelect = static_cast<int>(Stage::kSelect),
+              kAttend = static_cast<int>(Stage::kAttend);
+
 MeasuredPoint read_point(const Yaml& node) {
   node.only({"device", "policy", "label", "context", "batch", "kv_heads", "group_size", "head_dim",
-             "seconds", "stage_seconds", "stage_bytes", "select_items"});
+             "seconds", "stage_seconds", "stage_bytes", "select_items", "build_seconds",
+             "build_flops"});
   MeasuredPoint p;
   p.device = node.text("device", "");
   p.policy = node.at("policy").text();
@@ -23,21 +30,77 @@ MeasuredPoint read_point(const Yaml& node) {
     if (!node.has(key)) continue;
     auto& stages = key == std::string("stage_bytes") ? p.stage_bytes : p.stage_seconds;
     const Yaml map = node.at(key).only({"estimate", "select", "attend"});
-    for (Stage stage : {Stage::kEstimate, Stage::kSelect, Stage::kAttend}) {
-      const int s = static_cast<int>(stage);
-      stages[s] = map.real(kStageNames[s], 0, 0);
-    }
+    for (int s : {kEstimate, kSelect, kAttend}) stages[s] = map.real(kStageNames[s], 0, 0);
   }
-  if (!(p.stage_bytes[static_cast<int>(Stage::kAttend)] > 0))
+  if (!(p.stage_bytes[kAttend] > 0))
     node.fail("expected stage_bytes with the bytes that attend reads");
   p.select_items = node.real("select_items", 0, 0);
+  p.build_seconds = node.real("build_seconds", 0, 0);
+  p.build_flops = node.real("build_flops", 0, 0);
   return p;
+}
+
+// Value of key=... in a policy of the bench ("double_p:p1=0.95,p2=0.7"), or the fallback.
+double option(const std::string& text, const std::string& key, double fallback) {
+  for (const char* before : {":", ","})
+    if (const auto at = text.find(before + key + "="); at != std::string::npos)
+      return std::stod(text.substr(at + key.size() + 2));
+  return fallback;
+}
+
+// A point of `doublep bench`. It gives the bytes of the whole step; those of attend follow from the
+// shares of tokens and terms that it reads, and the rest are the summaries of the estimate stage.
+MeasuredPoint read_bench_point(const Yaml& node, const MeasuredPoint& shape) {
+  MeasuredPoint p = shape;
+  p.label = node.at("policy").text();
+  p.policy = p.label.substr(0, p.label.find(':'));
+  p.context = node.at("context").integer(1);
+  p.batch = static_cast<int>(node.at("batch").integer(1, 1e6));
+  const auto seconds = [&](const char* key) { return 1e-6 * std::max(0.0, node.at(key).real()); };
+  p.seconds = seconds("step_us");
+  if (!(p.seconds > 0)) node.at("step_us").fail("expected a time above 0");
+  p.stage_seconds[kEstimate] = seconds("estimate_us");
+  p.stage_seconds[kSelect] = seconds("select_us");
+  p.stage_seconds[kAttend] = seconds("attend_us");
+  const double n = static_cast<double>(p.context), row = 2.0 * p.head_dim,
+               pairs = static_cast<double>(p.batch) * p.kv_heads;
+  const double per_item = option(p.label, "tokens_per_cluster", 16);
+  const double items = p.policy == "dense" || p.policy == "streaming" ? 0 : n / per_item;
+  const double attend = pairs * row * (2 * n * node.at("union_share").real(0, 1) +
+                                       items * node.at("terms_share").real(0, 1));
+  p.stage_bytes[kAttend] = std::max(attend, row);
+  if (items > 0)
+    p.stage_bytes[kEstimate] = std::max(0.0, node.at("bytes").real(0) - p.stage_bytes[kAttend]);
+  p.select_items = p.policy == "twilight" ? option(p.label, "base", 0.25) * n : items;
+  p.build_seconds = 1e-3 * node.real("build_ms", 0, 0);
+  const bool clustered = items > 0 && p.policy != "quest" && p.policy != "twilight";
+  if (clustered) {  // assignment compares every key of a segment with each of its centroids
+    const double segment = std::min(n, option(p.label, "segment", 8192));
+    const double iterations = option(p.label, "iterations", p.policy == "retroinfer" ? 10 : 4);
+    p.build_flops = iterations * p.kv_heads * n * (segment / per_item) * 2 * p.head_dim;
+  }
+  return p;
+}
+
+std::vector<MeasuredPoint> read_bench(const Yaml& root) {
+  root.only({"device", "caches", "query_heads", "kv_heads", "head_dim", "dtype", "read_ceiling",
+             "points"});
+  MeasuredPoint shape;
+  shape.device = root.at("device").text();
+  shape.kv_heads = static_cast<int>(root.at("kv_heads").integer(1, 1e4));
+  shape.head_dim = static_cast<int>(root.at("head_dim").integer(1, 1e4));
+  shape.group_size = static_cast<int>(root.at("query_heads").integer(1, 1e5)) / shape.kv_heads;
+  std::vector<MeasuredPoint> points;
+  for (const Yaml& item : root.at("points").items())
+    points.push_back(read_bench_point(item, shape));
+  return points;
 }
 
 }  // namespace
 
 std::vector<MeasuredPoint> load_measured(const std::string& path) {
   const Yaml root = Yaml::load(path);
+  if (!root.has("format") && root.has("read_ceiling")) return read_bench(root);
   root.only({"format", "version", "note", "points"});
   if (root.at("format").text() != "doublep-measured")
     root.at("format").fail("expected 'doublep-measured'");

@@ -1,7 +1,10 @@
 #include "experiments/simulate/simulation.h"
 
+#include <map>
+
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "experiments/config/yaml.h"
 #include "experiments/simulate/measured.h"
 #include "experiments/simulate/serving_run.h"
 #include "sim/decode/memory.h"
@@ -11,8 +14,18 @@
 namespace doublep::sim {
 namespace {
 
+// Parameters that the policy has gained since the profile was recorded stand at their defaults in it.
 bool matches(const Profile& profile, const RunSpec& policy) {
-  return profile.policy == policy.policy && profile.parameters == policy.parameters.to_json();
+  if (profile.policy != policy.policy) return false;
+  try {
+    const Yaml recorded = Yaml::parse(profile.parameters, "profile of " + profile.policy);
+    std::map<std::string, ParamValue> values;
+    for (const std::string& key : recorded.keys()) values[key] = recorded.at(key).value();
+    return resolve(PolicyRegistry::instance().find(policy.policy), values).to_json() ==
+           policy.parameters.to_json();
+  } catch (const InputError&) {
+    return false;  // a parameter that the policy has no longer: another program's profile
+  }
 }
 
 // The profiles of one policy on one workload, or a message that says how to get them.
@@ -20,7 +33,10 @@ Workload workload_of(const WorkloadPlan& plan, const std::vector<Profile>& profi
                      const RunSpec& policy) {
   std::vector<Profile> mine;
   for (const Profile& p : profiles)
-    if (matches(p, policy)) mine.push_back(p);
+    if (matches(p, policy)) {
+      mine.push_back(p);
+      mine.back().parameters = policy.parameters.to_json();
+    }
   if (mine.empty())
     fail_input("workload ", plan.name, ": no profile of ", policy.policy, " with ",
                policy.parameters.to_json(),

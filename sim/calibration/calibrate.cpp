@@ -24,6 +24,16 @@ double search_work(const Hardware& hardware, const MeasuredPoint& p) {
   return 4 * p.select_items * std::ceil(heads / hardware.processors.value);
 }
 
+// Bytes of a stage as the cost model sees them: whole tiles, the fullest block's share.
+double tiled_bytes(const Hardware& hardware, const MeasuredPoint& p, int stage) {
+  const int pairs = p.batch * p.kv_heads;
+  AttentionOptions options;
+  options.token_bytes = 4.0 * p.head_dim;
+  const std::vector<double> heads(pairs, p.stage_bytes[stage] / pairs);
+  return p.stage_bytes[stage] * imbalance(heads, static_cast<int>(hardware.processors.value),
+                                          Balance::kSplit, tile_bytes(options));
+}
+
 struct Samples {
   std::vector<double> work, seconds;
   void add(double w, double t) {
@@ -46,8 +56,8 @@ Efficiency fit_efficiency(const Hardware& hardware, const std::vector<const Meas
     const bool whole = is_dense(*p);
     // A policy of one stage needs no breakdown: its step is its attend.
     (whole ? dense : sparse)
-        .add(p->stage_bytes[kAttend], whole ? p->seconds : p->stage_seconds[kAttend]);
-    summary.add(p->stage_bytes[kEstimate], p->stage_seconds[kEstimate]);
+        .add(tiled_bytes(hardware, *p, kAttend), whole ? p->seconds : p->stage_seconds[kAttend]);
+    summary.add(tiled_bytes(hardware, *p, kEstimate), p->stage_seconds[kEstimate]);
     search.add(search_work(hardware, *p), p->stage_seconds[kSelect]);
   }
   fit_access(hardware, dense, e[Access::kDense]);
@@ -58,6 +68,14 @@ Efficiency fit_efficiency(const Hardware& hardware, const std::vector<const Meas
     e[Access::kSelect].latency = line.latency;
     if (line.slope > 0) e.search_rate = 1 / line.slope;
   }
+  double build_top = 0, build_bottom = 0;  // relative least squares through the origin
+  for (const MeasuredPoint* p : points) {
+    if (!(p->build_seconds > 0) || !(p->build_flops > 0)) continue;
+    const double ideal = p->build_flops / hardware.flops("bf16");
+    build_top += ideal / p->build_seconds;
+    build_bottom += ideal * ideal / (p->build_seconds * p->build_seconds);
+  }
+  if (build_bottom > 0) e.build_share = build_bottom / build_top;
   // What the graph saves where stages overlap: one number, the weighted mean of what is left over.
   Machine machine{hardware, e};
   double top = 0, bottom = 0;

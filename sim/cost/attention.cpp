@@ -30,6 +30,8 @@ Timing select_time(const Machine& machine, std::span<const HeadWork> heads, doub
 
 }  // namespace
 
+double tile_bytes(const AttentionOptions& options) { return kTileTokens * options.token_bytes; }
+
 double AttentionTiming::seconds() const {
   double sum = 0;
   for (const Timing& t : stages) sum += t.seconds;
@@ -58,7 +60,7 @@ AttentionTiming attention_time(const Machine& machine, std::span<const HeadWork>
       t = select_time(machine, heads, total, flops, options.group_size);
       continue;
     }
-    const double tile = kTileTokens * options.token_bytes;
+    const double tile = tile_bytes(options);
     const double slowest = imbalance(bytes, processors, options.balance, tile);
     const Access access = stage == Stage::kEstimate ? Access::kSummary
                           : options.dense           ? Access::kDense

@@ -26,6 +26,9 @@ struct AttentionTiming {
   double seconds() const;
 };
 
+/// What a block takes at least of estimate and attend, in bytes.
+double tile_bytes(const AttentionOptions& options);
+
 /// `heads`: one entry per (sequence, KV head) of the device. Stages without work launch nothing.
 AttentionTiming attention_time(const Machine& machine, std::span<const HeadWork> heads,
                                const AttentionOptions& options);

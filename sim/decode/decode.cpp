@@ -154,8 +154,8 @@ DecodeCost decode_step(const Model& model, const Machine& machine, const Workloa
       point.recluster_every < 0 ? workload.recluster_every() : point.recluster_every;
   if (every > 0)
     parts.add("re-clustering",
-              point.batch * build_seconds(model, machine, workload, point.context,
-                                          point.tensor_parallel) / every,
+              point.batch * workload.recluster_share(point.context, every) / every *
+                  build_seconds(model, machine, workload, point.context, point.tensor_parallel),
               Bound::kCompute);
   parts.finish(cost);
   const MemoryUse memory = memory_use(model, workload, point);

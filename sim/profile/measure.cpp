@@ -77,6 +77,10 @@ Profile measure_profile(const Trace& trace, const PolicyInfo& policy, const Para
   profile.kv_heads = info.num_kv_heads, profile.context = info.positions[0] + 1;
   if (parameters.has("recluster_every"))
     profile.recluster_every = static_cast<double>(parameters.integer("recluster_every"));
+  // These two cluster generated tokens by themselves (ClusteredCache::Growth::kAppend).
+  if (policy.name == "retroinfer" || policy.name == "cluster_kv")
+    profile.grown_segment = static_cast<double>(
+        parameters.integer("segment") > 0 ? parameters.integer("segment") : profile.context);
   std::vector<HitCount> counts(std::size(kCacheShares));
   Quality quality;
   for (std::size_t l = 0; l < info.layers.size(); ++l) {

@@ -35,6 +35,8 @@ struct Profile {
   std::vector<HitPoint> hits;          ///< by rising share
   IndexCost index;                     ///< of one KV head of one layer at prefill (mean)
   double recluster_every = 0;          ///< tokens; 0: the index is built once
+  /// Re-clustering adds a segment of the new tokens and leaves the rest as it is; 0: builds anew.
+  double grown_segment = 0;
   double output_error = 0, covered_mass = 0;  ///< means over layers, heads and steps
 };
 

@@ -65,7 +65,8 @@ void write_profiles(const std::string& path, const std::vector<Profile>& profile
   for (const Profile& p : profiles) {
     out << "trace\t" << p.trace << '\t' << p.trace_hash << '\t' << p.group_size << '\t'
         << p.head_dim << '\t' << p.kv_heads << '\t' << p.context << '\n';
-    out << "policy\t" << p.policy << '\t' << p.parameters << '\t' << p.recluster_every << '\n';
+    out << "policy\t" << p.policy << '\t' << p.parameters << '\t' << p.recluster_every
+        << '\t' << p.grown_segment << '\n';
     out << "index\t" << p.index.memory_bytes << '\t' << p.index.build.bytes << '\t'
         << p.index.build.flops << '\n';
     out << "quality\t" << p.output_error << '\t' << p.covered_mass << '\n';
@@ -103,7 +104,7 @@ std::vector<Profile> read_profiles(const std::string& path) {
       line.fail("expected a 'trace' line first");
     } else if (Profile& p = profiles.back(); tag == "policy") {
       p.policy = line.text(1), p.parameters = line.text(2);
-      line.read(3, p.recluster_every);
+      line.read(3, p.recluster_every), line.read(4, p.grown_segment);
     } else if (tag == "index") {
       line.read(1, p.index.memory_bytes), line.read(2, p.index.build.bytes);
       line.read(3, p.index.build.flops);

@@ -161,6 +161,11 @@ IndexCost Workload::index(std::int64_t context) const {
 double Workload::recluster_every() const {
   return groups_.front().profiles.front().recluster_every;
 }
+double Workload::recluster_share(std::int64_t context, double every) const {
+  const double segment = groups_.front().profiles.front().grown_segment;
+  if (segment <= 0) return 1;
+  return std::min(1.0, every / static_cast<double>(context) * std::min(1.0, every / segment));
+}
 double Workload::output_error() const {
   return average(groups_.back().profiles, [](const Profile& p) { return p.output_error; });
 }

@@ -56,6 +56,9 @@ class Workload {
   /// Of one KV head of one layer, scaled by context: memory in proportion, the build as its law.
   IndexCost index(std::int64_t context) const;
   double recluster_every() const;
+  /// Share of the whole build that one re-clustering after `every` new tokens takes. A segment of
+  /// new tokens costs its part of the tokens, against fewer centroids where it is a short one.
+  double recluster_share(std::int64_t context, double every) const;
   double output_error() const;
   double covered_mass() const;
   int group_size() const { return groups_.front().profiles.front().group_size; }

@@ -1,0 +1,1 @@
+"""From result files of `doublep simulate` to figures, tables and one report."""

@@ -1,0 +1,119 @@
+"""Reading one simulation's file (doublep-simulation, version 1) and refusing what is not one."""
+
+import json
+import os
+from dataclasses import dataclass, field
+
+import h5py
+import numpy as np
+
+from analysis.errors import ResultError
+
+FORMAT, VERSION = "doublep-simulation", 1
+RERUN = "write it again with `doublep simulate`"
+TEXTS = "study hardware what_if model workload policy label parameters".split()
+BOUNDS = ("memory", "compute", "imbalance", "launch", "host link", "interconnect")
+PARTS = ("projections mlp head small_kernels estimate select attend index re_clustering "
+         "all_reduce").split()
+EXTRAPOLATED = ("trace length", "group size", "head_dim", "machine", "timed context",
+                "timed batch")
+
+
+@dataclass
+class Curve:
+    study: str
+    hardware: str
+    what_if: str
+    model: str
+    workload: str
+    policy: str
+    label: str
+    parameters: dict
+    order: int
+    output_error: float
+    covered_mass: float
+    points: np.ndarray = None
+    serving: np.ndarray = None
+
+    @property
+    def setting(self):
+        return (self.study, self.hardware, self.what_if, self.model, self.workload)
+
+
+@dataclass
+class Simulation:
+    path: str
+    name: str
+    created: str
+    commit: str
+    config_hash: str
+    curves: list
+    calibration: dict = field(default_factory=dict)
+    measured: np.ndarray = None
+    profiles: list = field(default_factory=list)
+
+    def studies(self):
+        return list(dict.fromkeys(c.study for c in self.curves))
+
+    def of(self, study):
+        return [c for c in self.curves if c.study == study]
+
+
+def reasons(bits):
+    """Names of what lies outside of what was measured."""
+    return [name for i, name in enumerate(EXTRAPOLATED) if int(bits) >> i & 1]
+
+
+def read(path):
+    """The file as `Simulation`, or a `ResultError` of one line."""
+    if not os.path.isfile(path):
+        raise ResultError(path, "", "a simulation's file", "it does not exist: check the path")
+    try:
+        file = h5py.File(path, "r")
+    except OSError:
+        raise ResultError(path, "", "an HDF5 file", f"found none, or a part: {RERUN}") from None
+    with file:
+        found = _text(file, "format")
+        if found != FORMAT or int(file.attrs.get("version", 0)) != VERSION:
+            raise ResultError(path, "attribute 'format'", f"'{FORMAT}' version {VERSION}, "
+                              f"found '{found}'", "give a file that `doublep simulate` wrote")
+        try:
+            return _read(path, file)
+        except (KeyError, OSError, ValueError) as error:
+            raise ResultError(path, "", f"a complete file ({error})", RERUN) from None
+
+
+def _read(path, file):
+    curves = [_curve(file["runs"][key]) for key in file["runs"]]
+    simulation = Simulation(path, *(_text(file, n) for n in
+                                    ("name", "created", "commit", "config_hash")),
+                            sorted(curves, key=lambda c: c.order))
+    if "calibration" in file:
+        group = file["calibration"]
+        simulation.calibration = {k: _text(group, k) if k == "hardware" else float(v)
+                                  for k, v in group.attrs.items()}
+        simulation.measured = group["points"][()]
+    for key in sorted(file["profiles"], key=int):
+        group = file["profiles"][key]
+        simulation.profiles.append(
+            {"trace": _text(group, "trace"), "policy": _text(group, "policy"),
+             "parameters": json.loads(_text(group, "parameters")),
+             "context": int(group.attrs["context"]),
+             "output_error": float(group.attrs["output_error"]),
+             "hits": group["hits"][()] if "hits" in group else None})
+    return simulation
+
+
+def _curve(node):
+    texts = {name: _text(node, name) for name in TEXTS}
+    texts["parameters"] = json.loads(texts["parameters"])
+    return Curve(**texts, order=int(node.attrs["order"]),
+                 output_error=float(node.attrs["output_error"]),
+                 covered_mass=float(node.attrs["covered_mass"]),
+                 points=node["points"][()] if "points" in node else None,
+                 serving=node["serving"][()] if "serving" in node else None)
+
+
+def _text(node, name):
+    value = node.attrs.get(name, "")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""From a file of `doublep simulate` to figures, tables and simulation.md; see --help."""
+
+import argparse
+import os
+import sys
+
+if __package__ in (None, ""):  # run as a file: the package is two folders above
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+try:
+    from analysis import style
+except ImportError as missing:
+    print(f"error: {missing}: install python3-matplotlib, python3-h5py, python3-numpy",
+          file=sys.stderr)
+    sys.exit(2)
+from analysis.errors import ResultError
+from analysis.simulation import bars_figure, other_figures, speedup_figure, tables
+from analysis.simulation.names import tokens
+from analysis.simulation.reader import read
+
+HOW = """\
+Work (bytes, operations, selections) is what each policy did on recorded or synthetic traces; what it
+does at other lengths follows the law of `sim/profile/workload.h`. Times are a roofline with the
+efficiencies below. Hollow marks and ‡: outside of what was measured, traces or timings; †: the batch
+does not fit the device's memory. The profile's error is the mean output error on the workload's
+longest trace: policies are at different accuracies, and a ratio of times is to be read with it.
+"""
+
+
+class Report:
+    def __init__(self, folder, formats, dpi):
+        self.folder, self.formats, self.dpi = folder, formats, dpi
+        self.text = []
+
+    def add(self, *texts):
+        self.text.extend(texts)
+
+    def figure(self, drawn, name, caption):
+        if drawn is None:
+            return
+        style.save(drawn, self.folder, name, self.formats, self.dpi)
+        kind = self.formats[0]
+        self.add(f"![{caption}]({name}.{kind})\n\n*{caption}*\n")
+
+    def write(self, name):
+        path = os.path.join(self.folder, name)
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write("\n".join(self.text))
+        except OSError as error:
+            raise ResultError(path, "", f"a file that can be written ({error.strerror})",
+                              "choose another --out or make room") from None
+        return path
+
+
+def calibration(report, simulation):
+    report.add("## Calibration\n")
+    if not simulation.calibration:
+        report.add("None: every efficiency is 1, and every time is marked as extrapolated.\n")
+        return
+    fitted, errors, points = tables.calibration(simulation)
+    report.add(f"Fitted to measured attention steps on {simulation.calibration['hardware']}.\n",
+               fitted, errors)
+    report.figure(other_figures.calibration(simulation), "simulation_calibration",
+                  "Predicted against measured time of one layer's attention step. The grey band "
+                  "is ±10 %.")
+    report.add("<details><summary>Every point</summary>\n", points, "</details>\n")
+
+
+def slug(text):
+    return "".join(ch if ch.isalnum() else "_" for ch in text.lower()).strip("_")
+
+
+def study(report, name, curves):
+    report.add(f"## {name}\n")
+    for setting in dict.fromkeys(c.setting for c in curves):
+        mine = [c for c in curves if c.setting == setting and c.points is not None]
+        _, hardware, what_if, model, workload = setting
+        if not mine:
+            continue
+        place = ", ".join(filter(None, (f"{model} on {hardware}", what_if, f"workload {workload}")))
+        points = mine[0].points
+        tag = slug("_".join((name, workload, what_if if what_if else "")))
+        for axis in ("context", "batch"):
+            on_device = points[points["place"] == 0]
+            if len(set(on_device[axis])) >= 3:
+                report.figure(speedup_figure.draw(mine, axis), f"simulation_{tag}_{axis}",
+                              f"Decode step against {axis}: {place}.")
+    special(report, name, curves)
+    report.add("<details><summary>Every point</summary>\n", tables.study(curves), "</details>\n")
+
+
+def special(report, name, curves):
+    """Figures that a study earns by what it varies."""
+    with_points = [c for c in curves if c.points is not None]
+    if not with_points:
+        return
+    settings = list(dict.fromkeys(c.setting for c in with_points))
+    workload = settings[0][-1]
+    first = [c for c in with_points if c.workload == workload]
+    points = first[0].points
+    if (points["place"] == 1).any() and len(set(points["cache_share"])) > 1:
+        report.figure(other_figures.offload(first), f"simulation_{slug(name)}_offload",
+                      "Keys and values in host memory, hot tokens on the device: time per step and "
+                      "the hit rate of a least-recently-used cache on the recorded selections.")
+    elif len({int(p) for p in points["place"]}) > 1:
+        panels = [(title, lambda c: True) for title in ("cache on the device", "cache on the host")]
+        for (title, chosen), place in zip(panels, (0, 1)):
+            report.figure(
+                other_figures.times(first, [(f"{title}, batch 1", chosen)],
+                                    lambda p, place=place: (p["place"] == place)),
+                f"simulation_{slug(name)}_{slug(title)}", f"{name}: {title}.")
+    bars(report, name, first)
+
+
+def bars(report, name, curves):
+    settings = list(dict.fromkeys(c.setting for c in curves))
+    panels = []
+    if len(settings) > 1:  # machines, models or what-ifs side by side at the last point
+        for setting in settings:
+            mine = [c for c in curves if c.setting == setting]
+            last = mine[0].points[-1]
+            label = setting[2] or (setting[1] if len({s[1] for s in settings}) > 1 else setting[3])
+            title = f"{label}\n{bars_figure.title_of(last)}"
+            panels.append((title, [(c, c.points[-1]) for c in mine]))
+    else:
+        points = curves[0].points
+        on_device = points[points["place"] == 0]
+        if not len(on_device):
+            return
+        batches = sorted({int(b) for b in on_device["batch"]})
+        contexts = sorted({int(c) for c in on_device["context"]})
+        wanted = dict.fromkeys([(contexts[0], batches[0]), (contexts[-1], batches[0]),
+                                (contexts[-1], batches[-1])])
+        for context, batch in wanted:
+            found = [(c, bars_figure.point_at(c, context=context, batch=batch, place=0))
+                     for c in curves]
+            panels.append((f"{tokens(context)}, batch {batch}",
+                           [(c, p) for c, p in found if p is not None]))
+    report.figure(bars_figure.draw(panels), f"simulation_{slug(name)}_parts",
+                  f"{name}: where the time of a step goes. † does not fit the device's memory.")
+
+
+def run(argv):
+    parser = argparse.ArgumentParser(prog="report.py", description=__doc__)
+    parser.add_argument("result", metavar="RESULT.h5", help="file of `doublep simulate`")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder (made if absent)")
+    parser.add_argument("--format", nargs="+", choices=("png", "svg"), default=["png", "svg"])
+    parser.add_argument("--dpi", type=int, default=200)
+    args = parser.parse_args(argv)
+    try:
+        simulation = read(args.result)
+        os.makedirs(args.out, exist_ok=True)
+        report = Report(args.out, args.format, args.dpi)
+        report.add(f"# Simulation: {simulation.name}\n", HOW,
+                   f"Configuration {simulation.config_hash}, program of commit "
+                   f"{simulation.commit}.\n")
+        calibration(report, simulation)
+        for name in simulation.studies():
+            curves = simulation.of(name)
+            if any(c.serving is not None for c in curves):
+                report.add(f"## {name}: requests\n")
+                report.figure(other_figures.serving([c for c in curves
+                                                     if c.workload == curves[0].workload]),
+                              f"simulation_{slug(name)}", f"{name}: continuous batching.")
+                report.add(tables.serving(curves))
+            if any(c.points is not None for c in curves):
+                study(report, name, curves)
+        print(report.write("simulation.md"))
+    except (ResultError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,170 @@
+// Configurations and descriptions: what is shipped loads, and every mistake has one line with its place.
+#include "experiments/simulate/plan.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "core/trace/h5.h"
+#include "experiments/simulate/describe.h"
+#include "experiments/simulate/measured.h"
+#include "tests/catch.h"
+#include "tests/support/message.h"
+#include "tests/support/temp_dir.h"
+
+using namespace doublep;
+using namespace doublep::sim;
+using doublep::test::contains;
+using doublep::test::message_of;
+using doublep::test::TempDir;
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string kRoot = DOUBLEP_SOURCE_DIR;
+
+std::string read(const std::string& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// `text` with the first `from` replaced.
+std::string with(std::string text, const std::string& from, const std::string& to) {
+  const auto at = text.find(from);
+  REQUIRE(at != std::string::npos);
+  return text.replace(at, from.size(), to);
+}
+
+// A small plan over the shipped descriptions and trace.
+std::string plan_text() {
+  return "name: small\n"
+         "hardware: [" + kRoot + "/configs/hardware/h100-sxm.yaml]\n"
+         "models: [" + kRoot + "/configs/models/trace-27m.yaml]\n"
+         "measure: {max_steps: 1}\n"
+         "workloads:\n  - {name: needle, traces: [" + kRoot + "/data/needle-4k.h5]}\n"
+         "policies:\n  - policy: dense\n  - {policy: streaming, window: [64, 128]}\n"
+         "decode: {context: [4096, 8192], batch: {from: 1, to: 16, count: 3, scale: log}}\n";
+}
+
+int run(const std::string& arguments) {
+  const int status = std::system((std::string(DOUBLEP_PROGRAM) + " " + arguments).c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+}  // namespace
+
+TEST_CASE("Every shipped description loads, and its figures are of their kind", "[sim]") {
+  int machines = 0, models = 0;
+  for (const auto& file : fs::directory_iterator(kRoot + "/configs/hardware")) {
+    const Hardware h = load_hardware(file.path().string());
+    INFO(h.name);
+    CHECK(h.name == file.path().stem().string());
+    CHECK(h.bandwidth() > 1e11);
+    CHECK(h.bandwidth() < 1e13);
+    CHECK(h.flops("bf16") >= h.flops("fp32"));
+    CHECK(h.memory_capacity.value >= 24e9);
+    CHECK(h.host_link_bandwidth.value <= h.memory_bandwidth.value);
+    ++machines;
+  }
+  for (const auto& file : fs::directory_iterator(kRoot + "/configs/models")) {
+    const Model m = load_model(file.path().string());
+    CHECK(m.name == file.path().stem().string());
+    ++models;
+  }
+  CHECK(machines == 9);
+  CHECK(models == 7);
+  const auto parameters = [](const char* name) {
+    return load_model(kRoot + "/configs/models/" + name + ".yaml").parameters();
+  };
+  CHECK(parameters("llama-3.1-8b") == Approx(8.03e9).epsilon(0.005));
+  CHECK(parameters("llama-3.1-70b") == Approx(70.6e9).epsilon(0.005));
+  CHECK(parameters("llama-3.2-1b") == Approx(1.236e9).epsilon(0.005));
+  CHECK(parameters("qwen3-8b") == Approx(8.19e9).epsilon(0.005));
+  CHECK(parameters("qwen3-32b") == Approx(32.8e9).epsilon(0.005));
+  CHECK(parameters("mistral-7b") == Approx(7.25e9).epsilon(0.005));
+}
+
+TEST_CASE("Mistakes in a hardware description", "[sim]") {
+  const TempDir folder;
+  const std::string path = folder.file("h.yaml"), good = read(kRoot + "/configs/hardware/h200.yaml");
+  const auto says = [&](const std::string& text) {
+    std::ofstream(path) << text;
+    return message_of([&] { load_hardware(path); });
+  };
+  CHECK(contains(says(with(good, "source: datasheet", "source: hearsay")), "no source 'hearsay'"));
+  CHECK(contains(says(with(good, "processors:", "prozessors:")), "unknown key 'prozessors'"));
+  CHECK(contains(says(with(good, "{value: 4800", "{value: fast")), path + ":4:"));
+  CHECK(contains(says(with(good, "{value: 4800", "{value: 0")), "above 0"));
+  CHECK(contains(says(good + "name: twice\n"), "duplicate key"));
+  CHECK(contains(says(with(good, "  fp32:", "  int4:")), "unknown key 'int4'"));
+  CHECK(contains(message_of([&] { load_hardware(folder.file("none.yaml")); }), "cannot be read"));
+}
+
+TEST_CASE("A plan multiplies its lists out", "[sim]") {
+  const TempDir folder;
+  const std::string path = folder.file("plan.yaml");
+  std::ofstream(path) << plan_text();
+  const SimulationPlan plan = load_plan(path);
+  REQUIRE(plan.studies.size() == 1);
+  CHECK(plan.studies[0].points.size() == 6);
+  CHECK(plan.policies.size() == 3);
+  CHECK(plan.num_points() == 18);
+  CHECK(load_plan(path, {"decode.batch=4"}).num_points() == 6);
+  CHECK(load_plan(kRoot + "/configs/simulate.yaml").num_points() > 300);
+}
+
+TEST_CASE("Mistakes in a plan", "[sim]") {
+  const TempDir folder;
+  const std::string path = folder.file("plan.yaml"), good = plan_text();
+  const auto says = [&](const std::string& text) {
+    std::ofstream(path) << text;
+    return message_of([&] { load_plan(path); });
+  };
+  CHECK(contains(says(with(good, "batch:", "bach:")), path + ":10:"));
+  CHECK(contains(says(with(good, "[4096, 8192]", "[]")), "empty"));
+  CHECK(contains(says(with(good, "[4096, 8192]", "[4096, many]")), "expected numbers"));
+  CHECK(contains(says(with(good, "needle-4k.h5", "needle-5k.h5")), "no such file"));
+  CHECK(contains(says(with(good, "window", "widnow")), "widnow"));
+  CHECK(contains(says(with(good, "trace-27m", "trace-28m")), path + ":3:"));
+  CHECK(contains(says(with(good, "decode:", "serving: {rate: 1, recorded: none.csv}\ndecode:")),
+                 "no such file"));
+  CHECK(contains(says(good + "what_if: [{name: a, memory_bandwith: 2}]\n"), "memory_bandwith"));
+  CHECK(contains(says(with(good, "decode: {", "decode: {kv_place: tape, ")), "hbm or host"));
+}
+
+TEST_CASE("Mistakes in measured points", "[sim]") {
+  const TempDir folder;
+  const std::string path = folder.file("m.json");
+  const auto says = [&](const std::string& text) {
+    std::ofstream(path) << text;
+    return message_of([&] { load_measured(path); });
+  };
+  CHECK(contains(says("{\"format\": \"x\", \"version\": 1, \"points\": [1]}"), "doublep-measured"));
+  CHECK(contains(says("{\"format\": \"doublep-measured\", \"version\": 2, \"points\": [1]}"),
+                 "version 1"));
+  const std::string head = "{\"format\": \"doublep-measured\", \"version\": 1, \"points\": [\n";
+  CHECK(contains(says(head + "{\"policy\": \"p\", \"context\": 9, \"batch\": 1, \"seconds\": 0}]}"),
+                 ":2:"));
+  CHECK(contains(says(head + "{\"policy\": \"p\", \"context\": 9, \"batch\": 1, \"seconds\": 1}]}"),
+                 "stage_bytes"));
+}
+
+TEST_CASE("The program: a run, its file, and one line with exit code 2", "[sim]") {
+  const TempDir folder;
+  const std::string path = folder.file("plan.yaml"), out = folder.file("r.h5");
+  std::ofstream(path) << plan_text();
+  const std::string quiet = " >" + folder.file("out") + " 2>" + folder.file("err");
+  CHECK(run("simulate " + path + " -o " + out + " --dry-run" + quiet) == 0);
+  CHECK_FALSE(fs::exists(out));
+  CHECK(run("simulate " + path + " -o " + out + quiet) == 0);
+  const h5::Handle file = h5::open_file(out);
+  CHECK(h5::read_string(file.get(), "format", out) == "doublep-simulation");
+  const h5::Handle runs = h5::open_group(file.get(), "runs", out);
+  CHECK(h5::children(runs.get()).size() == 3);
+  CHECK(contains(read(folder.file("out")), "18 points in"));
+  std::ofstream(path) << with(plan_text(), "batch:", "bach:");
+  CHECK(run("simulate " + path + quiet) == 2);
+  const std::string error = read(folder.file("err"));
+  CHECK(contains(error, path + ":10:"));
+  CHECK(std::count(error.begin(), error.end(), '\n') == 1);
+}
