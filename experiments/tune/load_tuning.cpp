@@ -58,11 +58,14 @@ std::string Target::text() const {
 Tuning load_tuning(const std::string& path, const std::vector<std::string>& overrides) {
   const Yaml root = load_config(path, overrides);
   root.only({"name", "output", "seed", "target_mass", "kv_dtype", "backend", "replay", "traces",
-             "defaults", "policies", "target", "holdout", "safety", "per_layer"});
+             "defaults", "policies", "target", "holdout", "holdout_steps", "safety", "per_layer"});
   Tuning tuning;
   tuning.sweep = read_sweep(root);
   tuning.target = read_target(root.at("target"));
-  tuning.holdout = root.real("holdout", 0.5, 0.01, 0.99);
+  tuning.holdout.share = root.real("holdout", 0.5, 0.01, 0.99);
+  const std::string which = root.text("holdout_steps", "last");
+  if (which != "last" && which != "spread") root.at("holdout_steps").fail("expected last or spread");
+  tuning.holdout.spread = which == "spread";
   tuning.safety = root.real("safety", 0, 0, 0.99);
   tuning.per_layer = root.flag("per_layer", true);
   return tuning;

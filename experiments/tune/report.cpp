@@ -37,8 +37,9 @@ void print_choice(const char* name, const Choice& c, const ResultFile& result, c
 
 void print_tuning(const std::vector<PolicyTuning>& all, const ResultFile& result,
                   const Tuning& tuning, std::ostream& out) {
-  out << "target: " << tuning.target.text() << "; chosen on the first "
-      << std::lround(100 * (1 - tuning.holdout)) << " % of the steps, judged on the rest";
+  out << "target: " << tuning.target.text() << "; judged on "
+      << (tuning.holdout.spread ? "every so many steps, " : "the last steps, ")
+      << std::lround(100 * tuning.holdout.share) << " % of them, which the choice did not see";
   if (tuning.safety > 0) out << "; bound tightened by " << 100 * tuning.safety << " % for the choice";
   out << "\n";
   for (const PolicyTuning& t : all) {

@@ -22,20 +22,35 @@ double value_of(const RowRecord& row, const Target& target) {
 
 }  // namespace
 
-std::map<int, LayerSample> sample(const StoredRun& run, const Target& target, double holdout,
-                                  bool heldout) {
+namespace {
+
+// Which steps judge. The last ones are what a choice made now will meet; spread over the run they
+// tell how well the choice fits this text, without the drift of later text.
+std::set<int> held_out_steps(const std::set<int>& steps, const Holdout& holdout) {
+  const auto n = static_cast<long long>(steps.size());
+  const auto count = std::clamp(std::llround(holdout.share * static_cast<double>(n)), 1LL, std::max(1LL, n - 1));
+  std::set<int> out;
+  long long i = 0;
+  for (int step : steps) {
+    const bool last = i >= n - count;
+    const bool spread = (i + 1) * count / n > i * count / n;
+    if (holdout.spread ? spread : last) out.insert(step);
+    ++i;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::map<int, LayerSample> sample(const StoredRun& run, const Target& target,
+                                  const Holdout& holdout, bool heldout) {
   std::set<int> steps;
   for (const RowRecord& row : run.rows) steps.insert(row.step);
-  // The last steps are held out: what comes later is what a choice made now will meet.
-  const auto kept = static_cast<std::ptrdiff_t>(
-      std::clamp(std::llround((1 - holdout) * static_cast<double>(steps.size())), 1LL,
-                 std::max(1LL, static_cast<long long>(steps.size()) - 1)));
-  const int first_heldout =
-      kept < static_cast<std::ptrdiff_t>(steps.size()) ? *std::next(steps.begin(), kept) : *steps.rbegin();
+  const std::set<int> judged = held_out_steps(steps, holdout);
   std::map<int, LayerSample> layers;
   std::map<int, std::set<int>> layer_steps;
   for (const RowRecord& row : run.rows) {
-    if ((row.step >= first_heldout) != heldout) continue;
+    if ((judged.count(row.step) > 0) != heldout) continue;
     LayerSample& layer = layers[row.layer];
     layer.values.push_back(value_of(row, target));
     layer.bytes += std::accumulate(row.bytes, row.bytes + kNumStages, 0.0);

@@ -16,8 +16,8 @@ struct LayerSample {
 };
 
 /// By layer. `heldout`: which part of the steps.
-std::map<int, LayerSample> sample(const StoredRun& run, const Target& target, double holdout,
-                                  bool heldout);
+std::map<int, LayerSample> sample(const StoredRun& run, const Target& target,
+                                  const Holdout& holdout, bool heldout);
 
 /// The target's statistic over the rows of several layers, and the mean of their bytes.
 Score score(const std::vector<const LayerSample*>& layers, const Target& target);

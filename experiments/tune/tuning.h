@@ -25,10 +25,16 @@ struct Target {
   std::string text() const;
 };
 
+/// The steps that judge the choice.
+struct Holdout {
+  double share = 0.5;
+  bool spread = false;  ///< evenly over the run, instead of the last ones
+};
+
 struct Tuning {
   Sweep sweep;  ///< the candidates: every run of the sweep
   Target target;
-  double holdout = 0.5;    ///< share of the steps, the last ones, that judge the choice
+  Holdout holdout;
   double safety = 0;       ///< the choice must meet the bound tightened by this share
   bool per_layer = true;   ///< also look for parameters per layer
 };

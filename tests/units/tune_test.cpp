@@ -94,6 +94,15 @@ TEST_CASE("safety tightens the bound of the choice, and an unmet target says how
   CHECK(none.closest == Approx(0.04));
 }
 
+TEST_CASE("held-out steps may be spread over the run") {
+  const auto run = candidate("drifts", 10, 0.04, 0.04, 0.10);  // steps 2 and 3 err by 0.14
+  Tuning tuning = at_most(0.1);
+  CHECK(sample(run, tuning.target, {0.5, false}, true).at(0).values ==
+        std::vector<double>{0.04 + 0.10, 0.04 + 0.10});
+  CHECK(sample(run, tuning.target, {0.5, true}, true).at(0).values ==
+        std::vector<double>{0.04, 0.04 + 0.10});  // steps 1 and 3
+}
+
 TEST_CASE("percentiles and rates are statistics of rows") {
   CHECK(percentile({3, 1, 2}, 50) == 2);
   CHECK(percentile({0, 10}, 25) == 2.5);
