@@ -31,6 +31,7 @@ class MmaEngine {
  public:
   using Element = T;
   static constexpr int kDim = D;
+  static constexpr int kWarps = D > 128 ? 8 : 12;  // of a block, one block a multiprocessor
 
   __device__ void begin(const T* queries, int group) {
     group_ = group;

@@ -11,6 +11,7 @@ class SimtEngine {
  public:
   using Element = float;
   static constexpr int kDim = D, kPerLane = (D + 31) / 32;
+  static constexpr int kWarps = 8;
 
   __device__ void begin(const float* queries, int group) {
     queries_ = queries, group_ = group;

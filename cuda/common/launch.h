@@ -30,7 +30,7 @@ struct LaunchConfig {
 template <class Kernel, class... Args>
 void launch(const LaunchConfig& config, Kernel kernel, const Args&... args) {
   if (config.grid.x == 0 || config.grid.y == 0) return;
-  if (config.shared_bytes > 48 * 1024)
+  if (config.shared_bytes > 0)  // static shared memory counts towards the default limit too
     DP_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(config.shared_bytes)));
   cudaLaunchConfig_t launch_config{};

@@ -45,8 +45,8 @@ void CudaDecoder::audit(const QueryBlock& queries, StepResult& result) const {
   }
   for (int pair = 0; pair < shape_.pairs; ++pair) {
     auto& order = host_order_[pair];
-    // Rows from the tail on are tokens in place, also those that came after the download.
-    for (std::int64_t row = tail_begin_; row < view_.length; ++row)
+    // Rows from the tail on, and all without an index, are tokens in place, also those that came after the download.
+    for (std::int64_t row = plan_.clustered ? tail_begin_ : 0; row < view_.length; ++row)
       order[row] = static_cast<std::int32_t>(row);
     const StepWork work = step_->work(pair);
     Selection* heads = result.selections.data() + static_cast<std::size_t>(pair) * group;

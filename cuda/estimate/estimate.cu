@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "cuda/common/dispatch.h"
@@ -26,63 +27,65 @@ __device__ float correction(const EstimateParams& p, int pair, int row, float sp
   return meta.log_size + (p.second_order ? spread * meta.variance : 0.f);
 }
 
-/// grid (tiles / kWarps, pairs); a warp scores 16 rows for all heads of the pair.
+/// grid (shares of the tiles, pairs); a warp scores 16 rows at a time for all heads of the pair.
 template <class T, int D, bool kPages>
 __global__ void __launch_bounds__(32 * kWarps)
-    estimate_mma(const __grid_constant__ EstimateParams p, int row_tiles) {
-  const int pair = blockIdx.y, tile = blockIdx.x * kWarps + threadIdx.x / 32;
-  const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4, group = p.shape.group;
+    estimate_mma(const __grid_constant__ EstimateParams p, int row_tiles, int tiles) {
+  const int pair = blockIdx.y, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+  const int group = p.shape.group;
   dependency_release();
   dependency_wait();
-  const bool zone = tile >= row_tiles;
-  const int count = zone ? static_cast<int>(p.zone_capacity) : p.num_rows[pair];
-  const int first = (zone ? tile - row_tiles : tile) * kTile;
-  if (first >= count) return;
-
-  using Bits = const std::uint16_t;
-  const auto row = [&](const void* base, int r) -> Bits* {
-    if (first + r >= count) return nullptr;
-    if (zone) return static_cast<Bits*>(zone_row(p, pair, first + r, 2));
-    return static_cast<Bits*>(base) + (pair * p.capacity + first + r) * D;
-  };
-  RowFragment<D> rows;
-  Bits* low = row(p.rows, g);
-  Bits* high = row(p.rows, g + 8);
-  rows.load(low, high);
+  const int num_rows = p.num_rows[pair];
   QueryFragment<T, D> q;
   q.load(static_cast<const T*>(p.queries) + static_cast<std::int64_t>(pair) * group * D, group);
-  float s[4] = {0, 0, 0, 0};
   float2 spread = {0, 0};
-  if constexpr (kPages) {
-    QueryFragment<T, D> half = q;
-#pragma unroll
-    for (auto& v : half.chunk)
-      v = {Packed<T>::positive(v.x), Packed<T>::positive(v.y), Packed<T>::positive(v.z),
-           Packed<T>::positive(v.w)};
-    rows.dot(half, s);
-    rows.load(row(p.lows, g), row(p.lows, g + 8));
-#pragma unroll
-    for (auto& v : q.chunk)
-      v = {Packed<T>::negative(v.x), Packed<T>::negative(v.y), Packed<T>::negative(v.z),
-           Packed<T>::negative(v.w)};
-    rows.dot(q, s);
-  } else {
-    rows.dot(q, s);
-    if (p.second_order) {
-      spread = q.squared_norms();
-      spread.x *= 0.5f * p.scale * p.scale, spread.y *= 0.5f * p.scale * p.scale;
-    }
+  if (p.second_order) {
+    spread = q.squared_norms();
+    spread.x *= 0.5f * p.scale * p.scale, spread.y *= 0.5f * p.scale * p.scale;
   }
+  const auto halves = [&](auto half) {
+    QueryFragment<T, D> out = q;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int head = 2 * c + (i & 1), r = first + (i < 2 ? g : g + 8);
-    if (head >= group || r >= count) continue;
-    const std::int64_t out = static_cast<std::int64_t>(pair) * group + head;
-    if (zone)
-      p.zone_logits[out * p.zone_capacity + r] = (i < 2 ? low : high) ? s[i] * p.scale : -INFINITY;
-    else
-      p.logits[out * p.capacity + r] =
-          s[i] * (kPages ? 1.f : p.scale) + correction(p, pair, r, i & 1 ? spread.y : spread.x);
+    for (auto& v : out.chunk) v = {half(v.x), half(v.y), half(v.z), half(v.w)};
+    return out;
+  };
+  using Bits = const std::uint16_t;
+  for (int tile = blockIdx.x * kWarps + threadIdx.x / 32; tile < tiles;
+       tile += gridDim.x * kWarps) {
+    const bool zone = tile >= row_tiles;
+    const int count = zone ? static_cast<int>(p.zone_capacity) : num_rows;
+    const int first = (zone ? tile - row_tiles : tile) * kTile;
+    if (first >= count) continue;
+    const auto row = [&](const void* base, int r) -> Bits* {
+      if (first + r >= count) return nullptr;
+      if (zone) return static_cast<Bits*>(zone_row(p, pair, first + r, 2));
+      return static_cast<Bits*>(base) + (pair * p.capacity + first + r) * D;
+    };
+    RowFragment<D> rows;
+    Bits* low = row(p.rows, g);
+    Bits* high = row(p.rows, g + 8);
+    rows.load(low, high);
+    float s[4] = {0, 0, 0, 0};
+    if constexpr (kPages) {
+      RowFragment<D> lows;
+      lows.load(row(p.lows, g), row(p.lows, g + 8));
+      rows.dot(halves(Packed<T>::positive), s);
+      lows.dot(halves(Packed<T>::negative), s);
+    } else {
+      rows.dot(q, s);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int head = 2 * c + (i & 1), r = first + (i < 2 ? g : g + 8);
+      if (head >= group || r >= count) continue;
+      const std::int64_t out = static_cast<std::int64_t>(pair) * group + head;
+      if (zone)
+        p.zone_logits[out * p.zone_capacity + r] =
+            (i < 2 ? low : high) ? s[i] * p.scale : -INFINITY;
+      else
+        p.logits[out * p.capacity + r] =
+            s[i] * (kPages ? 1.f : p.scale) + correction(p, pair, r, i & 1 ? spread.y : spread.x);
+    }
   }
 }
 
@@ -122,12 +125,12 @@ __global__ void estimate_simt(const __grid_constant__ EstimateParams p, int row_
 }
 
 template <class T>
-void launch_mma(const EstimateParams& p, const LaunchConfig& config, int row_tiles) {
+void launch_mma(const EstimateParams& p, const LaunchConfig& config, int row_tiles, int tiles) {
   for_head_dim(p.shape.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
     if (p.lows)
-      launch(config, estimate_mma<T, kDim, true>, p, row_tiles);
+      launch(config, estimate_mma<T, kDim, true>, p, row_tiles, tiles);
     else
-      launch(config, estimate_mma<T, kDim, false>, p, row_tiles);
+      launch(config, estimate_mma<T, kDim, false>, p, row_tiles, tiles);
   });
 }
 
@@ -137,17 +140,19 @@ void estimate(const EstimateParams& p, cudaStream_t stream, bool overlap) {
   const int row_tiles = static_cast<int>((p.capacity + kTile - 1) / kTile);
   const int zone_tiles =
       p.zone_logits ? static_cast<int>((p.zone_capacity + kTile - 1) / kTile) : 0;
-  const int units = (row_tiles + zone_tiles) * (p.dtype == DType::kFp32 ? kTile : 1);
-  const LaunchConfig config{dim3((units + kWarps - 1) / kWarps, p.shape.pairs), dim3(32 * kWarps),
-                            0, stream, overlap};
-  switch (p.dtype) {
-    case DType::kFp32:
-      return launch(config, estimate_simt, p, row_tiles);
-    case DType::kFp16:
-      return launch_mma<__half>(p, config, row_tiles);
-    case DType::kBf16:
-      return launch_mma<__nv_bfloat16>(p, config, row_tiles);
+  const int tiles = row_tiles + zone_tiles;
+  LaunchConfig config{dim3(1, p.shape.pairs), dim3(32 * kWarps), 0, stream, overlap};
+  if (p.dtype == DType::kFp32) {
+    config.grid.x = (tiles * kTile + kWarps - 1) / kWarps;
+    return launch(config, estimate_simt, p, row_tiles);
   }
+  // Some two waves of blocks: enough to fill the chip, few enough that their start is not felt.
+  const int most = std::max(1, 132 * 16 / p.shape.pairs);
+  config.grid.x = std::min((tiles + kWarps - 1) / kWarps, most);
+  if (p.dtype == DType::kFp16)
+    launch_mma<__half>(p, config, row_tiles, tiles);
+  else
+    launch_mma<__nv_bfloat16>(p, config, row_tiles, tiles);
 }
 
 }  // namespace doublep::cuda

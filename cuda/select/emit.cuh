@@ -7,83 +7,126 @@
 
 namespace doublep::cuda {
 
-inline constexpr int kItemsEach = 4;
+inline constexpr int kItemsEach = 8;  // contiguous items of a thread: one load of codes a head
 
-/// Sinks and tail first: they are attended by every head. Returns how many entries they took.
-__device__ inline int emit_zone(const SelectParams& p, int pair) {
-  if (!p.sink_end) return 0;
-  const int b = pair / p.shape.kv_heads;
-  const int sink = p.sink_end[b], tail_begin = p.tail_begin[b], tail = p.lengths[b] - tail_begin;
-  const std::uint32_t all = (1u << p.shape.group) - 1;
-  if (p.emit == EmitKind::kTokens) {
-    for (int i = threadIdx.x; i < sink + tail; i += kSelectThreads) {
-      const std::uint32_t row = i < sink ? i : tail_begin + i - sink;
-      p.tokens[pair * p.work_capacity + i] = row | all << kIdBits;
-    }
-    return sink + tail;
+/// What a head does with an item, one byte each.
+inline constexpr std::uint32_t kRefined = 1, kKept = 2, kPresent = 4;
+
+/// Turns limits into codes: [pairs * group, capacity], four items a store.
+__device__ inline void write_codes(const SelectParams& p, const SearchShared& s, const Items& items,
+                                   const Ruler& ruler, int row) {
+  const Limit refine = s.found[0].limit, keep = s.found[1].limit;
+  auto* out =
+      reinterpret_cast<std::uint32_t*>(p.codes + static_cast<std::int64_t>(row) * p.capacity);
+#pragma unroll 2
+  for (int i = 4 * threadIdx.x; i < items.n; i += 4 * kSelectThreads) {
+    const uint4 k = items.keys(ruler, i);
+    const std::uint32_t four[4] = {k.x, k.y, k.z, k.w};
+    std::uint32_t word = 0;
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      if (four[j] != kAbsent)
+        word |= (kPresent | (refine.takes(four[j], i + j) ? kRefined : 0) |
+                 (keep.takes(four[j], i + j) ? kKept : 0))
+                << (8 * j);
+    out[i / 4] = word;
   }
-  const int sink_runs = (sink + kTile - 1) / kTile, tail_runs = (tail + kTile - 1) / kTile;
-  for (int i = threadIdx.x; i < sink_runs + tail_runs; i += kSelectThreads) {
-    const bool first = i < sink_runs;
-    const int at = (first ? i : i - sink_runs) * kTile;
-    const std::uint32_t count = min(kTile, (first ? sink : tail) - at);
-    p.runs[pair * p.work_capacity + i] = {static_cast<std::uint32_t>(first ? at : tail_begin + at),
-                                          count | all << 8};
-  }
-  return sink_runs + tail_runs;
 }
 
-/// Masks of the heads that refine, and that only keep, item i.
-struct ItemMasks {
-  std::uint32_t exact = 0, term = 0;
+/// Asks for what emit_work will read and no launch of this step writes, while the launch before
+/// still runs.
+__device__ inline void prefetch_work(const SelectParams& p, int pair) {
+  const auto fetch = [](const void* address) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+  };
+  if (threadIdx.x == 0) {
+    if (p.num_items) fetch(p.num_items + pair);
+    if (p.budgets) fetch(p.budgets + pair);
+    const int b = pair / p.shape.kv_heads;
+    if (p.sink_end) fetch(p.sink_end + b), fetch(p.tail_begin + b), fetch(p.lengths + b);
+  }
+  if (!p.offsets) return;
+  const int head = blockIdx.x % p.shape.group, lines = static_cast<int>(p.capacity / 32);
+  for (int i = head * kSelectThreads + threadIdx.x; i < lines; i += p.shape.group * kSelectThreads)
+    fetch(p.offsets + pair * (p.capacity + 1) + 32 * static_cast<std::int64_t>(i));
+}
+
+/// Sinks and tail, which every head attends, and the entries that they take.
+struct Zone {
+  int sink = 0, tail = 0, tail_begin = 0;
+
+  __device__ Zone(const SelectParams& p, int pair) {
+    if (!p.sink_end) return;
+    const int b = pair / p.shape.kv_heads;
+    sink = p.sink_end[b], tail_begin = p.tail_begin[b], tail = p.lengths[b] - tail_begin;
+  }
+  __device__ static int runs(int rows) { return (rows + kTile - 1) / kTile; }
+  __device__ int entries(EmitKind emit) const {
+    return emit == EmitKind::kTokens ? sink + tail : runs(sink) + runs(tail);
+  }
 };
 
-__device__ inline ItemMasks item_masks(const SelectParams& p, const Threshold* thresholds, int pair,
-                                       int i) {
+__device__ inline void emit_zone(const SelectParams& p, int pair, const Zone& z) {
   const std::uint32_t all = (1u << p.shape.group) - 1;
-  ItemMasks m;
-  std::uint32_t kept = 0, present = 0;
-  const bool summed = p.group_mode == GroupMode::kSum;
-  for (int h = 0; h < (summed ? 1 : p.shape.group); ++h) {
-    const float v =
-        summed ? p.group_logits[pair * p.capacity + i]
-               : p.logits[(static_cast<std::int64_t>(pair) * p.shape.group + h) * p.capacity + i];
-    const std::uint64_t key = item_key(thresholds[h].max, v, i);
-    const std::uint32_t bit = v == -INFINITY ? 0u : 1u << h;
-    present |= bit;
-    if (key < thresholds[h].refine) m.exact |= bit;
-    if (key < thresholds[h].keep) kept |= bit;
+  for (int i = threadIdx.x; i < z.entries(p.emit); i += kSelectThreads) {
+    const bool tokens = p.emit == EmitKind::kTokens;
+    const int sinks = tokens ? z.sink : Zone::runs(z.sink);
+    const int at = (i < sinks ? i : i - sinks) * (tokens ? 1 : kTile);
+    const std::uint32_t row = i < sinks ? at : z.tail_begin + at;
+    if (tokens)
+      p.tokens[pair * p.work_capacity + i] = row | all << kIdBits;
+    else
+      p.runs[pair * p.work_capacity + i] = {
+          row,
+          static_cast<std::uint32_t>(min(kTile, (i < sinks ? z.sink : z.tail) - at)) | all << 8};
   }
-  if (p.group_mode != GroupMode::kPerHead) {
-    m.exact = m.exact ? all : 0, kept = kept ? all : 0, present = present ? all : 0;
-  }
-  if (p.emit_terms) m.term = (p.outside_terms ? present : kept) & ~m.exact;
-  return m;
 }
 
 /// All threads of one block. Entries stand in ascending order of their items.
 __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
-  __shared__ Threshold thresholds[kMaxGroup];
   __shared__ std::uint64_t scratch[SelectOps::kWarps + 1];
-  if (static_cast<int>(threadIdx.x) < p.shape.group)
-    thresholds[threadIdx.x] = p.thresholds[pair * p.shape.group + threadIdx.x];
-  __syncthreads();
+  const bool summed = p.group_mode == GroupMode::kSum,
+             per_head = p.group_mode == GroupMode::kPerHead;
+  const std::uint32_t all = (1u << p.shape.group) - 1;
+  const std::uint8_t* codes =
+      p.codes + static_cast<std::int64_t>(pair) * p.shape.group * p.capacity;
   const std::int32_t* offsets = p.offsets ? p.offsets + pair * (p.capacity + 1) : nullptr;
-  std::int64_t work = pair * p.work_capacity + emit_zone(p, pair);
+  const Zone zone(p, pair);
+  std::int64_t work = pair * p.work_capacity + zone.entries(p.emit);
   std::int64_t terms = pair * p.capacity;
   for (int base = 0; base < n; base += kSelectThreads * kItemsEach) {
     const int first = base + threadIdx.x * kItemsEach;
-    ItemMasks masks[kItemsEach];
+    uint2 words[kMaxGroup];
+#pragma unroll
+    for (int h = 0; h < kMaxGroup; ++h)
+      words[h] = first < n && h < (summed ? 1 : p.shape.group)
+                     ? __ldcg(reinterpret_cast<const uint2*>(codes + h * p.capacity + first))
+                     : make_uint2(0, 0);
+    std::int32_t rows[kItemsEach + 1];
+    if (p.emit == EmitKind::kRuns) {
+#pragma unroll
+      for (int j = 0; j <= kItemsEach; ++j) rows[j] = offsets[min(first + j, n)];
+    }
+    std::uint32_t exact[kItemsEach], term[kItemsEach];
     std::uint64_t found = 0;  // runs or tokens in the high half, terms in the low one
 #pragma unroll
     for (int j = 0; j < kItemsEach; ++j) {
-      const int i = first + j;
-      if (i < n) masks[j] = item_masks(p, thresholds, pair, i);
-      if (masks[j].exact) {
-        const int rows = p.emit == EmitKind::kRuns ? offsets[i + 1] - offsets[i] : 1;
-        found += static_cast<std::uint64_t>((rows + kTile - 1) / kTile) << 32;
+      std::uint32_t kept = 0, present = 0;
+      exact[j] = 0;
+#pragma unroll
+      for (int h = 0; h < kMaxGroup; ++h) {
+        const std::uint32_t code = (j < 4 ? words[h].x : words[h].y) >> (8 * (j % 4));
+        exact[j] |= (code & 1) << h, kept |= (code >> 1 & 1) << h, present |= (code >> 2 & 1) << h;
       }
-      found += masks[j].term != 0;
+      if (first + j >= n) exact[j] = kept = present = 0;
+      if (!per_head)
+        exact[j] = exact[j] ? all : 0, kept = kept ? all : 0, present = present ? all : 0;
+      term[j] = p.emit_terms ? (p.outside_terms ? present : kept) & ~exact[j] : 0;
+      if (exact[j])
+        found += static_cast<std::uint64_t>(
+                     p.emit == EmitKind::kRuns ? (rows[j + 1] - rows[j] + kTile - 1) / kTile : 1)
+                 << 32;
+      found += term[j] != 0;
     }
     std::uint64_t total;
     const std::uint64_t before = SelectOps::exclusive_scan(found, scratch, &total);
@@ -91,21 +134,19 @@ __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
     std::int64_t term_at = terms + static_cast<std::int64_t>(before & 0xFFFFFFFFu);
 #pragma unroll
     for (int j = 0; j < kItemsEach; ++j) {
-      const int i = first + j;
-      if (masks[j].exact && p.emit == EmitKind::kTokens)
-        p.tokens[at++] = p.item_rows[pair * p.capacity + i] | masks[j].exact << kIdBits;
-      else if (masks[j].exact)
-        for (int row = offsets[i]; row < offsets[i + 1]; row += kTile)
+      if (exact[j] && p.emit == EmitKind::kTokens)
+        p.tokens[at++] = p.item_rows[pair * p.capacity + first + j] | exact[j] << kIdBits;
+      else if (exact[j])
+        for (int row = rows[j]; row < rows[j + 1]; row += kTile)
           p.runs[at++] = {
               static_cast<std::uint32_t>(row),
-              static_cast<std::uint32_t>(min(kTile, offsets[i + 1] - row)) | masks[j].exact << 8};
-      if (masks[j].term)
-        p.terms[term_at++] = static_cast<std::uint32_t>(i) | masks[j].term << kIdBits;
+              static_cast<std::uint32_t>(min(kTile, rows[j + 1] - row)) | exact[j] << 8};
+      if (term[j]) p.terms[term_at++] = static_cast<std::uint32_t>(first + j) | term[j] << kIdBits;
     }
     work += static_cast<std::int64_t>(total >> 32);
     terms += static_cast<std::int64_t>(total & 0xFFFFFFFFu);
-    __syncthreads();
   }
+  emit_zone(p, pair, zone);
   if (threadIdx.x == 0) {
     p.num_work[pair] = static_cast<std::int32_t>(work - pair * p.work_capacity);
     if (p.num_terms) p.num_terms[pair] = static_cast<std::int32_t>(terms - pair * p.capacity);

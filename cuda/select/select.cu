@@ -1,64 +1,15 @@
+#include <algorithm>
+
 #include "cuda/common/launch.h"
 #include "cuda/select/emit.cuh"
+#include "cuda/select/group_sum.cuh"
 #include "cuda/select/select.h"
 #include "cuda/select/threshold_search.cuh"
 
 namespace doublep::cuda {
 namespace {
 
-constexpr int kCachedValues = 16384;  // of a head, kept in shared memory
-
-struct Values {
-  const float* data;
-  __device__ float operator()(int i) const { return data[i]; }
-};
-
-/// log sum_h softmax_h(i) into group_logits, and the zone's share of the summed mass. RetroInfer's
-/// ranking leaves the size out of the softmax.
-__device__ double sum_over_group(const SelectParams& p, int pair, int n, SearchShared& s) {
-  auto* scratch = reinterpret_cast<float*>(s.scratch);
-  auto* sums = reinterpret_cast<double*>(s.scratch);
-  const ClusterMeta* meta = p.meta ? p.meta + pair * p.capacity : nullptr;
-  float* out = p.group_logits + pair * p.capacity;
-  double zone_share = 0;
-  for (int h = 0; h < p.shape.group; ++h) {
-    const std::int64_t head = static_cast<std::int64_t>(pair) * p.shape.group + h;
-    const float* logits = p.logits + head * p.capacity;
-    const float* zone = p.zone_logits ? p.zone_logits + head * p.zone_capacity : nullptr;
-    const auto value = [&](int i) {
-      const float v = logits[i];
-      return p.rank_without_size && v != -INFINITY ? v - meta[i].log_size : v;
-    };
-    float max = -INFINITY;
-    for (int i = threadIdx.x; i < n; i += kSelectThreads) max = fmaxf(max, value(i));
-    if (zone)
-      for (int i = threadIdx.x; i < p.zone_capacity; i += kSelectThreads) max = fmaxf(max, zone[i]);
-    max = SelectOps::max(max, scratch);
-    if (max == -INFINITY) max = 0;
-    double items = 0, held = 0;
-    for (int i = threadIdx.x; i < n; i += kSelectThreads) items += expf(value(i) - max);
-    if (zone)
-      for (int i = threadIdx.x; i < p.zone_capacity; i += kSelectThreads)
-        held += expf(zone[i] - max);
-    items = SelectOps::sum(items, sums);
-    held = zone ? SelectOps::sum(held, sums) : 0;
-    const double total = items + held;
-    const float inverse = total > 0 ? static_cast<float>(1 / total) : 0.f;
-    if (total > 0) zone_share += held / total;
-    for (int i = threadIdx.x; i < n; i += kSelectThreads)
-      out[i] = (h == 0 ? 0.f : out[i]) + expf(value(i) - max) * inverse;
-  }
-  // Items without members stay out (-infinity); a mass that underflowed is still an item.
-  for (int i = threadIdx.x; i < n; i += kSelectThreads)
-    out[i] = p.logits[static_cast<std::int64_t>(pair) * p.shape.group * p.capacity + i] == -INFINITY
-                 ? -INFINITY
-                 : logf(fmaxf(out[i], 1e-38f));
-  __syncthreads();
-  return zone_share;
-}
-
-/// Fixed-point mass that must be found among the items: a share of everything, less what is held.
-/// 0: nothing. Never more than there is.
+/// Mass to be found among the items: a share of everything, less what the zone holds already.
 __device__ Mass target_mass(double p, Mass items, double zone) {
   const double target = p * (static_cast<double>(items) + zone) - zone;
   if (!(target > 0)) return 0;
@@ -66,85 +17,157 @@ __device__ Mass target_mass(double p, Mass items, double zone) {
   return ceiling < items ? ceiling : items;
 }
 
-/// One block per query head (per pair for kSum); the block of a pair that finishes last emits.
+/// Mass of the zone's tokens of this head, in units of the largest item's.
+__device__ double zone_mass(const SelectParams& p, int row, float max, double* scratch) {
+  const float* z = p.zone_logits + static_cast<std::int64_t>(row) * p.zone_capacity;
+  double zone = 0;
+  for (int i = threadIdx.x; i < p.zone_capacity; i += kSelectThreads)
+    zone += exp(static_cast<double>(z[i]) - max) * kUnitMass;
+  return SelectOps::sum(zone, scratch);
+}
+
+/// found[0].limit: what to refine; found[1].limit: what to keep. The histogram of leading bins is
+/// in s.weights. All threads of one block.
+__device__ void find_limits(const SelectParams& p, SearchShared& s, const Items& items,
+                            const Ruler& ruler, int2 budget, double zone) {
+  Mass mass[kBinsEach], total;
+  const Mass at = scan_bins(s, ruler, -1, mass, &total);
+  if (threadIdx.x < 2) {
+    Found& f = s.found[threadIdx.x];
+    const bool refine = threadIdx.x == 0;
+    const double share = refine ? p.refine : p.keep;
+    f.filled = 0, f.at_most = 0, f.limit = {0, 0}, f.bin = kBins;
+    if (ruler.count) {
+      const int wanted = max(refine ? budget.y : budget.x, 0);
+      f.target = static_cast<Mass>(wanted) < total ? static_cast<Mass>(wanted) : total;
+    } else {
+      f.target = share >= 1 ? 0 : target_mass(share, total, zone);
+      if (share >= 1) f.limit = {kMassless, 0};
+    }
+    // Without terms, or with everything outside as a term, what is kept does not matter.
+    if (!refine && (p.outside_terms || !p.emit_terms)) f.target = 0;
+  }
+  __syncthreads();
+#pragma unroll
+  for (int w = 0; w < 2; ++w)
+    if (s.found[w].target > 0) note_bin(s, s.found[w], ruler, at, mass);
+  __syncthreads();
+  const bool listed[2] = {s.found[0].at_most > 0 && s.found[0].at_most <= kListed,
+                          s.found[1].at_most > 0 && s.found[1].at_most <= kListed};
+  if (threadIdx.x < 2 && listed[threadIdx.x])
+    s.found[threadIdx.x].limit = {(s.found[threadIdx.x].bin + 1) << kLeadShift, 0};
+  if (listed[0] || listed[1]) {
+    const std::uint32_t bins[2] = {listed[0] ? s.found[0].bin : kBins,
+                                   listed[1] ? s.found[1].bin : kBins};
+    items.for_each(ruler, [&](std::uint32_t key, std::uint32_t id) {
+      const std::uint32_t bin = key >> kLeadShift;
+      if (bin == bins[0]) list_item(s, ruler, 0, key, id);
+      if (bin == bins[1]) list_item(s, ruler, 1, key, id);
+    });
+    __syncthreads();
+    if (listed[0]) settle(s, 0);
+    if (listed[1]) settle(s, 1);
+    __syncthreads();
+  }
+  for (int w = 0; w < 2; ++w)
+    if (s.found[w].at_most > kListed) refine_bin(s, w, items, ruler);
+}
+
+/// True in one block of the pair: the last to get here. What the others wrote before is visible.
+__device__ bool arrive_last(std::int32_t* arrived, int blocks, bool& shared_flag) {
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    shared_flag = blocks == 1 || atomicAdd(arrived, 1) == blocks - 1;
+    if (shared_flag) *arrived = 0;
+  }
+  __syncthreads();
+  if (shared_flag) __threadfence();
+  return shared_flag;
+}
+
+/// One block per query head. Under kSum the block of a pair that finishes its head's statistics
+/// last goes on alone; otherwise the one that finishes its codes last emits.
 __global__ void __launch_bounds__(kSelectThreads, 2)
-    select_kernel(const __grid_constant__ SelectParams p) {
-  extern __shared__ float cached[];
+    select_kernel(const __grid_constant__ SelectParams p, int cached_items) {
+  extern __shared__ __align__(16) std::uint32_t cached[];
   __shared__ SearchShared s;
-  __shared__ bool last;
+  __shared__ bool flag;
   const bool summed = p.group_mode == GroupMode::kSum, count = p.rule == SelectRule::kCount;
-  const int per_pair = summed ? 1 : p.shape.group;
-  const int pair = blockIdx.x / per_pair, head = blockIdx.x % per_pair;
-  const int row = pair * p.shape.group + head;
+  const int pair = blockIdx.x / p.shape.group;
+  const int row = summed ? pair * p.shape.group : blockIdx.x;
   dependency_release();
+  prefetch_work(p, pair);
+  for (int i = threadIdx.x; i < kBins; i += kSelectThreads) s.weights[i] = 0;
   dependency_wait();
   const int n = p.num_items ? p.num_items[pair] : 0;
+  const int2 budget = count ? p.budgets[pair] : make_int2(0, 0);
 
-  double zone_share = summed ? sum_over_group(p, pair, n, s) : 0;
-  const float* logits = summed ? p.group_logits + pair * p.capacity
-                               : p.logits + static_cast<std::int64_t>(row) * p.capacity;
-  const bool fits = n <= kCachedValues;
-  float max = -INFINITY;
-  for (int i = threadIdx.x; i < n; i += kSelectThreads) {
-    const float v = logits[i];
-    if (fits) cached[i] = v;
-    max = fmaxf(max, v);
+  double zone_share = 0;
+  if (summed) {
+    head_stats(p, pair, blockIdx.x, n, s);
+    if (!arrive_last(p.arrived + pair, p.shape.group, flag)) return;
+    zone_share = sum_over_group(p, pair, n);
+  }
+  const Items items{summed ? p.group_logits + pair * p.capacity
+                           : p.logits + static_cast<std::int64_t>(row) * p.capacity,
+                    n <= cached_items ? cached : nullptr, n};
+  float max = -INFINITY, min = INFINITY;
+#pragma unroll 4
+  for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
+    const float4 v = *reinterpret_cast<const float4*>(items.values + i);
+    if (items.cached) *reinterpret_cast<float4*>(items.cached + i) = v;
+    const float four[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      if (i + j < n) {
+        max = fmaxf(max, four[j]);
+        if (four[j] != -INFINITY) min = fminf(min, four[j]);
+      }
   }
   max = SelectOps::max(max, reinterpret_cast<float*>(s.scratch));
-  const Values values{fits ? cached : logits};
-
-  Threshold t{max, 0, 0, 0};
+  if (count) min = -SelectOps::max(-min, reinterpret_cast<float*>(s.scratch));
+  const Ruler ruler(max, min, count, n);
   if (max != -INFINITY) {  // else there is nothing to choose from
-    Mass mine = 0;
-    histogram(s, values, n, max, count, 0, 53, 64);
-    for (int i = threadIdx.x; i < kBins; i += kSelectThreads) mine += s.mass[i];
-    const Mass items = SelectOps::sum(mine, s.scratch);
-    double zone = 0;
-    if (p.zone_logits && !count) {
-      if (summed) {
-        zone = zone_share * exp(-static_cast<double>(max)) * kUnitMass;
-      } else {
-        const float* z = p.zone_logits + static_cast<std::int64_t>(row) * p.zone_capacity;
-        for (int i = threadIdx.x; i < p.zone_capacity; i += kSelectThreads)
-          zone += exp(static_cast<double>(z[i]) - max) * kUnitMass;
-        zone = SelectOps::sum(zone, reinterpret_cast<double*>(s.scratch));
-      }
+    // The thread that cached a value turns it into its key: no barrier in between.
+#pragma unroll 4
+    for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
+      const Items source{items.cached ? reinterpret_cast<const float*>(items.cached) : items.values,
+                         nullptr, n};
+      const uint4 k = source.measure(ruler, i);
+      if (items.cached) *reinterpret_cast<uint4*>(items.cached + i) = k;
+      const std::uint32_t four[4] = {k.x, k.y, k.z, k.w};
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        if (four[j] != kAbsent) atomicAdd(&s.weights[four[j] >> kLeadShift], ruler.weight(four[j]));
     }
-    const auto limit = [&](double share, int budget, bool fresh) -> std::uint64_t {
-      if (!count && share >= 1) return kEveryItem;
-      const Mass wanted = budget < 0 ? 0 : static_cast<Mass>(budget);
-      const Mass target =
-          count ? (wanted < items ? wanted : items) : target_mass(share, items, zone);
-      return target == 0 ? 0 : find_limit(s, values, n, max, count, target, fresh);
-    };
-    const int2 budget = count ? p.budgets[pair] : make_int2(0, 0);
-    t.refine = limit(p.refine, budget.y, true);
-    const bool same = count ? budget.x == budget.y : p.keep == p.refine;
-    // Histogram memory was overlaid by the list unless the first search needed none.
-    t.keep = same                               ? t.refine
-             : p.outside_terms || !p.emit_terms ? t.refine
-                                                : limit(p.keep, budget.x, t.refine == 0);
+    __syncthreads();
+    double zone = 0;
+    if (p.zone_logits && !count)
+      zone = summed ? zone_share * exp(-static_cast<double>(max)) * kUnitMass
+                    : zone_mass(p, row, max, reinterpret_cast<double*>(s.scratch));
+    find_limits(p, s, items, ruler, budget, zone);
+    write_codes(p, s, items, ruler, row);
+  } else {
+    for (int i = threadIdx.x; i < n; i += kSelectThreads)
+      p.codes[static_cast<std::int64_t>(row) * p.capacity + i] = 0;
   }
-  if (threadIdx.x == 0) p.thresholds[row] = t;
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) last = per_pair == 1 || atomicAdd(p.arrived + pair, 1) == per_pair - 1;
-  __syncthreads();
-  if (!last) return;
-  __threadfence();
+  if (!arrive_last(p.arrived + pair, summed ? 1 : p.shape.group, flag)) return;
   emit_work(p, pair, n);
-  if (threadIdx.x == 0 && per_pair > 1) p.arrived[pair] = 0;
 }
 
 }  // namespace
 
 void select(const SelectParams& p, cudaStream_t stream, bool overlap) {
-  const int blocks =
-      p.group_mode == GroupMode::kSum ? p.shape.pairs : p.shape.pairs * p.shape.group;
-  const auto cached = static_cast<std::size_t>(
-      p.capacity <= kCachedValues ? p.capacity : static_cast<std::int64_t>(kCachedValues));
-  launch({dim3(blocks), dim3(kSelectThreads), cached * sizeof(float), stream, overlap},
-         select_kernel, p);
+  // Keys stay in shared memory where all of them fit; with 1M tokens they are measured anew.
+  int device = 0, most = 0;
+  DP_CUDA(cudaGetDevice(&device));
+  DP_CUDA(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  const std::int64_t room = (most - 30 * 1024) / 4 / 16 * 16;
+  const auto cached = static_cast<int>(std::min(p.capacity, room));
+  launch({dim3(p.shape.pairs * p.shape.group), dim3(kSelectThreads),
+          static_cast<std::size_t>(cached) * sizeof(std::uint32_t), stream, overlap},
+         select_kernel, p, cached);
 }
 
 }  // namespace doublep::cuda

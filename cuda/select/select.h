@@ -19,19 +19,12 @@ enum class GroupMode { kPerHead, kSum, kUnion };
 /// kRuns: rows of the chosen items as runs of at most 16. kTokens: one entry per item.
 enum class EmitKind { kRuns, kTokens };
 
-/// An item of key (quantised distance to the largest log mass, id) is taken if key < limit.
-struct Threshold {
-  float max;  ///< largest log mass of the head
-  std::uint32_t pad;
-  unsigned long long keep, refine;  ///< exclusive limits of P1 and P2
-};
-
 struct SelectParams {
   Shape shape;
   const float* logits = nullptr;            ///< [pairs * group, capacity], -infinity: no such item
   const ClusterMeta* meta = nullptr;        ///< [pairs, capacity]; for rank_without_size
   const std::int32_t* num_items = nullptr;  ///< [pairs]; null: no items
-  std::int64_t capacity = 0;
+  std::int64_t capacity = 0;                ///< a multiple of 16
 
   SelectRule rule = SelectRule::kMass;
   double keep = 0.95, refine = 0.70;  ///< kMass: p1 and p2; 1 takes every item of any mass
@@ -60,7 +53,8 @@ struct SelectParams {
   std::uint32_t* terms = nullptr;     ///< [pairs, capacity]: id | mask << 24
   std::int32_t* num_terms = nullptr;  ///< [pairs]
 
-  Threshold* thresholds = nullptr;  ///< [pairs * group]
+  std::uint8_t* codes = nullptr;    ///< [pairs * group, capacity]: what a head does with an item
+  float4* head_stats = nullptr;     ///< [pairs * group], kSum only: max, 1 / sum, zone's share
   float* group_logits = nullptr;    ///< [pairs, capacity], kSum only
   std::int32_t* arrived = nullptr;  ///< [pairs], zero before the first launch; left zero
 };

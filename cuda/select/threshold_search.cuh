@@ -1,5 +1,6 @@
-// The threshold of a top-p or top-k by radix search: histograms of mass over ever finer digits of a
-// key until the digit that the target falls into holds few enough items to settle among themselves.
+// The threshold of a top-p or top-k by radix search: a histogram of mass over the leading digit of
+// a key, then finer digits until the one that the target falls into holds few enough items to
+// settle among themselves.
 #pragma once
 
 #include <cmath>
@@ -12,120 +13,205 @@ namespace doublep::cuda {
 inline constexpr int kSelectThreads = 512;
 inline constexpr int kBins = 2048, kListed = 512;
 using Mass = unsigned long long;  // fixed point: sums do not depend on the order of the atomics
-inline constexpr float kUnitMass = 1099511627776.f;  // 2^40, the largest item's mass
 using SelectOps = BlockOps<kSelectThreads>;
 
-/// Descending mass, then ascending id. The distance to the maximum is kept to 2^-26 up to 64 and
-/// then only as "tiny"; beyond 745 a float64 mass would be zero and no p takes the item.
-__device__ inline std::uint64_t item_key(float max, float value, std::uint32_t id) {
-  const float delta = max - value;
-  const std::uint32_t key = delta < 63.9999f ? static_cast<std::uint32_t>(delta * 67108864.f)
-                            : delta <= 745.f ? 0xFFFFFFFEu
-                                             : 0xFFFFFFFFu;
-  return static_cast<std::uint64_t>(key) << 32 | id;
-}
-inline constexpr std::uint64_t kEveryItem = 0xFFFFFFFFull << 32;
+/// Keys: an item's distance to the largest value, in fixed point. Small is first; equal keys go by
+/// id. What an item weighs is a function of its key, so order and mass never disagree.
+inline constexpr std::uint32_t kAbsent = 0xFFFFFFFFu;    ///< no such item, or one without members
+inline constexpr std::uint32_t kMassless = 0xFFFFFFFEu;  ///< exp(-745): zero even in float64
+inline constexpr std::uint32_t kTiny = 0xFFFFFFFDu;  ///< beyond exp(-64): nothing beside the first
+inline constexpr int kLeadShift = 21;                ///< the leading digit: the upper 11 bits
+inline constexpr float kUnitMass = 1099511627776.f;  ///< 2^40, the largest item's mass
 
-__device__ inline Mass item_mass(float max, float value, bool count) {
-  if (value == -INFINITY) return 0;
-  return count ? 1 : static_cast<Mass>(expf(value - max) * kUnitMass);
-}
-
-struct SearchShared {
-  union {
-    struct {
-      Mass mass[kBins];
-      std::uint32_t count[kBins];
-    };
-    struct {
-      std::uint64_t key[kListed];
-      Mass listed[kListed];
-    };
-  };
-  Mass scratch[SelectOps::kWarps + 1];
-  Mass below;
-  std::uint64_t limit;
-  std::uint32_t bin, in_bin, filled;
+/// An exclusive limit: an item is taken if (key, id) comes before it.
+struct Limit {
+  std::uint32_t key, id;
+  __device__ bool takes(std::uint32_t k, std::uint32_t i) const {
+    return k < key || (k == key && i < id);
+  }
 };
 
-/// Histogram over the digit at `shift` of the items whose higher digits equal `prefix`.
-template <class Values>
-__device__ void histogram(SearchShared& s, const Values& values, int n, float max, bool count,
-                          std::uint64_t prefix, int shift, int above) {
-  for (int i = threadIdx.x; i < kBins; i += kSelectThreads) s.mass[i] = 0, s.count[i] = 0;
-  __syncthreads();
-  for (int i = threadIdx.x; i < n; i += kSelectThreads) {
-    const float v = values(i);
-    if (v == -INFINITY) continue;
-    const std::uint64_t key = item_key(max, v, i);
-    if (above < 64 && (key >> above) != prefix) continue;
-    const int bin = static_cast<int>(key >> shift) & ((1 << (above - shift)) - 1);
-    atomicAdd(&s.mass[bin], item_mass(max, v, count));
-    atomicAdd(&s.count[bin], 1u);
+/// Measures items. Top-p: 2^-26 per unit, masses exp(-distance). Top-k: the whole range of values
+/// is spread over the keys, and every item weighs 1.
+struct Ruler {
+  float max, unit;
+  bool count;
+  int bits;  ///< of a weight relative to its leading bin, so that 32-bit sums hold every item
+
+  __device__ Ruler(float largest, float smallest, bool by_count, int n)
+      : max(largest), count(by_count), bits(15) {
+    for (int rest = n >> 16; rest > 0; rest >>= 1) --bits;
+    unit = !count ? 67108864.f : largest > smallest ? 4294967040.f / (largest - smallest) : 0.f;
   }
-  __syncthreads();
+  __device__ std::uint32_t key(float value) const {
+    const float delta = max - value, scaled = delta * unit;
+    if (value == -INFINITY) return kAbsent;
+    if (scaled <= 4294967040.f) return static_cast<std::uint32_t>(scaled);
+    return count ? 0xFFFFFF00u : delta <= 745.f ? kTiny : kMassless;
+  }
+  /// In (0.969, 1] of 2^bits, relative to the upper edge of the leading bin; or 1.
+  __device__ std::uint32_t weight(std::uint32_t key) const {
+    if (count) return 1;
+    const auto inside = static_cast<float>(key & ((1u << kLeadShift) - 1)) * (1.f / 67108864.f);
+    return key >= kTiny
+               ? 0
+               : static_cast<std::uint32_t>(__expf(-inside) * static_cast<float>(1 << bits) + 0.5f);
+  }
+  /// A sum of weights in one leading bin as a mass.
+  __device__ Mass mass(std::uint32_t weights, int bin) const {
+    if (count) return weights;
+    if (weights == 0) return 0;
+    return static_cast<Mass>(static_cast<float>(weights) *
+                             expf(-0.03125f * static_cast<float>(bin)) *
+                             static_cast<float>(1ull << (40 - bits)));
+  }
+  /// No more items than this can stand behind such a sum.
+  __device__ int at_most(std::uint32_t weights) const {
+    return count ? static_cast<int>(weights)
+                 : static_cast<int>(static_cast<float>(weights) / (0.968f * (1 << bits))) + 1;
+  }
+};
+
+/// Four neighbouring items at a time: keys from shared memory, or measured anew where they did not
+/// fit. Item arrays are 16-byte aligned and padded; what lies beyond n is absent.
+struct Items {
+  const float* values;    ///< global
+  std::uint32_t* cached;  ///< shared, or null
+  int n;
+
+  __device__ uint4 measure(const Ruler& ruler, int i) const {
+    const float4 v = *reinterpret_cast<const float4*>(values + i);
+    return {ruler.key(v.x), i + 1 < n ? ruler.key(v.y) : kAbsent,
+            i + 2 < n ? ruler.key(v.z) : kAbsent, i + 3 < n ? ruler.key(v.w) : kAbsent};
+  }
+  __device__ uint4 keys(const Ruler& ruler, int i) const {
+    return cached ? *reinterpret_cast<const uint4*>(cached + i) : measure(ruler, i);
+  }
+  /// Calls visit(key, id) for every present item; all threads of the block share them.
+  template <class Visit>
+  __device__ void for_each(const Ruler& ruler, Visit visit) const {
+#pragma unroll 4
+    for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
+      const uint4 k = keys(ruler, i);
+      if (k.x != kAbsent) visit(k.x, static_cast<std::uint32_t>(i));
+      if (k.y != kAbsent) visit(k.y, static_cast<std::uint32_t>(i + 1));
+      if (k.z != kAbsent) visit(k.z, static_cast<std::uint32_t>(i + 2));
+      if (k.w != kAbsent) visit(k.w, static_cast<std::uint32_t>(i + 3));
+    }
+  }
+};
+
+/// What the search of one of the two thresholds has come to.
+struct Found {
+  Mass target, below;  ///< target; mass of the bins before the one it falls into
+  Limit limit;
+  std::uint32_t bin, filled;
+  int at_most;  ///< items in that bin; 0: the limit is known
+};
+
+struct SearchShared {
+  std::uint32_t weights[kBins];
+  std::uint64_t listed[2][kListed];  // key << 32 | id
+  Mass mass[2][kListed];
+  Mass scratch[SelectOps::kWarps + 1];
+  Found found[2];
+};
+
+/// This thread's bins of the histogram as masses, and the mass before them. `lead`: the leading bin
+/// that they lie in, or -1 where they are the leading bins themselves.
+inline constexpr int kBinsEach = kBins / kSelectThreads;
+__device__ inline Mass scan_bins(SearchShared& s, const Ruler& ruler, int lead,
+                                 Mass (&mass)[kBinsEach], Mass* total) {
+  Mass sum = 0;
+#pragma unroll
+  for (int i = 0; i < kBinsEach; ++i) {
+    const int bin = threadIdx.x * kBinsEach + i;
+    mass[i] = ruler.mass(s.weights[bin], lead < 0 ? bin : lead);
+    sum += mass[i];
+  }
+  return SelectOps::exclusive_scan(sum, s.scratch, total);
+}
+__device__ inline void note_bin(SearchShared& s, Found& f, const Ruler& ruler, Mass at,
+                                const Mass (&mass)[kBinsEach]) {
+#pragma unroll
+  for (int i = 0; i < kBinsEach; ++i) {
+    if (at < f.target && at + mass[i] >= f.target) {
+      f.bin = threadIdx.x * kBinsEach + i, f.below = at;
+      f.at_most = ruler.at_most(s.weights[f.bin]);
+    }
+    at += mass[i];
+  }
 }
 
-/// The bin in which the running mass, from `below` on, reaches `target`; fills s.bin, below,
-/// in_bin.
-__device__ inline void find_bin(SearchShared& s, Mass below, Mass target) {
-  constexpr int kEach = kBins / kSelectThreads;
-  const int first = threadIdx.x * kEach;
-  Mass sum = 0, total;
-#pragma unroll
-  for (int i = 0; i < kEach; ++i) sum += s.mass[first + i];
-  Mass at = below + SelectOps::exclusive_scan(sum, s.scratch, &total);
-#pragma unroll
-  for (int i = 0; i < kEach; ++i) {
-    const Mass here = s.mass[first + i];
-    if (at < target && at + here >= target)
-      s.bin = first + i, s.below = at, s.in_bin = s.count[first + i];
-    at += here;
-  }
-  __syncthreads();
+__device__ inline void list_item(SearchShared& s, const Ruler& ruler, int which, std::uint32_t key,
+                                 std::uint32_t id) {
+  const std::uint32_t weight = ruler.weight(key);
+  if (weight == 0) return;
+  const std::uint32_t at = atomicAdd(&s.found[which].filled, 1u);
+  if (at >= kListed) return;  // cannot be: at_most allowed it
+  s.listed[which][at] = static_cast<std::uint64_t>(key) << 32 | id;
+  s.mass[which][at] = ruler.mass(weight, static_cast<int>(key >> kLeadShift));
 }
 
-/// Exclusive limit on the key for items that hold `target` (0 < target <= the total mass). The
-/// caller has run histogram() for the first digit; it is still in shared memory on entry if
-/// `fresh`, and is lost on return.
-template <class Values>
-__device__ std::uint64_t find_limit(SearchShared& s, const Values& values, int n, float max,
-                                    bool count, Mass target, bool fresh) {
-  constexpr int kShifts[] = {53, 42, 32, 21, 10, 0};
-  int above = 64, level = 0;
-  std::uint64_t prefix = 0;
-  Mass below = 0;
-  for (;;) {
-    const int shift = kShifts[level];
-    if (!fresh) histogram(s, values, n, max, count, prefix, shift, above);
-    fresh = false;
-    find_bin(s, below, target);
-    prefix = level == 0 ? s.bin : prefix << (above - shift) | s.bin;
-    above = shift, below = s.below, ++level;
-    const std::uint32_t in_bin = s.in_bin;
+/// Settles a listed bin: the first item at which the running mass reaches the target. found.limit
+/// holds the end of the bin already, in case rounding leaves the sum a hair short.
+__device__ inline void settle(SearchShared& s, int which) {
+  Found& f = s.found[which];
+  const int filled = min(static_cast<int>(f.filled), kListed);
+  if (static_cast<int>(threadIdx.x) >= filled) return;
+  const std::uint64_t mine = s.listed[which][threadIdx.x];
+  Mass before = f.below;
+  for (int i = 0; i < filled; ++i) before += s.listed[which][i] < mine ? s.mass[which][i] : 0;
+  if (before < f.target && before + s.mass[which][threadIdx.x] >= f.target)
+    f.limit = {static_cast<std::uint32_t>(mine >> 32), static_cast<std::uint32_t>(mine) + 1};
+}
+
+/// The rare way: the leading bin holds too many to list (equal keys, say). Finer digits of
+/// (key, id), one threshold at a time. All threads; leaves found.limit.
+__device__ inline void refine_bin(SearchShared& s, int which, const Items& items,
+                                  const Ruler& ruler) {
+  constexpr int kShifts[] = {42, 32, 21, 10, 0};  // of the 64 bits of key and id
+  Found& f = s.found[which];
+  const int lead = static_cast<int>(f.bin);
+  std::uint64_t prefix = lead;
+  int above = 32 + kLeadShift;
+  const auto whole = [](std::uint32_t key, std::uint32_t id) {
+    return static_cast<std::uint64_t>(key) << 32 | id;
+  };
+  for (const int shift : kShifts) {
+    if (f.at_most <= kListed) break;
+    const Mass below = f.below;
+    for (int i = threadIdx.x; i < kBins; i += kSelectThreads) s.weights[i] = 0;
     __syncthreads();
-    if (in_bin <= kListed) break;  // the last digit leaves one item
+    items.for_each(ruler, [&](std::uint32_t key, std::uint32_t id) {
+      if (whole(key, id) >> above != prefix) return;
+      const auto bin =
+          static_cast<std::uint32_t>(whole(key, id) >> shift) & ((1u << (above - shift)) - 1);
+      atomicAdd(&s.weights[bin], ruler.weight(key));
+    });
+    __syncthreads();
+    Mass mass[kBinsEach], total;
+    const Mass at = below + scan_bins(s, ruler, lead, mass, &total);
+    if (threadIdx.x == 0) f.bin = kBins;  // none, if rounding left the bin short
+    __syncthreads();
+    note_bin(s, f, ruler, at, mass);
+    __syncthreads();
+    if (f.bin == kBins) break;
+    prefix = prefix << (above - shift) | f.bin, above = shift;
+    __syncthreads();
   }
-  if (threadIdx.x == 0) s.filled = 0;
+  const std::uint64_t end = (prefix + 1) << above;
+  if (threadIdx.x == 0)
+    f.filled = 0,
+    f.limit = {static_cast<std::uint32_t>(end >> 32), static_cast<std::uint32_t>(end)};
   __syncthreads();
-  for (int i = threadIdx.x; i < n; i += kSelectThreads) {
-    const float v = values(i);
-    if (v == -INFINITY) continue;
-    const std::uint64_t key = item_key(max, v, i);
-    if ((key >> above) != prefix) continue;
-    const std::uint32_t at = atomicAdd(&s.filled, 1u);
-    s.key[at] = key, s.listed[at] = item_mass(max, v, count);
-  }
+  if (f.bin == kBins || f.at_most > kListed) return;
+  items.for_each(ruler, [&](std::uint32_t key, std::uint32_t id) {
+    if (whole(key, id) >> above == prefix) list_item(s, ruler, which, key, id);
+  });
   __syncthreads();
-  const int filled = s.filled;
-  if (static_cast<int>(threadIdx.x) < filled) {
-    const std::uint64_t key = s.key[threadIdx.x];
-    Mass before = below;
-    for (int i = 0; i < filled; ++i) before += s.key[i] < key ? s.listed[i] : 0;
-    if (before < target && before + s.listed[threadIdx.x] >= target) s.limit = key + 1;
-  }
+  settle(s, which);
   __syncthreads();
-  return s.limit;
 }
 
 }  // namespace doublep::cuda

@@ -10,8 +10,9 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   const std::int64_t heads = static_cast<std::int64_t>(shape.pairs) * shape.group;
   const bool items = options.kind == StepKind::kItems || options.kind == StepKind::kTwilight;
   item_capacity_ = items ? index->capacity() : 0;
-  // Every item and zone may end in a run that is not full.
-  run_capacity_ = (cache.capacity() + kTile - 1) / kTile + item_capacity_ + 2;
+  // Every cluster and zone may end in a run that is not full; a page is one run.
+  run_capacity_ = options.pages ? item_capacity_ + 3
+                                : (cache.capacity() + kTile - 1) / kTile + item_capacity_ + 2;
   queries_.resize(heads * cache.row_bytes());
   output_.resize(heads * shape.head_dim), log_sum_exp_.resize(heads);
   arrived_.resize(3 * static_cast<std::size_t>(shape.pairs)), arrived_.zero();
@@ -37,9 +38,12 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   if (options.kind != StepKind::kDense) {
     runs_.resize(shape.pairs * run_capacity_), num_runs_.resize(shape.pairs);
     terms_.resize(shape.pairs * std::max<std::int64_t>(item_capacity_, 1));
-    num_terms_.resize(shape.pairs), thresholds_.resize(heads);
+    num_terms_.resize(shape.pairs), codes_.resize(heads * item_capacity_);
     budgets_.resize(shape.pairs), budgets_.zero();
-    if (options.group_mode == GroupMode::kSum) group_logits_.resize(shape.pairs * item_capacity_);
+    if (options.group_mode == GroupMode::kSum) {
+      group_logits_.resize(shape.pairs * item_capacity_);
+      head_stats_.resize(heads);
+    }
     SelectParams& s = select_;
     s.shape = shape, s.logits = logits_.get(), s.capacity = item_capacity_;
     if (items)
@@ -52,8 +56,9 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     s.zone_logits = zone_logits_.get(), s.zone_capacity = options.zone_capacity;
     zones(s);
     s.runs = runs_.get(), s.work_capacity = run_capacity_, s.num_work = num_runs_.get();
-    s.terms = terms_.get(), s.num_terms = num_terms_.get(), s.thresholds = thresholds_.get();
-    s.group_logits = group_logits_.get(), s.arrived = arrived_.get();
+    s.terms = terms_.get(), s.num_terms = num_terms_.get(), s.codes = codes_.get();
+    s.group_logits = group_logits_.get(), s.head_stats = head_stats_.get(),
+    s.arrived = arrived_.get();
   }
   if (options.kind == StepKind::kTwilight) {
     token_capacity_ = run_capacity_ * kTile;
@@ -71,7 +76,8 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     s.num_items = num_slots_.get(), s.refine = s.keep = options.twilight_p, s.emit_terms = false;
     s.emit = EmitKind::kTokens, s.item_rows = slot_rows_.get();
     s.tokens = tokens_.get(), s.work_capacity = token_capacity_, s.num_work = num_tokens_.get();
-    s.thresholds = thresholds_.get(), s.arrived = arrived_.get() + shape.pairs;
+    slot_codes_.resize(heads * token_capacity_);
+    s.codes = slot_codes_.get(), s.arrived = arrived_.get() + shape.pairs;
   }
 
   AttendParams& a = attend_;

@@ -80,7 +80,8 @@ class DecodeStep {
   DeviceBuffer<std::uint32_t> tokens_, terms_, slot_rows_;
   DeviceBuffer<std::int32_t> num_runs_, num_tokens_, num_terms_, num_slots_, arrived_;
   DeviceBuffer<int2> budgets_;
-  DeviceBuffer<Threshold> thresholds_;
+  DeviceBuffer<float4> head_stats_;
+  DeviceBuffer<std::uint8_t> codes_, slot_codes_;
   DeviceBuffer<float> output_, log_sum_exp_, partial_;
 };
 

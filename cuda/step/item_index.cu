@@ -7,7 +7,7 @@
 namespace doublep::cuda {
 
 ItemIndex::ItemIndex(const Cache& cache, std::int64_t capacity, bool mean_values, bool nibbles)
-    : capacity_(std::max<std::int64_t>(capacity, 1)),
+    : capacity_((std::max<std::int64_t>(capacity, 1) + 15) / 16 * 16),
       row_bytes_(cache.row_bytes()),
       rows_(cache.shape().pairs * capacity_ * row_bytes_),
       meta_(cache.shape().pairs * capacity_),

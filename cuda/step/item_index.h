@@ -12,7 +12,8 @@ namespace doublep::cuda {
 
 class ItemIndex {
  public:
-  /// Room for `capacity` items per pair. `values`: also mean values; `nibbles`: also 4-bit keys.
+  /// Room for `capacity` items per pair, rounded up to a multiple of 16. `values`: also mean
+  /// values; `nibbles`: also 4-bit keys.
   ItemIndex(const Cache& cache, std::int64_t capacity, bool mean_values, bool nibbles = false);
 
   std::int64_t capacity() const { return capacity_; }

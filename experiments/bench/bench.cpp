@@ -260,7 +260,8 @@ std::vector<Point> run_bench(const BenchOptions& options, std::ostream& out) {
     specs.push_back(parse_spec(text, workload.scale()));
   Timer timer;
   const double ceiling = timer.read_ceiling();
-  Report report{options, cuda::device_description(), workload.description(), ceiling, {}};
+  Report report{options, cuda::device_description(), workload.description(),
+                ceiling, timer.launch_floor(),       {}};
   print_header(report, workload, out);
   Bench bench(options, workload, timer, ceiling);
   for (const int batch : options.batches)

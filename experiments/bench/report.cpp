@@ -14,7 +14,8 @@ void print_header(const Report& r, const Workload& w, std::ostream& out) {
   out << "device   " << r.device << "\ncaches   " << r.caches << "\nshape    "
       << w.kv_heads() * w.group() << " query heads, " << w.kv_heads() << " KV heads, head_dim "
       << w.head_dim() << ", bf16\nceiling  " << std::fixed << std::setprecision(0)
-      << r.ceiling * 1e-9 << " GB/s read\n"
+      << r.ceiling * 1e-9 << " GB/s read; a graph with one empty launch takes "
+      << std::setprecision(1) << r.floor_us << " us\n"
       << "times in us, medians from a cold L2; est, sel, att: what each stage adds; MB: bytes the "
          "selection needs; ceil: share of the read ceiling on them\n\n"
       << std::left << std::setw(kName) << "policy" << std::right;

@@ -9,7 +9,8 @@ namespace doublep::bench {
 struct Report {
   const BenchOptions& options;
   std::string device, caches;
-  double ceiling = 0;  ///< bytes per second read
+  double ceiling = 0;   ///< bytes per second read
+  double floor_us = 0;  ///< a graph with one empty launch
   std::vector<Point> points;
 };
 

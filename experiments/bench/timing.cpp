@@ -49,6 +49,11 @@ std::vector<double> Timer::graph_times(const std::function<void(cudaStream_t)>& 
   return times;
 }
 
+double Timer::launch_floor() {
+  return median(
+      graph_times([&](cudaStream_t s) { read_all(cold_.get(), 16, sink_.get(), s); }, 5, 50));
+}
+
 double Timer::read_ceiling() {
   cuda::DeviceBuffer<unsigned char> memory(kCeilingBytes);
   memory.zero();

@@ -22,6 +22,8 @@ class Timer {
   /// some 256 MiB in between so that nothing of it is left in L2. Microseconds of every run.
   std::vector<double> graph_times(const std::function<void(cudaStream_t)>& enqueue, int warm_up,
                                   int repeats);
+  /// Microseconds of a graph with one launch that does nothing: the floor of every figure.
+  double launch_floor();
   /// Bytes per second of reading several GiB with 16-byte loads, the best of some runs.
   double read_ceiling();
 

@@ -1,0 +1,100 @@
+// Partial attention merged with the rule of online softmax (arXiv 1805.02867): warps of a block in
+// shared memory, blocks of a pair through global memory.
+#pragma once
+
+#include <cmath>
+
+#include "cuda/attend/mma_engine.cuh"
+
+namespace doublep::cuda {
+
+/// What a partial result with running maximum `max` counts for in the merge.
+__device__ inline float merge_weight(float max, float all_max) {
+  return all_max == -INFINITY ? 0.f : exp2f(max - all_max);
+}
+__device__ inline void add_weighted(float4& o, float weight, const float4& v) {
+  o.x += weight * v.x, o.y += weight * v.y, o.z += weight * v.z, o.w += weight * v.w;
+}
+
+/// The block's result for a pair so far: what each warp holds, in shared memory.
+struct WarpResults {
+  float2* states;  ///< [kWarps, state_stride]: maximum in log2 units, sum
+  float* outputs;  ///< [kWarps, group, D]
+  int state_stride;
+};
+
+/// Merges the warps. Into `slot` as a partial result, or where that is null as the final one.
+template <int kWarps, int D>
+__device__ void merge_warps(const AttendParams& p, int pair, const WarpResults& r, float* slot) {
+  const int group = p.shape.group;
+  for (int i = threadIdx.x; i < group * D / 4; i += 32 * kWarps) {
+    const int h = i / (D / 4);
+    float max = -INFINITY, sum = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) max = fmaxf(max, r.states[w * r.state_stride + h].x);
+    float4 o = {0, 0, 0, 0};
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float2 state = r.states[w * r.state_stride + h];
+      const float weight = merge_weight(state.x, max);
+      sum += weight * state.y;
+      add_weighted(o, weight, reinterpret_cast<const float4*>(r.outputs + w * group * D)[i]);
+    }
+    if (slot) {
+      reinterpret_cast<float4*>(slot)[i] = o;
+      if (i % (D / 4) == 0) reinterpret_cast<float2*>(slot + group * D)[h] = make_float2(max, sum);
+      continue;
+    }
+    const float inverse = sum == 0 ? 0 : 1 / sum;
+    o.x *= inverse, o.y *= inverse, o.z *= inverse, o.w *= inverse;
+    reinterpret_cast<float4*>(p.output + static_cast<std::int64_t>(pair) * group * D)[i] = o;
+    if (i % (D / 4) == 0)
+      p.log_sum_exp[pair * group + h] = sum == 0 ? -INFINITY : (max + log2f(sum)) * kLn2;
+  }
+}
+
+/// Leaves in shared memory, per warp, the merge of every kWarps-th of `count` partial results, each
+/// read once. slot_of(i): the i-th.
+template <int kWarps, int D, class SlotOf>
+__device__ void gather_partials(const AttendParams& p, int count, const SlotOf& slot_of,
+                                const WarpResults& r) {
+  constexpr int kAtOnce = 4;
+  const int group = p.shape.group, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int pieces = group * D / 4;  // of 16 bytes
+  for (int first = lane; first < pieces; first += 32 * kAtOnce) {
+    float4 o[kAtOnce] = {};
+    float max[kAtOnce], sum[kAtOnce] = {};
+#pragma unroll
+    for (float& m : max) m = -INFINITY;
+#pragma unroll 2
+    for (int i = warp; i < count; i += kWarps) {
+      const float* slot = slot_of(i);
+      float2 state[kAtOnce];
+      float4 v[kAtOnce];
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        const int piece = min(first + 32 * k, pieces - 1);
+        state[k] = __ldcg(reinterpret_cast<const float2*>(slot + group * D) + piece / (D / 4));
+        v[k] = __ldcg(reinterpret_cast<const float4*>(slot) + piece);
+      }
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        const float next = fmaxf(max[k], state[k].x);
+        const float old = merge_weight(max[k], next), mine = merge_weight(state[k].x, next);
+        max[k] = next, sum[k] = sum[k] * old + state[k].y * mine;
+        o[k].x *= old, o[k].y *= old, o[k].z *= old, o[k].w *= old;
+        add_weighted(o[k], mine, v[k]);
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int piece = first + 32 * k;
+      if (piece >= pieces) continue;
+      reinterpret_cast<float4*>(r.outputs + warp * group * D)[piece] = o[k];
+      if (piece % (D / 4) == 0)
+        r.states[warp * r.state_stride + piece / (D / 4)] = make_float2(max[k], sum[k]);
+    }
+  }
+}
+
+}  // namespace doublep::cuda

@@ -1,0 +1,74 @@
+// Who does what: all tiles of all pairs, numbered through, in equal contiguous shares.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "cuda/attend/attend.h"
+
+namespace doublep::cuda {
+
+/// How many tiles each pair has, and which block owns which.
+template <int kWarps>
+class Shares {
+  static constexpr int kThreads = 32 * kWarps;
+
+ public:
+  /// Fills prefix[0 .. pairs] (shared memory) with the running number of tiles. All threads call.
+  __device__ Shares(const AttendParams& p, std::int32_t* prefix) : prefix_(prefix) {
+    const int pairs = p.shape.pairs, each = (pairs + kThreads - 1) / kThreads;
+    const int begin = threadIdx.x * each, end = min(begin + each, pairs);
+    std::int32_t sum = 0;
+    for (int i = begin; i < end; ++i) sum += tiles(p, i);
+    std::int32_t scan = sum;
+#pragma unroll
+    for (int d = 1; d < 32; d *= 2) {
+      const std::int32_t other = __shfl_up_sync(~0u, scan, d);
+      if (threadIdx.x % 32 >= d) scan += other;
+    }
+    __shared__ std::int32_t warp_sum[kWarps];
+    if (threadIdx.x % 32 == 31) warp_sum[threadIdx.x / 32] = scan;
+    __syncthreads();
+    std::int32_t at = scan - sum;
+    for (int w = 0; w < static_cast<int>(threadIdx.x) / 32; ++w) at += warp_sum[w];
+    for (int i = begin; i < end; ++i) prefix[i] = at, at += tiles(p, i);
+    if (threadIdx.x == kThreads - 1) prefix[pairs] = at;
+    __syncthreads();
+    total_ = prefix[pairs];
+    // A tile for every warp; where there is little to do, a block for every pair.
+    blocks_ =
+        min(static_cast<int>(gridDim.x), max((total_ + kWarps - 1) / kWarps, min(pairs, total_)));
+  }
+
+  __device__ static std::int32_t exact_tiles(const AttendParams& p, int pair) {
+    if (p.kind == WorkKind::kDense) return (p.lengths[pair / p.shape.kv_heads] + kTile - 1) / kTile;
+    if (p.kind == WorkKind::kTokens) return (p.num_work[pair] + kTile - 1) / kTile;
+    return p.num_work[pair];
+  }
+  __device__ static std::int32_t tiles(const AttendParams& p, int pair) {
+    const std::int32_t terms = p.num_terms ? p.num_terms[pair] : 0;
+    return exact_tiles(p, pair) + (terms + kTile - 1) / kTile;
+  }
+
+  __device__ int blocks() const { return blocks_; }
+  __device__ std::int32_t first_tile(int block) const {
+    return static_cast<std::int32_t>(static_cast<std::int64_t>(block) * total_ / blocks_);
+  }
+  __device__ int block_of(std::int32_t tile) const {
+    return static_cast<int>((static_cast<std::int64_t>(tile + 1) * blocks_ - 1) / total_);
+  }
+  __device__ int pair_of(std::int32_t tile, int pairs) const {
+    int low = 0, high = pairs;  // the last pair whose prefix is <= tile, and which is not empty
+    while (high - low > 1) {
+      const int middle = (low + high) / 2;
+      (prefix_[middle] <= tile ? low : high) = middle;
+    }
+    return low;
+  }
+
+ private:
+  std::int32_t* prefix_;
+  std::int32_t total_;
+  int blocks_;
+};
+
+}  // namespace doublep::cuda
