@@ -6,17 +6,14 @@
 #include "core/base/parallel.h"
 #include "core/trace/trace.h"
 #include "experiments/commands/commands.h"
-#include "experiments/run/runner.h"
+#include "experiments/commands/sweep_options.h"
 
 namespace doublep {
 namespace {
 
-struct Options {
-  std::string config, output;
-  std::vector<std::string> overrides;
+struct Options : SweepOptions {
+  std::string output;
   bool dry_run = false;
-  int jobs = 0;
-  RunnerOptions runner;
 };
 
 void print_plan(const Sweep& sweep) {
@@ -53,17 +50,9 @@ void add_run(CLI::App& app) {
   command->footer(
       "Finished runs are kept as they come: after an interruption the same command continues.\n"
       "Example: doublep run configs/default.yaml --set double_p.p1=[0.9,0.95] --dry-run");
-  command->add_option("config", options->config, "the sweep, YAML")->required();
+  options->add_to(*command);
   command->add_option("-o,--output", options->output, "result file (default: the sweep's `output`)");
-  command->add_option("--set", options->overrides,
-                      "override key=value or policy.parameter=value; may be repeated")
-      ->expected(1)->take_all()->allow_extra_args(false);
   command->add_flag("--dry-run", options->dry_run, "print the expanded runs and their count only");
-  command->add_option("-j,--jobs", options->jobs, "threads (0 = all cores)")
-      ->check(CLI::Range(0, 4096));
-  command->add_flag("--fresh", options->runner.fresh, "do again what is there already");
-  command->add_flag("--any-program", options->runner.any_program,
-                    "take finished runs of another build of this program for its own");
   command->callback([options] { execute(*options); });
 }
 

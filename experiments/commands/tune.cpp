@@ -5,18 +5,15 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "experiments/commands/commands.h"
+#include "experiments/commands/sweep_options.h"
 #include "experiments/results/image.h"
-#include "experiments/run/runner.h"
 #include "experiments/tune/report.h"
 
 namespace doublep {
 namespace {
 
-struct Options {
-  std::string config, output;
-  std::vector<std::string> overrides;
-  int jobs = 0;
-  RunnerOptions runner;
+struct Options : SweepOptions {
+  std::string output;
 };
 
 void execute(const Options& options) {
@@ -50,15 +47,8 @@ void add_tune(CLI::App& app) {
       "  holdout_steps: last | spread\n"
       "  safety: 0.1      choose against a bound tightened by this share\n"
       "  per_layer: true  also look for parameters per layer");
-  command->add_option("config", options->config, "sweep with a target, YAML")->required();
+  options->add_to(*command);
   command->add_option("-o,--output", options->output, "write the chosen parameters as YAML");
-  command->add_option("--set", options->overrides, "override key=value; may be repeated")
-      ->expected(1)->take_all()->allow_extra_args(false);
-  command->add_option("-j,--jobs", options->jobs, "threads (0 = all cores)")
-      ->check(CLI::Range(0, 4096));
-  command->add_flag("--fresh", options->runner.fresh, "do again what is there already");
-  command->add_flag("--any-program", options->runner.any_program,
-                    "take finished runs of another build of this program for its own");
   command->callback([options] { execute(*options); });
 }
 
