@@ -45,7 +45,7 @@ void expect_double_p(const Trace& trace, const std::string& estimator, double ma
 
 }  // namespace
 
-TEST_CASE("facts of needle-4k: streaming and the oracles, to the printed digits") {
+TEST_CASE("facts of needle-4k: streaming and the oracles, to the printed digits", "[heavy]") {
   const Trace trace = Trace::open(shipped_trace());
   const Means streaming = means_of(trace, "streaming", {});
   CHECK(streaming.exact_mass == Approx(0.624103).margin(6e-7));
@@ -74,7 +74,7 @@ TEST_CASE("facts of code-8k: the oracles, to the printed digits", "[heavy]") {
   CHECK(top_k.error == Approx(0.0287).margin(6e-5));
 }
 
-TEST_CASE("facts of Double-P on needle-4k") {
+TEST_CASE("facts of Double-P on needle-4k", "[heavy]") {
   const Trace trace = Trace::open(shipped_trace());
   expect_double_p(trace, "jensen", 0.927, 0.987, 630, 74, 0.055);
   expect_double_p(trace, "second_order", 0, 0, 630, 0, 0.034);
