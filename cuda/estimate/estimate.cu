@@ -77,14 +77,16 @@ __global__ void __launch_bounds__(32 * kWarps)
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int head = 2 * c + (i & 1), r = first + (i < 2 ? g : g + 8);
-      if (head >= group || r >= count) continue;
+      if (head >= group || (zone && r >= count)) continue;
       const std::int64_t out = static_cast<std::int64_t>(pair) * group + head;
       if (zone)
         p.zone_logits[out * p.zone_capacity + r] =
             (i < 2 ? low : high) ? s[i] * p.scale : -INFINITY;
-      else
+      else  // the capacity is a multiple of 16
         p.logits[out * p.capacity + r] =
-            s[i] * (kPages ? 1.f : p.scale) + correction(p, pair, r, i & 1 ? spread.y : spread.x);
+            r < count ? s[i] * (kPages ? 1.f : p.scale) +
+                            correction(p, pair, r, i & 1 ? spread.y : spread.x)
+                      : -INFINITY;
     }
   }
 }
@@ -97,8 +99,10 @@ __global__ void estimate_simt(const __grid_constant__ EstimateParams p, int row_
   dependency_wait();
   const bool zone = slot >= row_tiles * kTile;
   const int r = zone ? slot - row_tiles * kTile : slot;
-  if (r >= (zone ? static_cast<int>(p.zone_capacity) : p.num_rows[pair])) return;
-  const std::int64_t at = (pair * p.capacity + r) * d;
+  const int count = zone ? static_cast<int>(p.zone_capacity) : p.num_rows[pair];
+  if (r >= (zone ? count : (count + 3) / 4 * 4)) return;
+  const bool absent = r >= count;  // -infinity up to a multiple of 4
+  const std::int64_t at = (pair * p.capacity + (absent ? 0 : r)) * d;
   const float* row = zone ? static_cast<const float*>(zone_row(p, pair, r, 4))
                           : static_cast<const float*>(p.rows) + at;
   for (int h = 0; h < p.shape.group; ++h) {

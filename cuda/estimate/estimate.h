@@ -31,7 +31,7 @@ struct EstimateParams {
   const ClusterMeta* meta = nullptr;       ///< [pairs, capacity]; null: log size 0
   const std::int32_t* num_rows = nullptr;  ///< [pairs]
   std::int64_t capacity = 0;
-  float* logits = nullptr;  ///< [pairs * group, capacity]
+  float* logits = nullptr;  ///< [pairs * group, capacity]; -infinity up to a multiple of 4
 
   /// Also the exact logits of the tokens [0, sink_end) and [tail_begin, length) where
   /// `zone_logits` is given: [pairs * group, zone_capacity], -infinity padded to zone_capacity.

@@ -12,24 +12,17 @@ inline constexpr int kItemsEach = 8;  // contiguous items of a thread: one load 
 /// What a head does with an item, one byte each.
 inline constexpr std::uint32_t kRefined = 1, kKept = 2, kPresent = 4;
 
-/// Turns limits into codes: [pairs * group, capacity], four items a store.
+/// Turns limits into codes: [pairs * group, capacity].
 __device__ inline void write_codes(const SelectParams& p, const SearchShared& s, const Items& items,
                                    const Ruler& ruler, int row) {
   const Limit refine = s.found[0].limit, keep = s.found[1].limit;
-  auto* out =
-      reinterpret_cast<std::uint32_t*>(p.codes + static_cast<std::int64_t>(row) * p.capacity);
+  std::uint8_t* out = p.codes + static_cast<std::int64_t>(row) * p.capacity;
 #pragma unroll 2
-  for (int i = 4 * threadIdx.x; i < items.n; i += 4 * kSelectThreads) {
-    const uint4 k = items.keys(ruler, i);
-    const std::uint32_t four[4] = {k.x, k.y, k.z, k.w};
-    std::uint32_t word = 0;
-#pragma unroll
-    for (int j = 0; j < 4; ++j)
-      if (four[j] != kAbsent)
-        word |= (kPresent | (refine.takes(four[j], i + j) ? kRefined : 0) |
-                 (keep.takes(four[j], i + j) ? kKept : 0))
-                << (8 * j);
-    out[i / 4] = word;
+  for (int i = threadIdx.x; i < items.n; i += kSelectThreads) {
+    const std::uint32_t key = items.cached ? items.cached[i] : ruler.key(items.values[i]);
+    out[i] = key == kAbsent ? 0
+                            : kPresent | (refine.takes(key, i) ? kRefined : 0) |
+                                  (keep.takes(key, i) ? kKept : 0);
   }
 }
 
@@ -96,35 +89,36 @@ __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
   std::int64_t terms = pair * p.capacity;
   for (int base = 0; base < n; base += kSelectThreads * kItemsEach) {
     const int first = base + threadIdx.x * kItemsEach;
-    uint2 words[kMaxGroup];
+    // Bit h of byte j: head h refines (keeps, has) item first + j.
+    uint2 refined = {0, 0}, kept = {0, 0}, present = {0, 0};
 #pragma unroll
-    for (int h = 0; h < kMaxGroup; ++h)
-      words[h] = first < n && h < (summed ? 1 : p.shape.group)
-                     ? __ldcg(reinterpret_cast<const uint2*>(codes + h * p.capacity + first))
-                     : make_uint2(0, 0);
-    std::int32_t rows[kItemsEach + 1];
+    for (int h = 0; h < kMaxGroup; ++h) {
+      if (first >= n || h >= (summed ? 1 : p.shape.group)) continue;
+      const uint2 word = __ldcg(reinterpret_cast<const uint2*>(codes + h * p.capacity + first));
+      constexpr std::uint32_t kOnes = 0x01010101u;
+      refined.x |= (word.x & kOnes) << h, refined.y |= (word.y & kOnes) << h;
+      kept.x |= (word.x >> 1 & kOnes) << h, kept.y |= (word.y >> 1 & kOnes) << h;
+      present.x |= (word.x >> 2 & kOnes) << h, present.y |= (word.y >> 2 & kOnes) << h;
+    }
+    std::int32_t rows[kItemsEach + 1] = {};
     if (p.emit == EmitKind::kRuns) {
 #pragma unroll
       for (int j = 0; j <= kItemsEach; ++j) rows[j] = offsets[min(first + j, n)];
     }
+    const uint2 candidates = p.outside_terms ? present : kept;
     std::uint32_t exact[kItemsEach], term[kItemsEach];
     std::uint64_t found = 0;  // runs or tokens in the high half, terms in the low one
 #pragma unroll
     for (int j = 0; j < kItemsEach; ++j) {
-      std::uint32_t kept = 0, present = 0;
-      exact[j] = 0;
-#pragma unroll
-      for (int h = 0; h < kMaxGroup; ++h) {
-        const std::uint32_t code = (j < 4 ? words[h].x : words[h].y) >> (8 * (j % 4));
-        exact[j] |= (code & 1) << h, kept |= (code >> 1 & 1) << h, present |= (code >> 2 & 1) << h;
-      }
-      if (first + j >= n) exact[j] = kept = present = 0;
-      if (!per_head)
-        exact[j] = exact[j] ? all : 0, kept = kept ? all : 0, present = present ? all : 0;
-      term[j] = p.emit_terms ? (p.outside_terms ? present : kept) & ~exact[j] : 0;
+      const auto mask = [&](const uint2& v) {
+        const std::uint32_t m = first + j < n ? (j < 4 ? v.x : v.y) >> (8 * (j % 4)) & 0xFF : 0;
+        return per_head || m == 0 ? m : all;
+      };
+      exact[j] = mask(refined);
+      term[j] = p.emit_terms ? mask(candidates) & ~exact[j] : 0;
       if (exact[j])
         found += static_cast<std::uint64_t>(
-                     p.emit == EmitKind::kRuns ? (rows[j + 1] - rows[j] + kTile - 1) / kTile : 1)
+                     p.emit == EmitKind::kRuns ? Zone::runs(rows[j + 1] - rows[j]) : 1)
                  << 32;
       found += term[j] != 0;
     }

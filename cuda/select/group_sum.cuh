@@ -19,8 +19,8 @@ __device__ inline float4 ranked_values(const SelectParams& p, const float* logit
 }
 
 /// First half, a block per head: what its probabilities are relative to.
-__device__ inline void head_stats(const SelectParams& p, int pair, int row, int n,
-                                  SearchShared& s) {
+__device__ __noinline__ inline void head_stats(const SelectParams& p, int pair, int row, int n,
+                                               SearchShared& s) {
   const float* logits = p.logits + static_cast<std::int64_t>(row) * p.capacity;
   const ClusterMeta* meta = p.rank_without_size ? p.meta + pair * p.capacity : nullptr;
   const float* zone =
@@ -29,24 +29,22 @@ __device__ inline void head_stats(const SelectParams& p, int pair, int row, int 
     return j == 0 ? v.x : j == 1 ? v.y : j == 2 ? v.z : v.w;
   };
   float max = -INFINITY;
-#pragma unroll 4
+#pragma unroll 2
   for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
     const float4 v = ranked_values(p, logits, meta, i);
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-      if (i + j < n) max = fmaxf(max, component(v, j));
+    for (int j = 0; j < 4; ++j) max = fmaxf(max, component(v, j));
   }
   for (int i = threadIdx.x; zone && i < p.zone_capacity; i += kSelectThreads)
     max = fmaxf(max, zone[i]);
   max = SelectOps::max(max, reinterpret_cast<float*>(s.scratch));
   if (max == -INFINITY) max = 0;
   float sum = 0;
-#pragma unroll 4
+#pragma unroll 2
   for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
     const float4 v = ranked_values(p, logits, meta, i);
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-      if (i + j < n) sum += __expf(component(v, j) - max);
+    for (int j = 0; j < 4; ++j) sum += __expf(component(v, j) - max);
   }
   double held = 0;
   for (int i = threadIdx.x; zone && i < p.zone_capacity; i += kSelectThreads)
@@ -61,7 +59,7 @@ __device__ inline void head_stats(const SelectParams& p, int pair, int row, int 
 
 /// Second half, one block per pair: log of the summed probability of every item into group_logits.
 /// Returns the zone's summed share.
-__device__ inline double sum_over_group(const SelectParams& p, int pair, int n) {
+__device__ __noinline__ inline double sum_over_group(const SelectParams& p, int pair, int n) {
   const int group = p.shape.group;
   const float* logits = p.logits + static_cast<std::int64_t>(pair) * group * p.capacity;
   const ClusterMeta* meta = p.rank_without_size ? p.meta + pair * p.capacity : nullptr;

@@ -117,29 +117,27 @@ __global__ void __launch_bounds__(kSelectThreads, 2)
   for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
     const float4 v = *reinterpret_cast<const float4*>(items.values + i);
     if (items.cached) *reinterpret_cast<float4*>(items.cached + i) = v;
-    const float four[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-    for (int j = 0; j < 4; ++j)
-      if (i + j < n) {
-        max = fmaxf(max, four[j]);
-        if (four[j] != -INFINITY) min = fminf(min, four[j]);
-      }
+    max = fmaxf(fmaxf(max, fmaxf(v.x, v.y)), fmaxf(v.z, v.w));
+    if (count) {
+      const auto present = [](float x) { return x == -INFINITY ? INFINITY : x; };
+      min = fminf(fminf(min, fminf(present(v.x), present(v.y))), fminf(present(v.z), present(v.w)));
+    }
   }
   max = SelectOps::max(max, reinterpret_cast<float*>(s.scratch));
   if (count) min = -SelectOps::max(-min, reinterpret_cast<float*>(s.scratch));
   const Ruler ruler(max, min, count, n);
   if (max != -INFINITY) {  // else there is nothing to choose from
-    // The thread that cached a value turns it into its key: no barrier in between.
-#pragma unroll 4
-    for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
-      const Items source{items.cached ? reinterpret_cast<const float*>(items.cached) : items.values,
-                         nullptr, n};
-      const uint4 k = source.measure(ruler, i);
-      if (items.cached) *reinterpret_cast<uint4*>(items.cached + i) = k;
-      const std::uint32_t four[4] = {k.x, k.y, k.z, k.w};
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-        if (four[j] != kAbsent) atomicAdd(&s.weights[four[j] >> kLeadShift], ruler.weight(four[j]));
+    if (items.cached) {
+#pragma unroll 2
+      for (int i = threadIdx.x; i < n; i += kSelectThreads) {
+        const std::uint32_t key = ruler.key(__uint_as_float(items.cached[i]));
+        items.cached[i] = key;
+        if (key != kAbsent) atomicAdd(&s.weights[key >> kLeadShift], ruler.weight(key));
+      }
+    } else {
+      items.for_each(ruler, [&](std::uint32_t key, std::uint32_t) {
+        atomicAdd(&s.weights[key >> kLeadShift], ruler.weight(key));
+      });
     }
     __syncthreads();
     double zone = 0;

@@ -21,7 +21,8 @@ enum class EmitKind { kRuns, kTokens };
 
 struct SelectParams {
   Shape shape;
-  const float* logits = nullptr;            ///< [pairs * group, capacity], -infinity: no such item
+  const float* logits = nullptr;            ///< [pairs * group, capacity], -infinity: no such item,
+                                            ///< also from num_items to the next multiple of 4
   const ClusterMeta* meta = nullptr;        ///< [pairs, capacity]; for rank_without_size
   const std::int32_t* num_items = nullptr;  ///< [pairs]; null: no items
   std::int64_t capacity = 0;                ///< a multiple of 16

@@ -72,31 +72,34 @@ struct Ruler {
   }
 };
 
-/// Four neighbouring items at a time: keys from shared memory, or measured anew where they did not
-/// fit. Item arrays are 16-byte aligned and padded; what lies beyond n is absent.
+/// Keys from shared memory, or measured anew where they did not fit. Item arrays are 16-byte
+/// aligned, and -infinity from n up to the next multiple of 4. Loops here stay rolled: every block
+/// runs through this code once, and fetching it is a good part of the time.
 struct Items {
   const float* values;    ///< global
   std::uint32_t* cached;  ///< shared, or null
   int n;
 
-  __device__ uint4 measure(const Ruler& ruler, int i) const {
-    const float4 v = *reinterpret_cast<const float4*>(values + i);
-    return {ruler.key(v.x), i + 1 < n ? ruler.key(v.y) : kAbsent,
-            i + 2 < n ? ruler.key(v.z) : kAbsent, i + 3 < n ? ruler.key(v.w) : kAbsent};
-  }
-  __device__ uint4 keys(const Ruler& ruler, int i) const {
-    return cached ? *reinterpret_cast<const uint4*>(cached + i) : measure(ruler, i);
-  }
   /// Calls visit(key, id) for every present item; all threads of the block share them.
   template <class Visit>
   __device__ void for_each(const Ruler& ruler, Visit visit) const {
-#pragma unroll 4
+    if (cached) {
+#pragma unroll 1
+      for (int i = threadIdx.x; i < n; i += kSelectThreads)
+        if (cached[i] != kAbsent) visit(cached[i], static_cast<std::uint32_t>(i));
+      return;
+    }
+#pragma unroll 1
     for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
-      const uint4 k = keys(ruler, i);
-      if (k.x != kAbsent) visit(k.x, static_cast<std::uint32_t>(i));
-      if (k.y != kAbsent) visit(k.y, static_cast<std::uint32_t>(i + 1));
-      if (k.z != kAbsent) visit(k.z, static_cast<std::uint32_t>(i + 2));
-      if (k.w != kAbsent) visit(k.w, static_cast<std::uint32_t>(i + 3));
+      const float4 v = *reinterpret_cast<const float4*>(values + i);
+      // Asked for now, read in the next round.
+      if (i + 4 * kSelectThreads < n)
+        asm volatile("prefetch.global.L1 [%0];" ::"l"(values + i + 4 * kSelectThreads));
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const std::uint32_t key = ruler.key(j == 0 ? v.x : j == 1 ? v.y : j == 2 ? v.z : v.w);
+        if (key != kAbsent) visit(key, static_cast<std::uint32_t>(i + j));
+      }
     }
   }
 };
@@ -155,7 +158,7 @@ __device__ inline void list_item(SearchShared& s, const Ruler& ruler, int which,
 
 /// Settles a listed bin: the first item at which the running mass reaches the target. found.limit
 /// holds the end of the bin already, in case rounding leaves the sum a hair short.
-__device__ inline void settle(SearchShared& s, int which) {
+__device__ __noinline__ inline void settle(SearchShared& s, int which) {
   Found& f = s.found[which];
   const int filled = min(static_cast<int>(f.filled), kListed);
   if (static_cast<int>(threadIdx.x) >= filled) return;
@@ -168,8 +171,8 @@ __device__ inline void settle(SearchShared& s, int which) {
 
 /// The rare way: the leading bin holds too many to list (equal keys, say). Finer digits of
 /// (key, id), one threshold at a time. All threads; leaves found.limit.
-__device__ inline void refine_bin(SearchShared& s, int which, const Items& items,
-                                  const Ruler& ruler) {
+__device__ __noinline__ inline void refine_bin(SearchShared& s, int which, Items items,
+                                               Ruler ruler) {
   constexpr int kShifts[] = {42, 32, 21, 10, 0};  // of the 64 bits of key and id
   Found& f = s.found[which];
   const int lead = static_cast<int>(f.bin);
@@ -178,6 +181,7 @@ __device__ inline void refine_bin(SearchShared& s, int which, const Items& items
   const auto whole = [](std::uint32_t key, std::uint32_t id) {
     return static_cast<std::uint64_t>(key) << 32 | id;
   };
+#pragma unroll 1
   for (const int shift : kShifts) {
     if (f.at_most <= kListed) break;
     const Mass below = f.below;
