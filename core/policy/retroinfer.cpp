@@ -9,6 +9,7 @@
 #include "core/index/mass_estimate.h"
 #include "core/index/value_shift.h"
 #include "core/policy/clustered_cache.h"
+#include "core/policy/mass_audit.h"
 #include "core/policy/registry.h"
 #include "core/selection/top_k.h"
 #include "core/selection/top_p.h"
@@ -37,13 +38,14 @@ class RetroInfer final : public Policy {
         retrieval_(p.real("retrieval")),
         estimation_(p.real("estimation")),
         shifted_(parse_value_shift(p)),
+        auditor_(p, context),
         dtype_(context.kv_dtype) {}
 
   void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
   void append(const KvHead& grown) override { clusters_.append(grown); }
   IndexCost index_cost() const override { return clusters_.cost(); }
 
-  void select(const KvHead&, const QueryGroup& group, GroupSelection& out) override {
+  void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
     const auto& index = clusters_.index();
     const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
     charge_estimate(*index, group, estimator_, dtype_, out);
@@ -60,6 +62,7 @@ class RetroInfer final : public Policy {
       for (std::int32_t c : estimated) head.terms.push_back({c, log_masses(h, c)});
     }
     if (shifted_) shift_values(group, out);
+    auditor_.audit(cache, *index, group, out);
   }
 
  private:
@@ -95,6 +98,7 @@ class RetroInfer final : public Policy {
   Estimator estimator_;
   double retrieval_, estimation_;
   bool shifted_;
+  MassAuditor auditor_;
   KvDtype dtype_;
 };
 
@@ -106,7 +110,7 @@ PolicyInfo retroinfer_policy() {
       "RetroInfer, arXiv 2505.02922",
       join({{real("retrieval", 0.018, "share of the clusters that is attended exactly", 0, 1),
              real("estimation", 0.232, "share of the clusters that enters as one term each", 0, 1),
-             estimator_param(), value_side_param()},
+             estimator_param(), value_side_param(), audit_param()},
             clustered_cache_params(16, 10, 8192, 1024)}));
 }
 

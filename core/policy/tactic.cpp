@@ -10,6 +10,7 @@
 #include "core/attention/logits.h"
 #include "core/index/mass_estimate.h"
 #include "core/policy/clustered_cache.h"
+#include "core/policy/mass_audit.h"
 #include "core/policy/registry.h"
 #include "core/selection/curve_fit.h"
 #include "core/selection/top_k.h"
@@ -27,6 +28,7 @@ class Tactic final : public Policy {
         sample_(p.real("sample")),
         places_{p.real("place_1"), p.real("place_2")},
         union_(p.choice("gqa") == "group_union"),
+        auditor_(p, context),
         dtype_(context.kv_dtype) {}
 
   void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
@@ -55,6 +57,7 @@ class Tactic final : public Policy {
       out.heads[h].tokens = exact_tokens(clusters_, chosen[h]);
       out.heads[h].target_p = p_;
     }
+    auditor_.audit(cache, index, group, out);
   }
 
  private:
@@ -115,6 +118,7 @@ class Tactic final : public Policy {
   Estimator estimator_;
   double p_, head_, sample_, places_[2];
   bool union_;
+  MassAuditor auditor_;
   KvDtype dtype_;
 };
 
@@ -131,7 +135,7 @@ PolicyInfo tactic_policy() {
              real("place_2", 0.6, "where the second run begins", 0, 1),
              choice("gqa", "group_union", {"group_union", "per_head"},
                     "the union of the group's selections, or one per query head"),
-             estimator_param()},
+             estimator_param(), audit_param()},
             clustered_cache_params(32)}));
 }
 
