@@ -5,6 +5,9 @@
 
 #include "core/base/error.h"
 #include "experiments/commands/commands.h"
+#ifdef DOUBLEP_WITH_CUDA
+#include "experiments/bench/command.h"
+#endif
 #ifdef DOUBLEP_HAVE_SIM
 #include "experiments/simulate/command.h"
 #endif
@@ -22,6 +25,9 @@ int main(int argc, char** argv) {
   for (auto* add :
        {add_run, add_validate, add_inspect, add_synth, add_export, add_policies, add_check, add_tune})
     add(app);
+#ifdef DOUBLEP_WITH_CUDA
+  add_bench(app);
+#endif
 #ifdef DOUBLEP_HAVE_SIM
   add_simulate(app);
 #endif

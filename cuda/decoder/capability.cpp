@@ -65,10 +65,19 @@ std::string refusal(const std::string& policy, const Parameters& parameters,
           concat("head_dim ", request.head_dim));
   require(group >= 1 && group <= kMaxGroup, concat("group size ", group));
   require(request.dtype != KvDtype::kFp8, "kv_dtype fp8");
-  if (parameters.values().count("kmeans_init"))
-    require(parameters.choice("kmeans_init") == "evenly_spaced" &&
-                parameters.integer("kmeans_seed") == 0,
-            "kmeans_init other than evenly_spaced with kmeans_seed 0");
+  // Parameters that only the reference serves, with the value that asks for nothing.
+  const auto plain = [&](const char* name, const ParamValue& value) {
+    const auto it = parameters.values().find(name);
+    require(it == parameters.values().end() || it->second == value,
+            concat(name, " other than ", to_text(value)));
+  };
+  plain("kmeans_init", std::string("evenly_spaced"));
+  plain("kmeans_seed", std::int64_t{0});
+  plain("value_side", std::string("mean"));
+  plain("audit", std::int64_t{0});
+  plain("guarantee", 0.0);
+  if (const auto it = parameters.values().find("estimator"); it != parameters.values().end())
+    require(it->second != ParamValue(std::string("diagonal")), "estimator diagonal");
   if (missing.empty()) return "";
   return concat("backend cuda cannot serve this: required policy ", policy, ", head_dim ",
                 request.head_dim, ", group size ", group, ", kv_dtype ", name_of(request.dtype),
