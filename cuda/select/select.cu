@@ -65,8 +65,7 @@ __device__ void find_limits(const SelectParams& p, SearchShared& s, const Items&
       if (bin == bins[1]) list_item(s, ruler, 1, key, id);
     });
     __syncthreads();
-    if (listed[0]) settle(s, 0);
-    if (listed[1]) settle(s, 1);
+    settle(s);
     __syncthreads();
   }
   for (int w = 0; w < 2; ++w)
@@ -88,7 +87,7 @@ __device__ bool arrive_last(std::int32_t* arrived, int blocks, bool& shared_flag
 
 /// One block per query head. Under kSum the block of a pair that finishes its head's statistics
 /// last goes on alone; otherwise the one that finishes its codes last emits.
-__global__ void __launch_bounds__(kSelectThreads, 2)
+__global__ void __launch_bounds__(kSelectThreads, 1)
     select_kernel(const __grid_constant__ SelectParams p, int cached_items) {
   extern __shared__ __align__(16) std::uint32_t cached[];
   __shared__ SearchShared s;

@@ -10,7 +10,7 @@
 
 namespace doublep::cuda {
 
-inline constexpr int kSelectThreads = 512;
+inline constexpr int kSelectThreads = 1024;
 inline constexpr int kBins = 2048, kListed = 512;
 using Mass = unsigned long long;  // fixed point: sums do not depend on the order of the atomics
 using SelectOps = BlockOps<kSelectThreads>;
@@ -156,17 +156,22 @@ __device__ inline void list_item(SearchShared& s, const Ruler& ruler, int which,
   s.mass[which][at] = ruler.mass(weight, static_cast<int>(key >> kLeadShift));
 }
 
-/// Settles a listed bin: the first item at which the running mass reaches the target. found.limit
-/// holds the end of the bin already, in case rounding leaves the sum a hair short.
-__device__ __noinline__ inline void settle(SearchShared& s, int which) {
+/// Settles the listed bins, half of the block each: the first item at which the running mass
+/// reaches the target. found.limit holds the end of the bin already, in case rounding leaves the
+/// sum a hair short.
+__device__ inline void settle(SearchShared& s) {
+  constexpr int kHalf = kSelectThreads / 2;
+  static_assert(kListed <= kHalf, "a thread per listed item");
+  const int which = threadIdx.x / kHalf, mine = threadIdx.x % kHalf;
   Found& f = s.found[which];
   const int filled = min(static_cast<int>(f.filled), kListed);
-  if (static_cast<int>(threadIdx.x) >= filled) return;
-  const std::uint64_t mine = s.listed[which][threadIdx.x];
+  if (mine >= filled) return;
+  const std::uint64_t item = s.listed[which][mine];
   Mass before = f.below;
-  for (int i = 0; i < filled; ++i) before += s.listed[which][i] < mine ? s.mass[which][i] : 0;
-  if (before < f.target && before + s.mass[which][threadIdx.x] >= f.target)
-    f.limit = {static_cast<std::uint32_t>(mine >> 32), static_cast<std::uint32_t>(mine) + 1};
+#pragma unroll 4
+  for (int i = 0; i < filled; ++i) before += s.listed[which][i] < item ? s.mass[which][i] : 0;
+  if (before < f.target && before + s.mass[which][mine] >= f.target)
+    f.limit = {static_cast<std::uint32_t>(item >> 32), static_cast<std::uint32_t>(item) + 1};
 }
 
 /// The rare way: the leading bin holds too many to list (equal keys, say). Finer digits of
@@ -214,7 +219,7 @@ __device__ __noinline__ inline void refine_bin(SearchShared& s, int which, Items
     if (whole(key, id) >> above == prefix) list_item(s, ruler, which, key, id);
   });
   __syncthreads();
-  settle(s, which);
+  settle(s);  // the other one's list is empty, or settles as before
   __syncthreads();
 }
 

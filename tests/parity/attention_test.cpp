@@ -73,7 +73,7 @@ TEST_CASE("every head dimension and group size", "[parity]") {
       }
 }
 
-TEST_CASE("short caches: one key, fewer than sink and window, one more", "[parity]") {
+TEST_CASE("short caches: one key, fewer than sink and window, one more", "[parity][quick]") {
   if (without_device()) return;
   for (const std::int64_t length : {1, 2, 17, 60, 68, 69, 70, 100}) {
     Case c;
@@ -83,7 +83,7 @@ TEST_CASE("short caches: one key, fewer than sink and window, one more", "[parit
   }
 }
 
-TEST_CASE("generated tokens join, and the index is rebuilt", "[parity]") {
+TEST_CASE("generated tokens join, and the index is rebuilt", "[parity][quick]") {
   if (without_device()) return;
   Case c;
   c.length = 300, c.capacity = 420;

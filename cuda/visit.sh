@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in one go and under ten minutes: build, parity, compute-sanitizer, bench,
+# PyTorch's attention right after. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR.
+set -u -o pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+out=${OUT_DIR:-$PWD/visit-out}
+build=${BUILD_DIR:-$root/build/visit}
+arch=${DOUBLEP_CUDA_ARCHITECTURES:-90}
+traces=("$@")
+[ ${#traces[@]} -gt 0 ] || traces=("$root/data/needle-4k.h5")
+mkdir -p "$out"
+failed=0
+step() { echo "== $1 ($SECONDS s)"; }
+check() { if [ "$1" -ne 0 ]; then echo "FAILED: $2 (exit code $1)"; failed=1; fi; }
+
+step "build for sm_$arch"
+{ cmake -S "$root" -B "$build" -G Ninja -DDOUBLEP_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90 \
+    -DDOUBLEP_CUDA_ARCHITECTURES="$arch" -DDOUBLEP_BENCHMARKS=OFF &&
+  ninja -C "$build" doublep doublep_device doublep_test_parity; } > "$out/build.log" 2>&1
+check $? "build, see build.log"
+program=$(find "$build" -type f -name doublep -perm -u+x | head -1)
+parity=$(find "$build" -type f -name doublep_test_parity | head -1)
+{ echo "commit   ${COMMIT:-$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)}"
+  echo "date     $(date -u +%FT%TZ)"
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+  nvcc --version | tail -1
+  "$(find "$build" -type f -name doublep_device | head -1)"; } | tee "$out/device.txt"
+
+step "parity"
+DOUBLEP_TRACES=$(IFS=:; echo "${traces[*]}") "$parity" > "$out/parity.txt" 2>&1
+check $? "parity, see parity.txt"
+tail -3 "$out/parity.txt"
+
+step "compute-sanitizer"
+for tool in memcheck racecheck initcheck; do
+  DOUBLEP_QUICK=1 timeout 150 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 \
+    "$parity" "[quick]" > "$out/$tool.txt" 2>&1
+  check $? "$tool, see $tool.txt"
+  echo "$tool: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/$tool.txt" | tail -1)"
+done
+
+step "the same sweep on both backends"
+if [ -f "$root/cuda/both_backends.yaml" ]; then
+  "$program" run "$root/cuda/both_backends.yaml" --output "$out/sweep" > "$out/sweep.txt" 2>&1
+  check $? "sweep, see sweep.txt"
+  tail -12 "$out/sweep.txt"
+fi
+
+step "bench"
+"$program" bench "${traces[@]}" ${BENCH_ARGS:-} --json "$out/bench.json" > "$out/bench.txt" 2>&1
+check $? "bench, see bench.txt"
+grep -E "^(device|ceiling|dense|double_p:p1=0.95,p2=0.70 )" "$out/bench.txt" | cut -c1-160
+
+step "PyTorch"
+python3 "$root/experiments/bench/sdpa.py" ${SDPA_ARGS:-} --json "$out/sdpa.json" > "$out/sdpa.txt" 2>&1
+check $? "PyTorch, see sdpa.txt"
+cat "$out/sdpa.txt"
+step "done, failed=$failed"
+exit $failed

@@ -1,0 +1,345 @@
+// The device-level step without the decoder around it: batches of different lengths, graphs, and
+// the rivals that only the benchmark runs.
+#include <algorithm>
+#include <numeric>
+
+#include "cuda/decoder/convert.h"
+#include "cuda/step/decode_step.h"
+#include "tests/parity/support.h"
+
+namespace doublep::test {
+namespace {
+
+using namespace doublep::cuda;
+
+constexpr int kDim = 128, kGroup = 4, kHeads = 2;
+constexpr float kScale = 0.08838834764f;
+
+/// Sequences in one cache; row j of pair p is token j until an index reorders it.
+struct Batch {
+  std::vector<Case> cases;
+  std::unique_ptr<Cache> cache;
+  DeviceBuffer<unsigned char> source_keys, source_values;  // token order, same shape as the cache
+
+  explicit Batch(const std::vector<std::int64_t>& lengths, std::int64_t capacity = 800) {
+    const int batch = static_cast<int>(lengths.size());
+    cache = std::make_unique<Cache>(Shape{batch * kHeads, kHeads, kGroup, kDim}, DType::kBf16,
+                                    capacity);
+    std::vector<unsigned char> keys, values;
+    for (int b = 0; b < batch; ++b) {
+      Case c;
+      c.length = lengths[b], c.capacity = capacity;
+      c.fill(b + 1);
+      const auto k = to_device_type(c.keys.data(), c.keys.size(), DType::kBf16);
+      const auto v = to_device_type(c.values.data(), c.values.size(), DType::kBf16);
+      keys.insert(keys.end(), k.begin(), k.end()), values.insert(values.end(), v.begin(), v.end());
+      cases.push_back(std::move(c));
+    }
+    source_keys.upload(keys), source_values.upload(values);
+    DP_CUDA(cudaMemcpy(cache->keys(), keys.data(), keys.size(), cudaMemcpyHostToDevice));
+    DP_CUDA(cudaMemcpy(cache->values(), values.data(), values.size(), cudaMemcpyHostToDevice));
+    for (int b = 0; b < batch; ++b) zones(b, 4, std::max<std::int64_t>(4, lengths[b] - 64));
+  }
+  void zones(int b, std::int64_t sink, std::int64_t tail) {
+    const auto n = static_cast<std::int32_t>(cases[b].length);
+    cache->set_zones(b, std::min<std::int32_t>(n, sink), std::min<std::int32_t>(n, tail), n);
+  }
+  void cluster(ItemIndex& index) {
+    for (std::size_t b = 0; b < cases.size(); ++b) {
+      const auto n = static_cast<std::int32_t>(cases[b].length), sink = std::min(n, 4);
+      const std::size_t at = b * kHeads * cache->capacity() * cache->row_bytes();
+      index.build_clusters(*cache, static_cast<int>(b), source_keys.get() + at,
+                           source_values.get() + at, cache->capacity(), sink,
+                           std::max(sink, n - 64), n, {}, nullptr);
+    }
+  }
+  void set_queries(DecodeStep& step) const {
+    std::vector<float> all;
+    for (const Case& c : cases) all.insert(all.end(), c.queries.begin(), c.queries.end());
+    const auto bytes = to_device_type(all.data(), all.size(), DType::kBf16);
+    DP_CUDA(cudaMemcpy(step.queries(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
+  }
+  std::vector<float> output(const DecodeStep& step) const {
+    std::vector<float> out(cases.size() * kHeads * kGroup * kDim);
+    DP_CUDA(cudaMemcpy(out.data(), step.output(), out.size() * 4, cudaMemcpyDeviceToHost));
+    return out;
+  }
+};
+
+double logit(const Case& c, int kv, int g, std::int64_t token) {
+  double dot = 0;
+  const float* q = c.queries.data() + (kv * kGroup + g) * kDim;
+  const float* k = c.keys.data() + (kv * c.capacity + token) * kDim;
+  for (int i = 0; i < kDim; ++i) dot += double(q[i]) * k[i];
+  return dot * kScale;
+}
+
+std::vector<float> attend_tokens(const Case& c, int kv, int g,
+                                 const std::vector<std::int32_t>& tokens) {
+  double top = -INFINITY, sum = 0;
+  for (const auto j : tokens) top = std::max(top, logit(c, kv, g, j));
+  std::vector<double> out(kDim, 0.0);
+  for (const auto j : tokens) {
+    const double p = std::exp(logit(c, kv, g, j) - top);
+    sum += p;
+    for (int i = 0; i < kDim; ++i) out[i] += p * c.values[(kv * c.capacity + j) * kDim + i];
+  }
+  std::vector<float> result(kDim);
+  for (int i = 0; i < kDim; ++i) result[i] = static_cast<float>(out[i] / sum);
+  return result;
+}
+
+std::vector<std::int32_t> all_tokens(std::int64_t n) {
+  std::vector<std::int32_t> tokens(n);
+  std::iota(tokens.begin(), tokens.end(), 0);
+  return tokens;
+}
+
+void check_dense(const Batch& batch, const std::vector<float>& output) {
+  for (std::size_t b = 0; b < batch.cases.size(); ++b)
+    for (int h = 0; h < kHeads * kGroup; ++h) {
+      const Case& c = batch.cases[b];
+      const auto expected = attend_tokens(c, h / kGroup, h % kGroup, all_tokens(c.length));
+      INFO("sequence " << b << ", head " << h);
+      CHECK(distance(output.data() + (b * kHeads * kGroup + h) * kDim, expected.data(), kDim) <
+            2e-4);
+    }
+}
+
+StepOptions double_p() {
+  StepOptions o;
+  o.kind = StepKind::kItems, o.scale = kScale;
+  return o;
+}
+
+}  // namespace
+
+TEST_CASE("a batch of different lengths is its sequences", "[parity][quick]") {
+  if (without_device()) return;
+  Batch batch({40, 700, 1, 333});
+  StepOptions dense;
+  dense.scale = kScale;
+  DecodeStep step(*batch.cache, nullptr, dense);
+  batch.set_queries(step);
+  step.enqueue(nullptr);
+  check_dense(batch, batch.output(step));
+
+  ItemIndex index(*batch.cache, 40, true);
+  batch.cluster(index);
+  DecodeStep sparse(*batch.cache, &index, double_p());
+  batch.set_queries(sparse);
+  sparse.enqueue(nullptr);
+  const auto together = batch.output(sparse);
+  for (std::size_t b = 0; b < batch.cases.size(); ++b) {
+    Batch alone({batch.cases[b].length});
+    alone.cases[0] = batch.cases[b];
+    const auto keys =
+        to_device_type(alone.cases[0].keys.data(), alone.cases[0].keys.size(), DType::kBf16);
+    const auto values =
+        to_device_type(alone.cases[0].values.data(), alone.cases[0].values.size(), DType::kBf16);
+    alone.source_keys.upload(keys), alone.source_values.upload(values);
+    ItemIndex own(*alone.cache, 40, true);
+    alone.cluster(own);
+    DecodeStep one(*alone.cache, &own, double_p());
+    alone.set_queries(one);
+    one.enqueue(nullptr);
+    const auto output = alone.output(one);
+    INFO("sequence " << b);
+    CHECK(distance(together.data() + b * output.size(), output.data(), output.size()) < 1e-5);
+  }
+}
+
+TEST_CASE("a captured step replays bit for bit, and sees appended tokens", "[parity][quick]") {
+  if (without_device()) return;
+  Batch batch({300, 77});
+  StepOptions options;
+  options.scale = kScale;
+  DecodeStep step(*batch.cache, nullptr, options);
+  batch.set_queries(step);
+  // The next token of a sequence stands in its case already, one row beyond its length.
+  DeviceBuffer<unsigned char> keys, values;
+  std::vector<float> new_keys, new_values;
+  for (const Case& c : batch.cases)
+    for (int h = 0; h < kHeads; ++h) {
+      const std::size_t at = (h * c.capacity + c.length) * kDim;
+      new_keys.insert(new_keys.end(), c.keys.begin() + at, c.keys.begin() + at + kDim);
+      new_values.insert(new_values.end(), c.values.begin() + at, c.values.begin() + at + kDim);
+    }
+  keys.upload(to_device_type(new_keys.data(), new_keys.size(), DType::kBf16));
+  values.upload(to_device_type(new_values.data(), new_values.size(), DType::kBf16));
+
+  cudaStream_t stream;
+  DP_CUDA(cudaStreamCreate(&stream));
+  const auto capture = [&](bool append) {
+    cudaGraph_t graph;
+    cudaGraphExec_t program;
+    DP_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    if (append) batch.cache->append(keys.get(), values.get(), stream);
+    step.enqueue(stream);
+    DP_CUDA(cudaStreamEndCapture(stream, &graph));
+    DP_CUDA(cudaGraphInstantiate(&program, graph, 0));
+    DP_CUDA(cudaGraphDestroy(graph));
+    return program;
+  };
+  const auto replay = [&](cudaGraphExec_t program) {
+    DP_CUDA(cudaGraphLaunch(program, stream));
+    DP_CUDA(cudaStreamSynchronize(stream));
+    return batch.output(step);
+  };
+  const auto plain = capture(false), growing = capture(true);
+  const auto first = replay(plain), second = replay(plain);
+  CHECK(std::memcmp(first.data(), second.data(), first.size() * sizeof(float)) == 0);
+  check_dense(batch, first);
+  const auto grown = replay(growing);
+  for (Case& c : batch.cases) ++c.length;
+  check_dense(batch, grown);
+  DP_CUDA(cudaGraphExecDestroy(plain));
+  DP_CUDA(cudaGraphExecDestroy(growing));
+  DP_CUDA(cudaStreamDestroy(stream));
+}
+
+TEST_CASE("quest takes the pages of highest bound", "[parity][quick]") {
+  if (without_device()) return;
+  Batch batch({700});
+  const Case& c = batch.cases[0];
+  ItemIndex index(*batch.cache, 50, true, true);
+  index.build_pages(*batch.cache, 0, nullptr);
+  StepOptions options;
+  options.kind = StepKind::kItems, options.pages = true, options.rule = SelectRule::kCount;
+  options.scale = kScale;
+  DecodeStep step(*batch.cache, &index, options);
+  step.set_budget(0, 9, 9);
+  batch.set_queries(step);
+  step.enqueue(nullptr);
+  const auto output = batch.output(step);
+  for (int kv = 0; kv < kHeads; ++kv) {
+    const StepWork work = step.work(kv);
+    for (int g = 0; g < kGroup; ++g) {
+      std::vector<double> bounds(c.length / 16);
+      for (std::size_t page = 0; page < bounds.size(); ++page)
+        for (int i = 0; i < kDim; ++i) {
+          double best = -INFINITY;
+          for (int r = 0; r < 16; ++r)
+            best = std::max(best, double(c.queries[(kv * kGroup + g) * kDim + i]) *
+                                      c.keys[(kv * c.capacity + page * 16 + r) * kDim + i]);
+          bounds[page] += best;
+        }
+      std::vector<std::int32_t> tokens;
+      std::vector<bool> taken(bounds.size(), false);
+      for (const Run& run : work.runs)
+        if (run.meta >> (8 + g) & 1)
+          for (std::uint32_t r = 0; r < (run.meta & 0xFF); ++r) {
+            tokens.push_back(static_cast<std::int32_t>(run.row + r));
+            if ((run.row + r) / 16 < taken.size()) taken[(run.row + r) / 16] = true;
+          }
+      double least = INFINITY, most = -INFINITY;
+      for (std::size_t page = 0; page < bounds.size(); ++page)
+        taken[page] ? least = std::min(least, bounds[page]) : most = std::max(most, bounds[page]);
+      CHECK(std::count(taken.begin(), taken.end(), true) == 9);
+      CHECK(least > most - 1e-3 * std::abs(most));
+      const auto expected = attend_tokens(c, kv, g, tokens);
+      CHECK(distance(output.data() + (kv * kGroup + g) * kDim, expected.data(), kDim) < 2e-4);
+    }
+  }
+}
+
+TEST_CASE("twilight holds p of its candidates by their 4-bit keys", "[parity][quick]") {
+  if (without_device()) return;
+  Batch batch({700});
+  const Case& c = batch.cases[0];
+  ItemIndex index(*batch.cache, 50, true, true);
+  index.build_pages(*batch.cache, 0, nullptr);
+  StepOptions options;
+  options.kind = StepKind::kTwilight, options.pages = true, options.twilight_p = 0.8;
+  options.scale = kScale;
+  DecodeStep step(*batch.cache, &index, options);
+  step.set_budget(0, 43, 43);  // every page is a candidate
+  batch.set_queries(step);
+  step.enqueue(nullptr);
+  const auto output = batch.output(step);
+  for (int kv = 0; kv < kHeads; ++kv)
+    for (int g = 0; g < kGroup; ++g) {
+      std::vector<std::pair<double, std::int32_t>> estimated;  // decoded keys, one at a time
+      double total = 0;
+      for (std::int32_t j = 0; j < c.length; ++j) {
+        const float* key = c.keys.data() + (kv * c.capacity + j) * kDim;
+        const auto [low, high] = std::minmax_element(key, key + kDim);
+        const double unit = (double(*high) - *low) / 15;
+        double dot = 0;
+        for (int i = 0; i < kDim; ++i)
+          dot += c.queries[(kv * kGroup + g) * kDim + i] *
+                 (*low + unit * std::nearbyint((key[i] - *low) / unit));
+        estimated.push_back({std::exp(dot * kScale), j});
+        total += estimated.back().first;
+      }
+      std::vector<std::int32_t> tokens;
+      double held = 0, least = INFINITY;
+      for (const std::uint32_t entry : step.work(kv).tokens)
+        if (entry >> (kIdBits + g) & 1) {
+          tokens.push_back(static_cast<std::int32_t>(entry & kIdMask));
+          held += estimated[tokens.back()].first / total;
+          least = std::min(least, estimated[tokens.back()].first / total);
+        }
+      // A code that float32 rounds to the other neighbour moves a mass by some percent.
+      CHECK(held > 0.8 - 0.01);
+      CHECK(held - least < 0.8 + 0.01);
+      const auto expected = attend_tokens(c, kv, g, tokens);
+      CHECK(distance(output.data() + (kv * kGroup + g) * kDim, expected.data(), kDim) < 2e-4);
+    }
+}
+
+TEST_CASE("retroinfer ranks a group's clusters together, without their size", "[parity][quick]") {
+  if (without_device()) return;
+  Batch batch({700});
+  ItemIndex index(*batch.cache, 40, true);
+  batch.cluster(index);
+  StepOptions options = double_p();
+  options.rule = SelectRule::kCount, options.group_mode = GroupMode::kSum;
+  options.rank_without_size = true;
+  DecodeStep step(*batch.cache, &index, options);
+  step.set_budget(0, 12, 3);
+  batch.set_queries(step);
+  step.enqueue(nullptr);
+  for (int kv = 0; kv < kHeads; ++kv) {
+    const StepWork work = step.work(kv);
+    CHECK(work.terms.size() == 9);
+    // The masses that it should have ranked by, from the logits that the device estimated.
+    const std::int64_t k = (700 - 68) / 16, stride = step.logit_stride();
+    std::vector<float> logits(kGroup * stride);
+    std::vector<ClusterMeta> meta(stride);
+    std::vector<std::int32_t> offsets(k + 1);
+    DP_CUDA(cudaMemcpy(logits.data(), step.logits() + kv * kGroup * stride, logits.size() * 4,
+                       cudaMemcpyDeviceToHost));
+    DP_CUDA(
+        cudaMemcpy(meta.data(), index.meta(kv), k * sizeof(ClusterMeta), cudaMemcpyDeviceToHost));
+    DP_CUDA(
+        cudaMemcpy(offsets.data(), index.offsets(kv), offsets.size() * 4, cudaMemcpyDeviceToHost));
+    std::vector<double> masses(k, 0.0);
+    for (int g = 0; g < kGroup; ++g) {
+      double total = 0;
+      const auto mass = [&](std::int64_t i) {
+        return std::isinf(logits[g * stride + i])
+                   ? 0.0
+                   : std::exp(double(logits[g * stride + i]) - meta[i].log_size);
+      };
+      for (std::int64_t i = 0; i < k; ++i) total += mass(i);
+      for (std::int64_t i = 0; i < k; ++i) masses[i] += mass(i) / total;
+    }
+    std::vector<double> sorted = masses;
+    std::sort(sorted.rbegin(), sorted.rend());
+    for (std::int64_t i = 0; i < k; ++i) {
+      bool refined = false, term = false;
+      for (const Run& run : work.runs)
+        refined |= offsets[i + 1] > offsets[i] &&
+                   run.row >= static_cast<std::uint32_t>(offsets[i]) &&
+                   run.row < static_cast<std::uint32_t>(offsets[i + 1]);
+      for (const std::uint32_t t : work.terms)
+        term |= (t & kIdMask) == static_cast<std::uint32_t>(i);
+      if (masses[i] > sorted[2] * 1.001) CHECK(refined);
+      if (masses[i] < sorted[3] * 1.001 && masses[i] < sorted[2] * 0.999) CHECK(!refined);
+      if (masses[i] < sorted[12] * 1.001 && masses[i] < sorted[11] * 0.999) CHECK(!term);
+    }
+  }
+}
+
+}  // namespace doublep::test
