@@ -22,8 +22,8 @@ int main(int argc, char** argv) {
   app.set_help_all_flag("--help-all", "help of every subcommand");
   app.footer(
       "Exit codes: 0 success, 1 a regression, 2 bad input or cannot compare, 130 interrupted.");
-  for (auto* add :
-       {add_run, add_validate, add_inspect, add_synth, add_export, add_policies, add_check, add_tune})
+  for (auto* add : {add_run, add_validate, add_inspect, add_synth, add_export, add_policies,
+                    add_check, add_tune})
     add(app);
 #ifdef DOUBLEP_WITH_CUDA
   add_bench(app);

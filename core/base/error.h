@@ -35,9 +35,9 @@ template <class... Parts>
 }  // namespace doublep
 
 /// A broken invariant of ours stops the program, in every build type.
-#define DP_ASSERT(condition, ...)                                               \
-  do {                                                                          \
-    if (!(condition))                                                           \
-      ::doublep::assertion_failed(__FILE__, __LINE__, #condition,               \
+#define DP_ASSERT(condition, ...)                                                    \
+  do {                                                                               \
+    if (!(condition))                                                                \
+      ::doublep::assertion_failed(__FILE__, __LINE__, #condition,                    \
                                   ::doublep::concat("" __VA_OPT__(, ) __VA_ARGS__)); \
   } while (false)

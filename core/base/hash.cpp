@@ -33,7 +33,8 @@ std::string Hasher::hex() const {
 }
 
 std::string hash_file(const std::string& path) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
+                                                       &std::fclose);
   if (!file) fail_input(path, ": cannot be opened for reading; check the path and its permissions");
   std::vector<char> buffer(1 << 20);  // a multiple of 8, so that chunks do not change the hash
   Hasher hasher;

@@ -20,9 +20,9 @@ struct MassAudit {
 };
 
 struct StepResult {
-  std::vector<float> output;        ///< [num_query_heads, head_dim]
-  std::vector<double> log_sum_exp;  ///< [num_query_heads], log of the denominator
-  std::vector<StepCost> cost;       ///< [num_query_heads]; shared reads split evenly over a group
+  std::vector<float> output;          ///< [num_query_heads, head_dim]
+  std::vector<double> log_sum_exp;    ///< [num_query_heads], log of the denominator
+  std::vector<StepCost> cost;         ///< [num_query_heads]; shared reads split evenly over a group
   std::vector<Selection> selections;  ///< [num_query_heads] with Audit::kSelection, else empty
   std::vector<MassAudit> audits;      ///< [num_query_heads], or empty where the policy has none
 };

@@ -59,8 +59,7 @@ StepResult ReferenceDecoder::step(const QueryBlock& queries, Audit audit) {
     if (audit == Audit::kSelection)
       std::move(chosen.heads.begin(), chosen.heads.end(), result.selections.begin() + first);
   });
-  for (auto& group : audits)
-    result.audits.insert(result.audits.end(), group.begin(), group.end());
+  for (auto& group : audits) result.audits.insert(result.audits.end(), group.begin(), group.end());
   DP_ASSERT(result.audits.empty() || static_cast<int>(result.audits.size()) == num_heads,
             "every KV head audits, or none");
   return result;

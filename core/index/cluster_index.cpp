@@ -6,7 +6,8 @@
 
 namespace doublep {
 
-ParamSpecs clustering_params(std::int64_t tokens_per_cluster, int iterations, std::int64_t segment) {
+ParamSpecs clustering_params(std::int64_t tokens_per_cluster, int iterations,
+                             std::int64_t segment) {
   return {
       integer("tokens_per_cluster", tokens_per_cluster, "average tokens a cluster", 1),
       integer("clusters", 0, "clusters per KV head instead; 0 = by tokens_per_cluster"),
@@ -62,8 +63,8 @@ ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::in
   const bool moved = options.centre && n > 0;
   const MatrixF points = moved ? centred(head, begin, end) : MatrixF();
   const auto rows_from = [&](std::int64_t first, std::int64_t rows) {
-    return ConstMapF(moved ? points.data() + (first - begin) * head.head_dim : head.key(first), rows,
-                     head.head_dim);
+    return ConstMapF(moved ? points.data() + (first - begin) * head.head_dim : head.key(first),
+                     rows, head.head_dim);
   };
   Work work;
   MatrixF centroids(0, head.head_dim);
@@ -77,8 +78,7 @@ ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::in
     kmeans_options.clusters = std::max<std::int64_t>(
         1, options.clusters > 0 ? static_cast<std::int64_t>(share * options.clusters + 0.5)
                                 : rows / options.tokens_per_cluster);
-    const KmeansResult part =
-        kmeans(rows_from(first, rows), kmeans_options);
+    const KmeansResult part = kmeans(rows_from(first, rows), kmeans_options);
     const auto base = static_cast<std::int32_t>(centroids.rows());
     centroids.conservativeResize(base + part.centroids.rows(), head.head_dim);
     centroids.bottomRows(part.centroids.rows()) = part.centroids;
@@ -90,7 +90,8 @@ ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::in
     const double scores = static_cast<double>(n) * static_cast<double>(centroids.size());
     work += Work{4.0 * static_cast<double>(n * head.head_dim + centroids.size()), 2 * scores};
   }
-  // Clustered elsewhere than where the keys are: the centroid is the mean of the members all the same.
+  // Clustered elsewhere than where the keys are: the centroid is the mean of the members all the
+  // same.
   if (moved || options.kmeans.normalise || options.global_pass)
     move_to_means(head, begin, assignment, centroids);
   ClusterIndex index = from_assignment(head, begin, end, std::move(centroids), assignment);

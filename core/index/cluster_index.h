@@ -60,7 +60,9 @@ class ClusterIndex {
     return {members_.data() + offsets_[cluster],
             static_cast<std::size_t>(offsets_[cluster + 1] - offsets_[cluster])};
   }
-  std::int64_t size(std::int64_t cluster) const { return offsets_[cluster + 1] - offsets_[cluster]; }
+  std::int64_t size(std::int64_t cluster) const {
+    return offsets_[cluster + 1] - offsets_[cluster];
+  }
   const MatrixF& centroids() const { return centroids_; }      ///< [k, d]
   const MatrixF& mean_values() const { return mean_values_; }  ///< [k, d], VS_i / s_i; 0 if empty
   /// Mean squared distance of the members to their centroid, per dimension: u_i. [k]

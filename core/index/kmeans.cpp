@@ -111,8 +111,8 @@ std::vector<std::int32_t> assign_nearest(const Eigen::Ref<const MatrixF>& points
       // Float32 dot products of length d err by about sqrt(d) roundings; what lies closer to the
       // minimum than a generous multiple of that is decided in float64, ties to the lower index.
       const double norm = points.row(begin + r).norm();
-      const float doubt = best + static_cast<float>(
-          8.0 * std::sqrt(static_cast<double>(d)) * 0x1.0p-24 * max_norm * (norm + max_norm));
+      const float doubt = best + static_cast<float>(8.0 * std::sqrt(static_cast<double>(d)) *
+                                                    0x1.0p-24 * max_norm * (norm + max_norm));
       std::int64_t nearest = -1;
       double nearest_distance = 0;
       std::int64_t candidates = 0;
@@ -125,8 +125,7 @@ std::vector<std::int32_t> assign_nearest(const Eigen::Ref<const MatrixF>& points
         for (std::int64_t i = 0; i < k; ++i) {
           if (!overflow && !(row[i] <= doubt)) continue;
           const double distance = exact_distance(point, centroids.data() + i * d, d);
-          if (nearest < 0 || distance < nearest_distance)
-            nearest = i, nearest_distance = distance;
+          if (nearest < 0 || distance < nearest_distance) nearest = i, nearest_distance = distance;
         }
       }
       DP_ASSERT(nearest >= 0, "a point or centroid is not finite");

@@ -26,13 +26,13 @@ struct KmeansResult {
   MatrixF centroids;
   /// [n], nearest of the centroids before the last move, ties to the lower index
   std::vector<std::int32_t> assignment;
-  double flops = 0;                      ///< what it took
-  double bytes = 0;                      ///< points and centroids, read once per pass
+  double flops = 0;  ///< what it took
+  double bytes = 0;  ///< points and centroids, read once per pass
 };
 
-/// Clusters the rows of points [n, d]; clusters is clipped to n. An empty cluster moves to the point
-/// farthest from its centroid (each point helps one cluster at most); where every point sits on its
-/// centroid it stays empty.
+/// Clusters the rows of points [n, d]; clusters is clipped to n. An empty cluster moves to the
+/// point farthest from its centroid (each point helps one cluster at most); where every point sits
+/// on its centroid it stays empty.
 KmeansResult kmeans(const Eigen::Ref<const MatrixF>& points, const KmeansOptions& options);
 
 /// Nearest centroid of every point by squared distance. Used by kmeans and by its tests.

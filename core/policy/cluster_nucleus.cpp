@@ -63,15 +63,16 @@ NucleusOptions nucleus_options(const Parameters& p) {
   options.scope = p.choice("mass_scope") == "all" ? NucleusOptions::Scope::kAll
                                                   : NucleusOptions::Scope::kClusters;
   const auto& gqa = p.choice("gqa");
-  options.gqa = gqa == "group_sum" ? Gqa::kGroupSum
-                                   : gqa == "group_union" ? Gqa::kGroupUnion : Gqa::kPerHead;
+  options.gqa = gqa == "group_sum"     ? Gqa::kGroupSum
+                : gqa == "group_union" ? Gqa::kGroupUnion
+                                       : Gqa::kPerHead;
   return options;
 }
 
 std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
-    const KvHead& cache, const ExactZone& exact, const QueryGroup& group,
-    const MatrixD& log_masses, std::span<const double> shares, const NucleusOptions& options,
-    KvDtype dtype, GroupSelection& out) {
+    const KvHead& cache, const ExactZone& exact, const QueryGroup& group, const MatrixD& log_masses,
+    std::span<const double> shares, const NucleusOptions& options, KvDtype dtype,
+    GroupSelection& out) {
   const auto k = static_cast<std::size_t>(log_masses.cols());
   // Masses are read once a head; an order by comparison takes k log k of them.
   out.charge(Stage::kSelect, 4.0 * k * group.size, k * std::log2(k + 1.0));

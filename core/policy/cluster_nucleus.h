@@ -27,8 +27,8 @@ NucleusOptions nucleus_options(const Parameters& parameters);
 /// `log_masses`: [group, clusters]. Adds the select stage's cost, and for Scope::kAll the reading
 /// of the exact zone's keys, which attend reads again, to the estimate stage.
 std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
-    const KvHead& cache, const ExactZone& exact, const QueryGroup& group,
-    const MatrixD& log_masses, std::span<const double> shares, const NucleusOptions& options,
-    KvDtype dtype, GroupSelection& out);
+    const KvHead& cache, const ExactZone& exact, const QueryGroup& group, const MatrixD& log_masses,
+    std::span<const double> shares, const NucleusOptions& options, KvDtype dtype,
+    GroupSelection& out);
 
 }  // namespace doublep

@@ -6,15 +6,19 @@ namespace doublep {
 
 ParamSpecs clustered_cache_params(std::int64_t tokens_per_cluster, int iterations,
                                   std::int64_t segment, std::int64_t recluster_every) {
-  return join({exact_zone_params(), clustering_params(tokens_per_cluster, iterations, segment),
+  return join({exact_zone_params(),
+               clustering_params(tokens_per_cluster, iterations, segment),
                {integer("recluster_every", recluster_every,
                         "build the index anew after so many generated tokens; 0 = never")}});
 }
 
 ClusteredCache::ClusteredCache(const Parameters& p, KvDtype dtype, const ClusteringOptions& options,
                                Growth growth)
-    : sink_(p.integer("sink")), window_(p.integer("window")),
-      recluster_every_(p.integer("recluster_every")), options_(options), growth_(growth),
+    : sink_(p.integer("sink")),
+      window_(p.integer("window")),
+      recluster_every_(p.integer("recluster_every")),
+      options_(options),
+      growth_(growth),
       dtype_(dtype) {}
 
 void ClusteredCache::prefill(const KvHead& cache) {

@@ -1,4 +1,5 @@
-// The state that every cluster policy keeps: the tokens that stay exact, and an index over the rest.
+// The state that every cluster policy keeps: the tokens that stay exact, and an index over the
+// rest.
 #pragma once
 
 #include <memory>

@@ -14,7 +14,9 @@ namespace {
 class OracleTopK final : public Policy {
  public:
   OracleTopK(const Parameters& p, const PolicyContext& context)
-      : budget_(p.real("budget")), sink_(p.integer("sink")), window_(p.integer("window")),
+      : budget_(p.real("budget")),
+        sink_(p.integer("sink")),
+        window_(p.integer("window")),
         dtype_(context.kv_dtype) {}
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {

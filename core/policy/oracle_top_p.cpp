@@ -14,7 +14,9 @@ namespace {
 class OracleTopP final : public Policy {
  public:
   OracleTopP(const Parameters& p, const PolicyContext& context)
-      : p_(p.real("p")), sink_(p.integer("sink")), window_(p.integer("window")),
+      : p_(p.real("p")),
+        sink_(p.integer("sink")),
+        window_(p.integer("window")),
         dtype_(context.kv_dtype) {}
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
@@ -22,8 +24,7 @@ class OracleTopP final : public Policy {
     const MatrixD logits = exact_logits(group, cache);
     charge_oracle(cache, group, dtype_, out);
     for (int h = 0; h < group.size; ++h) {
-      auto masses =
-          relative_masses({logits.row(h).data(), static_cast<std::size_t>(cache.length)});
+      auto masses = relative_masses({logits.row(h).data(), static_cast<std::size_t>(cache.length)});
       double total = 0, held = 0;
       for (double m : masses) total += m;
       Selection& head = out.heads[h];

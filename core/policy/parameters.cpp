@@ -18,10 +18,14 @@ std::string to_text(const ParamValue& value) {
 
 std::string ParamSpec::type_name() const {
   switch (type) {
-    case Type::kFlag: return "flag";
-    case Type::kInteger: return "integer";
-    case Type::kReal: return "real";
-    case Type::kChoice: return "choice";
+    case Type::kFlag:
+      return "flag";
+    case Type::kInteger:
+      return "integer";
+    case Type::kReal:
+      return "real";
+    case Type::kChoice:
+      return "choice";
   }
   return "";
 }
@@ -53,7 +57,7 @@ ParamSpec share(std::string name, double fallback, std::string meaning) {
 ParamSpec choice(std::string name, std::string fallback, std::vector<std::string> choices,
                  std::string meaning) {
   return {std::move(name), ParamSpec::Type::kChoice, std::move(fallback), std::move(meaning), 0, 0,
-          false, std::move(choices)};
+          false,           std::move(choices)};
 }
 
 ParamSpecs join(std::initializer_list<ParamSpecs> lists) {
@@ -70,19 +74,21 @@ ParamSpecs join(std::initializer_list<ParamSpecs> lists) {
 namespace {
 
 [[noreturn]] void fail(const std::string& owner, const ParamSpec& spec, const ParamValue& given) {
-  throw ParameterError(spec.name, concat("policy ", owner, ": ", spec.name, " is ", to_text(given),
-                                         ", expected a", spec.type == ParamSpec::Type::kInteger ? "n " : " ",
-                                         spec.type_name(), " ", spec.range_text()));
+  throw ParameterError(
+      spec.name, concat("policy ", owner, ": ", spec.name, " is ", to_text(given), ", expected a",
+                        spec.type == ParamSpec::Type::kInteger ? "n " : " ", spec.type_name(), " ",
+                        spec.range_text()));
 }
 
 ParamValue check(const std::string& owner, const ParamSpec& spec, ParamValue value) {
   using Type = ParamSpec::Type;
   if (spec.type == Type::kReal)
     if (auto* whole = std::get_if<std::int64_t>(&value)) value = static_cast<double>(*whole);
-  const bool type_fits = (spec.type == Type::kFlag && std::holds_alternative<bool>(value)) ||
-                         (spec.type == Type::kInteger && std::holds_alternative<std::int64_t>(value)) ||
-                         (spec.type == Type::kReal && std::holds_alternative<double>(value)) ||
-                         (spec.type == Type::kChoice && std::holds_alternative<std::string>(value));
+  const bool type_fits =
+      (spec.type == Type::kFlag && std::holds_alternative<bool>(value)) ||
+      (spec.type == Type::kInteger && std::holds_alternative<std::int64_t>(value)) ||
+      (spec.type == Type::kReal && std::holds_alternative<double>(value)) ||
+      (spec.type == Type::kChoice && std::holds_alternative<std::string>(value));
   if (!type_fits) fail(owner, spec, value);
   if (spec.type == Type::kChoice) {
     for (const auto& c : spec.choices)
@@ -90,8 +96,9 @@ ParamValue check(const std::string& owner, const ParamSpec& spec, ParamValue val
     fail(owner, spec, value);
   }
   if (spec.type == Type::kInteger || spec.type == Type::kReal) {
-    const double x = spec.type == Type::kInteger ? static_cast<double>(std::get<std::int64_t>(value))
-                                                 : std::get<double>(value);
+    const double x = spec.type == Type::kInteger
+                         ? static_cast<double>(std::get<std::int64_t>(value))
+                         : std::get<double>(value);
     if (!(x >= spec.low && x <= spec.high) || (spec.low_open && x == spec.low))
       fail(owner, spec, value);
   }
@@ -106,9 +113,10 @@ Parameters::Parameters(std::string owner, const ParamSpecs& specs,
   for (const auto& spec : specs) {
     const auto it = given.find(spec.name);
     if (it == given.end() && !spec.fallback)
-      throw ParameterError(spec.name, concat("policy ", owner_, ": ", spec.name,
-                                             " is required (", spec.meaning, ")"));
-    values_.emplace(spec.name, check(owner_, spec, it == given.end() ? *spec.fallback : it->second));
+      throw ParameterError(spec.name, concat("policy ", owner_, ": ", spec.name, " is required (",
+                                             spec.meaning, ")"));
+    values_.emplace(spec.name,
+                    check(owner_, spec, it == given.end() ? *spec.fallback : it->second));
   }
   for (const auto& [name, value] : given) {
     if (values_.count(name)) continue;

@@ -13,7 +13,9 @@ class Streaming final : public Policy {
       : sink_(p.integer("sink")), window_(p.integer("window")) {}
   void select(const KvHead& cache, const QueryGroup&, GroupSelection& out) override {
     for (Selection& head : out.heads) {
-      ExactZone::of(sink_, window_, cache.length).for_each([&](auto j) { head.tokens.push_back(j); });
+      ExactZone::of(sink_, window_, cache.length).for_each([&](auto j) {
+        head.tokens.push_back(j);
+      });
       head.target_p = std::numeric_limits<double>::quiet_NaN();
     }
   }

@@ -13,7 +13,7 @@ class ClusterIndex;
 /// v the mean of the members' values plus value_shift times the selection's shift vector.
 struct ClusterTerm {
   std::int32_t cluster = 0;
-  double log_mass = 0;   ///< log of the estimated mass s exp(q.C scale + correction)
+  double log_mass = 0;    ///< log of the estimated mass s exp(q.C scale + correction)
   float value_shift = 0;  ///< coefficient of Selection::shift; 0 = the plain mean value
 };
 

@@ -21,10 +21,9 @@ h5::Handle float16_type() {
 template <class Half>
 void widen(const std::vector<std::uint16_t>& bits, float* out) {
   const auto n = static_cast<Eigen::Index>(bits.size());
-  Eigen::Map<Eigen::ArrayXf>(out, n) =
-      Eigen::Map<const Eigen::Array<Half, Eigen::Dynamic, 1>>(
-          reinterpret_cast<const Half*>(bits.data()), n)
-          .template cast<float>();
+  Eigen::Map<Eigen::ArrayXf>(out, n) = Eigen::Map<const Eigen::Array<Half, Eigen::Dynamic, 1>>(
+                                           reinterpret_cast<const Half*>(bits.data()), n)
+                                           .template cast<float>();
 }
 
 }  // namespace
@@ -52,8 +51,9 @@ FloatDataset::FloatDataset(hid_t file, const std::string& name, const std::strin
     const h5::Handle half = float16_type();
     encoding_ = H5Tequal(type.get(), half.get()) > 0 ? Encoding::kFloat16 : Encoding::kOther;
   } else {
-    fail_input(place_, ": expected float16, float32, or uint16 with the attribute encoding = "
-                       "'bfloat16'");
+    fail_input(place_,
+               ": expected float16, float32, or uint16 with the attribute encoding = "
+               "'bfloat16'");
   }
 }
 
@@ -61,12 +61,14 @@ void FloatDataset::read_slice(std::int64_t first, float* out) const {
   const h5::Handle file_space(H5Dget_space(dataset_.get()), H5Sclose);
   std::vector<hsize_t> start(shape_.size(), 0), count(shape_.begin(), shape_.end());
   start[0] = static_cast<hsize_t>(first), count[0] = 1;
-  H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
+  H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(),
+                      nullptr);
   // Of the file's rank: HDF5 copies blocks of the same shape whole, others row by row.
   const h5::Handle memory_space(
       H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose);
   const auto read = [&](hid_t type, void* target) {
-    if (H5Dread(dataset_.get(), type, memory_space.get(), file_space.get(), H5P_DEFAULT, target) < 0)
+    if (H5Dread(dataset_.get(), type, memory_space.get(), file_space.get(), H5P_DEFAULT, target) <
+        0)
       fail_input(place_, ": cannot be read; the file is truncated or damaged, record it again");
   };
   if (encoding_ == Encoding::kOther) return read(H5T_NATIVE_FLOAT, out);
@@ -113,8 +115,8 @@ h5::Handle create_float_dataset(hid_t parent, const std::string& name,
                      : stored == StoredType::kBfloat16 ? H5T_STD_U16LE
                                                        : H5T_IEEE_F32LE;
   const std::vector<hsize_t> extent(shape.begin(), shape.end());
-  const h5::Handle space(
-      H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr), H5Sclose);
+  const h5::Handle space(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr),
+                         H5Sclose);
   // Without the time of creation, so that the same data make the same file.
   const h5::Handle properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
   H5Pset_obj_track_times(properties.get(), false);
@@ -137,16 +139,16 @@ void write_block(hid_t dataset, const std::vector<std::int64_t>& start,
                       nullptr);
   const h5::Handle memory_space(
       H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr), H5Sclose);
-  h5::check_write(
-      H5Dwrite(dataset, type, memory_space.get(), file_space.get(), H5P_DEFAULT, data), place);
+  h5::check_write(H5Dwrite(dataset, type, memory_space.get(), file_space.get(), H5P_DEFAULT, data),
+                  place);
 }
 
 // 16-bit patterns of the values, and whether all of them are finite in that type.
 bool narrow(const float* data, std::size_t n, StoredType stored, std::uint16_t* bits) {
   const std::uint16_t exponent = stored == StoredType::kFloat16 ? 0x7C00 : 0x7F80;
   if (stored == StoredType::kFloat16)  // vectorised where the CPU has the instruction
-    Eigen::Map<Eigen::Array<Eigen::half, Eigen::Dynamic, 1>>(
-        reinterpret_cast<Eigen::half*>(bits), static_cast<Eigen::Index>(n)) =
+    Eigen::Map<Eigen::Array<Eigen::half, Eigen::Dynamic, 1>>(reinterpret_cast<Eigen::half*>(bits),
+                                                             static_cast<Eigen::Index>(n)) =
         Eigen::Map<const Eigen::ArrayXf>(data, static_cast<Eigen::Index>(n)).cast<Eigen::half>();
   else
     for (std::size_t i = 0; i < n; ++i) bits[i] = float_to_bfloat16(data[i]);
@@ -163,7 +165,9 @@ void write_values(hid_t dataset, const std::vector<std::int64_t>& start,
   std::vector<std::uint16_t> bits;
   bool finite = true;
   if (stored == StoredType::kFloat32) {
-    if (check) finite = Eigen::Map<const Eigen::ArrayXf>(data, static_cast<Eigen::Index>(size)).isFinite().all();
+    if (check)
+      finite =
+          Eigen::Map<const Eigen::ArrayXf>(data, static_cast<Eigen::Index>(size)).isFinite().all();
   } else {
     bits.resize(size);
     finite = narrow(data, size, stored, bits.data());

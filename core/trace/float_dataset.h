@@ -31,8 +31,8 @@ class FloatDataset {
 
 enum class StoredType { kFloat16, kBfloat16, kFloat32 };
 
-/// An empty dataset of the given type, contiguous and without compression. `place` is "file: dataset
-/// name" for messages, here and below.
+/// An empty dataset of the given type, contiguous and without compression. `place` is "file:
+/// dataset name" for messages, here and below.
 h5::Handle create_float_dataset(hid_t parent, const std::string& name,
                                 const std::vector<std::int64_t>& shape, StoredType type,
                                 const std::string& place);

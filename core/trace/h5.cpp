@@ -12,8 +12,8 @@ Handle scalar_space() { return {H5Screate(H5S_SCALAR), H5Sclose}; }
 
 void write_scalar(hid_t object, const std::string& name, hid_t type, const void* value) {
   const Handle space = scalar_space();
-  const Handle attribute(H5Acreate2(object, name.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT),
-                         H5Aclose);
+  const Handle attribute(
+      H5Acreate2(object, name.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
   check_write(attribute ? H5Awrite(attribute.get(), type, value) : -1, "attribute " + name);
 }
 
@@ -52,11 +52,14 @@ void quiet() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
 
 Handle open_file(const std::string& path) {
   quiet();
-  if (!std::filesystem::exists(path)) fail_input(path, ": no such file; check the path");
+  std::error_code unreadable;  // an unreadable folder counts as absence
+  if (!std::filesystem::exists(path, unreadable))
+    fail_input(path, ": no such file; check the path");
   Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
   if (!file)
-    fail_input(path, ": cannot be opened as HDF5 (truncated, or another format, or no permission); "
-                     "record the file again");
+    fail_input(path,
+               ": cannot be opened as HDF5 (truncated, or another format, or no permission); "
+               "record the file again");
   return file;
 }
 
@@ -158,8 +161,9 @@ void write_real(hid_t object, const std::string& name, double value) {
 void write_ints(hid_t object, const std::string& name, const std::vector<std::int64_t>& values) {
   const hsize_t size = values.size();
   const Handle space(H5Screate_simple(1, &size, nullptr), H5Sclose);
-  const Handle attribute(H5Acreate2(object, name.c_str(), H5T_NATIVE_INT64, space.get(), H5P_DEFAULT,
-                                    H5P_DEFAULT), H5Aclose);
+  const Handle attribute(
+      H5Acreate2(object, name.c_str(), H5T_NATIVE_INT64, space.get(), H5P_DEFAULT, H5P_DEFAULT),
+      H5Aclose);
   check_write(attribute ? H5Awrite(attribute.get(), H5T_NATIVE_INT64, values.data()) : -1,
               "attribute " + name);
 }
@@ -180,8 +184,9 @@ std::string to_text(const std::vector<std::int64_t>& shape) {
 
 void check_write(herr_t status, const std::string& place) {
   if (status < 0)
-    fail_input(place, ": writing failed; is the disk full or the folder read-only? Free some room "
-                      "and run again");
+    fail_input(place,
+               ": writing failed; is the disk full or the folder read-only? Free some room "
+               "and run again");
 }
 
 }  // namespace doublep::h5

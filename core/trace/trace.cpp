@@ -48,11 +48,13 @@ void read_attributes(hid_t file, TraceInfo& info) {
     fail_input(path, ": attribute softmax_scale is ", *scale, ", expected a positive number");
   info.softmax_scale = *scale;
   if (!info.rope_applied)
-    fail_input(path, ": attribute rope_applied is false; record keys and queries as they enter the "
-                     "dot product");
+    fail_input(path,
+               ": attribute rope_applied is false; record keys and queries as they enter the "
+               "dot product");
   if (info.num_query_heads % info.num_kv_heads != 0)
-    fail_input(path, ": num_query_heads (", info.num_query_heads, ") is no multiple of num_kv_heads (",
-               info.num_kv_heads, "); each KV head serves a whole group");
+    fail_input(path, ": num_query_heads (", info.num_query_heads,
+               ") is no multiple of num_kv_heads (", info.num_kv_heads,
+               "); each KV head serves a whole group");
 }
 
 void read_positions(hid_t file, TraceInfo& info) {
@@ -96,7 +98,8 @@ void read_layer_names(hid_t file, TraceInfo& info) {
     info.layers.push_back(index);
   }
   std::sort(info.layers.begin(), info.layers.end());
-  if (info.layers.empty()) fail_input(info.path, ": group layers is empty; record at least one layer");
+  if (info.layers.empty())
+    fail_input(info.path, ": group layers is empty; record at least one layer");
 }
 
 struct Expected {
@@ -110,7 +113,9 @@ std::vector<Expected> datasets_of(const TraceInfo& info) {
   return {{"keys", cache}, {"values", cache}, {"queries", step}, {"outputs", step}};
 }
 
-std::string dataset_path(int layer, const char* name) { return concat("layers/", layer, "/", name); }
+std::string dataset_path(int layer, const char* name) {
+  return concat("layers/", layer, "/", name);
+}
 
 }  // namespace
 
@@ -153,8 +158,8 @@ TraceLayer Trace::read_layer(int layer) const {
 }
 
 KvCacheView Trace::cache(const TraceLayer& layer) const {
-  return {layer.keys.data(), layer.values.data(), info_.num_kv_heads, info_.num_tokens,
-          info_.num_tokens,  info_.head_dim};
+  return {layer.keys.data(), layer.values.data(), info_.num_kv_heads,
+          info_.num_tokens,  info_.num_tokens,    info_.head_dim};
 }
 
 QueryBlock Trace::queries(const TraceLayer& layer, std::int64_t step) const {

@@ -34,9 +34,11 @@ void execute(const Options& options) {
 
 void add_check(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("check", "Compare a result with a baseline (regression gate)");
-  command->footer("Exit codes: 0 same, 1 regression, 2 cannot compare (another trace or\n"
-                  "configuration, missing runs, a file that is no result or baseline).");
+  CLI::App* command =
+      app.add_subcommand("check", "Compare a result with a baseline (regression gate)");
+  command->footer(
+      "Exit codes: 0 same, 1 regression, 2 cannot compare (another trace or\n"
+      "configuration, missing runs, a file that is no result or baseline).");
   command->add_option("result", options->result, "result file of `doublep run`")->required();
   command->add_option("--baseline", options->baseline, "baseline file, YAML")->required();
   command->add_flag("--update", options->update, "write the result as the new baseline");

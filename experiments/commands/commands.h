@@ -1,5 +1,5 @@
-// The subcommands of `doublep`. Each registers itself; its callback does the work, throws InputError
-// on bad input and ExitWith for an exit code that is neither success nor bad input.
+// The subcommands of `doublep`. Each registers itself; its callback does the work, throws
+// InputError on bad input and ExitWith for an exit code that is neither success nor bad input.
 #pragma once
 
 namespace CLI {

@@ -22,7 +22,8 @@ std::string number(double x) { return to_text(ParamValue(x)); }
 
 // One line per raw row; the run's columns are repeated, so that the table is tidy.
 void write_csv(const ResultFile& file, std::ostream& out) {
-  out << "trace,run,policy,backend,label,parameters,target_p,layer,head,kv_head,step,visible_tokens,"
+  out << "trace,run,policy,backend,label,parameters,target_p,layer,head,kv_head,step,visible_"
+         "tokens,"
          "exact_tokens,approximated_clusters,oracle_tokens,exact_mass,covered_mass,output_error,"
          "cosine,lse_error,violation,audited_mass,audited_low,audited_high";
   for (const char* kind : {"bytes_", "flops_"})

@@ -1,6 +1,5 @@
 // doublep inspect: where the attention mass of a trace lies.
 #include <CLI/CLI.hpp>
-#include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 

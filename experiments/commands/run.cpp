@@ -51,7 +51,8 @@ void add_run(CLI::App& app) {
       "Finished runs are kept as they come: after an interruption the same command continues.\n"
       "Example: doublep run configs/default.yaml --set double_p.p1=[0.9,0.95] --dry-run");
   options->add_to(*command);
-  command->add_option("-o,--output", options->output, "result file (default: the sweep's `output`)");
+  command->add_option("-o,--output", options->output,
+                      "result file (default: the sweep's `output`)");
   command->add_flag("--dry-run", options->dry_run, "print the expanded runs and their count only");
   command->callback([options] { execute(*options); });
 }

@@ -17,9 +17,12 @@ struct SweepOptions {
 
   void add_to(CLI::App& command) {
     command.add_option("config", config, "the sweep, YAML")->required();
-    command.add_option("--set", overrides,
-                       "override key=value or policy.parameter=value; may be repeated")
-        ->expected(1)->take_all()->allow_extra_args(false);
+    command
+        .add_option("--set", overrides,
+                    "override key=value or policy.parameter=value; may be repeated")
+        ->expected(1)
+        ->take_all()
+        ->allow_extra_args(false);
     command.add_option("-j,--jobs", jobs, "threads (0 = all cores)")->check(CLI::Range(0, 4096));
     command.add_flag("--fresh", runner.fresh, "do again what is there already");
     command.add_flag("--any-program", runner.any_program,

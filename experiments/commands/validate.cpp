@@ -24,7 +24,8 @@ void validate_sweep(const std::string& path) {
   const Sweep sweep = load_sweep(path);
   for (const RunSpec& run : sweep.runs) decoder_factory(sweep, run);
   for (const Trace& trace : open_traces(sweep)) describe(trace);
-  std::cout << path << ": a valid sweep of " << sweep.runs.size() * sweep.traces.size() << " runs\n";
+  std::cout << path << ": a valid sweep of " << sweep.runs.size() * sweep.traces.size()
+            << " runs\n";
 }
 
 }  // namespace
@@ -33,7 +34,8 @@ void add_validate(CLI::App& app) {
   auto path = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand(
       "validate", "Check a sweep (and the traces it names) or a trace, without running anything");
-  command->add_option("file", *path, "a sweep (.yaml, .yml) or a trace (anything else)")->required();
+  command->add_option("file", *path, "a sweep (.yaml, .yml) or a trace (anything else)")
+      ->required();
   command->callback([path] {
     const std::string suffix = std::filesystem::path(*path).extension().string();
     suffix == ".yaml" || suffix == ".yml" ? validate_sweep(*path) : describe(Trace::open(*path));

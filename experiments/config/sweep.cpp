@@ -13,7 +13,8 @@ namespace {
 using Values = std::map<std::string, ParamValue>;
 
 // The lists of one entry, multiplied out; the last key varies fastest.
-std::vector<Values> product(const std::vector<std::pair<std::string, std::vector<ParamValue>>>& axes) {
+std::vector<Values> product(
+    const std::vector<std::pair<std::string, std::vector<ParamValue>>>& axes) {
   std::vector<Values> all = {{}};
   for (const auto& [name, values] : axes) {
     std::vector<Values> longer;
@@ -131,7 +132,8 @@ void apply_override(Yaml& root, const std::string& text) {
 std::vector<RunSpec> expand_policies(const Yaml& root, std::size_t& duplicates) {
   std::vector<RunSpec> runs;
   std::set<std::string> used_defaults;
-  for (const Yaml& entry : root.at("policies").items()) read_policy(entry, root, used_defaults, runs);
+  for (const Yaml& entry : root.at("policies").items())
+    read_policy(entry, root, used_defaults, runs);
   if (root.has("defaults"))
     for (const auto& key : root.at("defaults").keys())
       if (!used_defaults.count(key))

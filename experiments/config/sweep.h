@@ -43,7 +43,8 @@ void apply_override(Yaml& root, const std::string& text);
 Yaml load_config(const std::string& path, const std::vector<std::string>& overrides);
 /// The sweep in a configuration that may hold keys of its own beside it.
 Sweep read_sweep(const Yaml& root);
-/// Reads and expands. `overrides`: "key=value" from --set; the key is a dotted path from the root, or
+/// Reads and expands. `overrides`: "key=value" from --set; the key is a dotted path from the root,
+/// or
 /// `<policy>.<parameter>` for every entry of that policy. Throws InputError.
 Sweep load_sweep(const std::string& path, const std::vector<std::string>& overrides = {});
 

@@ -34,9 +34,9 @@ std::vector<ParamValue> expand_range(const Yaml& node) {
   std::vector<double> numbers;
   for (std::int64_t i = 0; i < count; ++i) {
     const double share = node.has("step") || count == 1 ? 0 : static_cast<double>(i) / (count - 1);
-    const double x = node.has("step")    ? from + i * node.at("step").real()
-                     : scale == "log"    ? from * std::pow(to / from, share)
-                                         : from + share * (to - from);
+    const double x = node.has("step") ? from + i * node.at("step").real()
+                     : scale == "log" ? from * std::pow(to / from, share)
+                                      : from + share * (to - from);
     numbers.push_back(tidy(x));
     whole = whole && numbers.back() == std::floor(numbers.back());
   }

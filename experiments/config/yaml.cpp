@@ -59,7 +59,8 @@ const Yaml& Yaml::only(std::initializer_list<std::string_view> keys) const {
       all += concat(all.empty() ? "" : ", ", key);
     }
     if (!known)
-      Yaml(pair.first, file_, path_).fail("unknown key '" + pair.first.Scalar() + "'; known are " + all);
+      Yaml(pair.first, file_, path_)
+          .fail("unknown key '" + pair.first.Scalar() + "'; known are " + all);
   }
   return *this;
 }
@@ -170,7 +171,8 @@ void Yaml::assign(const std::string& dotted, const std::string& value) {
   for (std::string step; std::getline(path, step, '.');) steps.push_back(step);
   for (std::size_t i = 0; i < steps.size(); ++i) {
     if (steps[i].empty() || (node.IsDefined() && !node.IsMap() && !node.IsNull()))
-      fail_input("--set ", dotted, ": no such place in ", file_, "; write key=value or key.key=value");
+      fail_input("--set ", dotted, ": no such place in ", file_,
+                 "; write key=value or key.key=value");
     if (i + 1 == steps.size())
       node[steps[i]] = parsed.node_;
     else

@@ -1,5 +1,5 @@
-// YAML with the errors that yaml-cpp lacks: every message starts with file:line:column and names the
-// key; unknown and duplicate keys are refused.
+// YAML with the errors that yaml-cpp lacks: every message starts with file:line:column and names
+// the key; unknown and duplicate keys are refused.
 #pragma once
 
 #include <yaml-cpp/yaml.h>
@@ -41,7 +41,8 @@ class Yaml {
   std::int64_t integer(double low = -kNoLimit, double high = kNoLimit) const;
   double real(double low = -kNoLimit, double high = kNoLimit) const;
   bool flag() const;
-  /// A scalar as the type that it looks like: flag, integer, real or (quoted, or anything else) text.
+  /// A scalar as the type that it looks like: flag, integer, real or (quoted, or anything else)
+  /// text.
   ParamValue value() const;
 
   /// The same with a fallback for a missing key.

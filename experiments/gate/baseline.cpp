@@ -29,7 +29,8 @@ const std::vector<Metric>& metrics() {
   static const std::vector<Metric> all = {
       {"visible_tokens", [](const RowRecord& r) { return double(r.visible_tokens); }, kExact},
       {"exact_tokens", [](const RowRecord& r) { return double(r.exact_tokens); }, kExact},
-      {"approximated_clusters", [](const RowRecord& r) { return double(r.approximated_clusters); }, kExact},
+      {"approximated_clusters", [](const RowRecord& r) { return double(r.approximated_clusters); },
+       kExact},
       {"oracle_tokens", [](const RowRecord& r) { return double(r.oracle_tokens); }, kExact},
       {"violation", [](const RowRecord& r) { return double(r.violation); }, kExact},
       {"exact_mass", [](const RowRecord& r) { return r.exact_mass; }, kMass},
@@ -63,8 +64,9 @@ Tolerance read_tolerance(const Yaml& node) {
   const std::string worse = node.text("worse", "either");
   if (worse != "either" && worse != "higher" && worse != "lower")
     node.at("worse").fail("expected either, higher or lower");
-  t.worse = worse == "higher" ? Tolerance::Worse::kHigher
-            : worse == "lower" ? Tolerance::Worse::kLower : Tolerance::Worse::kEither;
+  t.worse = worse == "higher"  ? Tolerance::Worse::kHigher
+            : worse == "lower" ? Tolerance::Worse::kLower
+                               : Tolerance::Worse::kEither;
   return t;
 }
 
@@ -85,8 +87,9 @@ double read_number(const Yaml& node) {
 
 BaselineRun read_run(const Yaml& node) {
   node.only({"policy", "label", "parameters", "trace", "trace_hash", "layers"});
-  BaselineRun run{node.at("policy").text(), node.at("label").text(), node.at("parameters").text(),
-                  node.at("trace_hash").text(), node.at("trace").text(), {}};
+  BaselineRun run{node.at("policy").text(),     node.at("label").text(),
+                  node.at("parameters").text(), node.at("trace_hash").text(),
+                  node.at("trace").text(),      {}};
   for (const std::string& layer : node.at("layers").keys()) {
     const Yaml columns = node.at("layers").at(layer);
     for (const std::string& metric : columns.keys()) {
@@ -116,8 +119,12 @@ Baseline Baseline::of(const ResultFile& result) {
   for (const auto& [name, tolerance] : gate_metrics()) b.tolerances[name] = tolerance;
   for (const StoredRun& run : result.runs) {
     BaselineRun& out = b.runs[run.key];
-    out = {run.policy, run.label, run.parameters, result.traces[run.trace].hash,
-           result.traces[run.trace].name, {}};
+    out = {run.policy,
+           run.label,
+           run.parameters,
+           result.traces[run.trace].hash,
+           result.traces[run.trace].name,
+           {}};
     std::map<std::pair<int, int>, double> steps;
     for (const RowRecord& row : run.rows) {
       MetricValues& values = out.heads[{row.layer, row.head}];
@@ -135,7 +142,8 @@ Baseline Baseline::load(const std::string& path) {
   const Yaml root = Yaml::load(path);
   root.only({"format", "config_hash", "commit", "created", "tolerances", "config", "runs"});
   if (root.text("format", "") != "doublep-baseline-1")
-    root.fail("format: expected doublep-baseline-1; write a baseline with `doublep check --update`");
+    root.fail(
+        "format: expected doublep-baseline-1; write a baseline with `doublep check --update`");
   Baseline b;
   b.path = path, b.config_hash = root.at("config_hash").text();
   b.commit = root.text("commit", ""), b.created = root.text("created", "");
@@ -153,10 +161,12 @@ Baseline Baseline::load(const std::string& path) {
 
 void Baseline::save(const std::string& file) const {
   std::string text = concat(
-      "# Written by `doublep check --update`. Tolerances may be edited by hand: a value passes where it\n"
+      "# Written by `doublep check --update`. Tolerances may be edited by hand: a value passes "
+      "where it\n"
       "# moved by no more than absolute + relative * |baseline|; exact ones may not move at all.\n"
-      "format: doublep-baseline-1\nconfig_hash: '", config_hash, "'\ncommit: ", quoted(commit),
-      "\ncreated: ", quoted(created), "\ntolerances:\n");
+      "format: doublep-baseline-1\nconfig_hash: '",
+      config_hash, "'\ncommit: ", quoted(commit), "\ncreated: ", quoted(created),
+      "\ntolerances:\n");
   for (const auto& [name, unused] : gate_metrics())
     text += concat("  ", name, ": ", tolerance_text(tolerances.at(name)), "\n");
   text += "config: |\n";
@@ -168,8 +178,9 @@ void Baseline::save(const std::string& file) const {
   text += "runs:\n";
   for (const auto& [key, run] : runs) {
     text += concat("  '", key, "':\n    policy: ", run.policy, "\n    label: ", quoted(run.label),
-                   "\n    parameters: ", quoted(run.parameters), "\n    trace: ", quoted(run.trace_name),
-                   "\n    trace_hash: '", run.trace_hash, "'\n    layers:\n");
+                   "\n    parameters: ", quoted(run.parameters),
+                   "\n    trace: ", quoted(run.trace_name), "\n    trace_hash: '", run.trace_hash,
+                   "'\n    layers:\n");
     for (auto it = run.heads.begin(); it != run.heads.end();) {
       const int layer = it->first.first;
       auto end = it;

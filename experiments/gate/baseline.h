@@ -36,7 +36,8 @@ struct Baseline {
   void save(const std::string& path) const;
 };
 
-/// Names of the metrics in the order of tables, with the tolerance each has unless a file says else.
+/// Names of the metrics in the order of tables, with the tolerance each has unless a file says
+/// else.
 const std::vector<std::pair<std::string, Tolerance>>& gate_metrics();
 
 }  // namespace doublep

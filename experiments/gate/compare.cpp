@@ -128,13 +128,13 @@ void print(const Comparison& comparison, std::size_t limit, std::ostream& out) {
   if (!comparison.moves.empty()) {
     std::size_t width = 6;
     for (const Move& m : comparison.moves) width = std::max(width, m.label.size());
-    const auto row = [&](const auto& verdict, const auto& trace, const auto& label, const auto& layer,
-                         const auto& head, const auto& metric, const auto& before, const auto& after,
-                         const auto& change) {
-      out << std::left << std::setw(11) << verdict << std::setw(14) << trace << std::setw(static_cast<int>(width) + 2)
-          << label << std::right << std::setw(5) << layer << std::setw(6) << head << "  " << std::left
-          << std::setw(22) << metric << std::right << std::setw(16) << before << std::setw(16)
-          << after << std::setw(12) << change << "\n";
+    const auto row = [&](const auto& verdict, const auto& trace, const auto& label,
+                         const auto& layer, const auto& head, const auto& metric,
+                         const auto& before, const auto& after, const auto& change) {
+      out << std::left << std::setw(11) << verdict << std::setw(14) << trace
+          << std::setw(static_cast<int>(width) + 2) << label << std::right << std::setw(5) << layer
+          << std::setw(6) << head << "  " << std::left << std::setw(22) << metric << std::right
+          << std::setw(16) << before << std::setw(16) << after << std::setw(12) << change << "\n";
     };
     out << std::setprecision(9);
     row("", "trace", "policy", "layer", "head", "metric", "baseline", "now", "change");
@@ -142,7 +142,8 @@ void print(const Comparison& comparison, std::size_t limit, std::ostream& out) {
       const Move& m = comparison.moves[i];
       std::ostringstream change;
       change << std::showpos << std::setprecision(3)
-             << (m.before != 0 ? 100 * (m.after - m.before) / std::abs(m.before) : INFINITY) << " %";
+             << (m.before != 0 ? 100 * (m.after - m.before) / std::abs(m.before) : INFINITY)
+             << " %";
       row(m.fails ? "REGRESSION" : "moved", m.trace, m.label, m.layer, m.head, m.metric, m.before,
           m.after, change.str());
     }
@@ -151,8 +152,8 @@ void print(const Comparison& comparison, std::size_t limit, std::ostream& out) {
   }
   const auto failed = std::count_if(comparison.moves.begin(), comparison.moves.end(),
                                     [](const Move& m) { return m.fails; });
-  out << comparison.compared << " values compared, " << comparison.moves.size() << " moved, " << failed
-      << " of them regressions\n";
+  out << comparison.compared << " values compared, " << comparison.moves.size() << " moved, "
+      << failed << " of them regressions\n";
 }
 
 }  // namespace doublep

@@ -56,7 +56,8 @@ void measure_step(const Trace& trace, const TraceLayer& data, std::int64_t step,
       const double target = std::isnan(selection.target_p) ? fallback_target : selection.target_p;
       // Everything attended is no violation, whatever the last bits of the sum say.
       row.violation = row.metrics.covered_mass < std::min(target, 1 - 1e-9);
-      const MassAudit audit = result.audits.empty() ? MassAudit{kNaN, kNaN, kNaN} : result.audits[h];
+      const MassAudit audit =
+          result.audits.empty() ? MassAudit{kNaN, kNaN, kNaN} : result.audits[h];
       row.audited_mass = audit.mass, row.audited_low = audit.low, row.audited_high = audit.high;
       row.cost = result.cost[h];
       if (!data.outputs.empty()) {
@@ -100,7 +101,8 @@ ReplayResult replay(const Trace& trace, const ReplayOptions& options, const Deco
         measure_step(trace, data, t, step, options.target_mass, result.rows.data() + first,
                      mismatches);
       }
-      const double done = (static_cast<double>(l) + static_cast<double>(t + 1) / steps) / layers.size();
+      const double done =
+          (static_cast<double>(l) + static_cast<double>(t + 1) / steps) / layers.size();
       if (!progress(done)) throw Interrupted{};
     }
     summary.index = decoder->index_cost();

@@ -1,4 +1,5 @@
-// Replays a trace as decoding happened: prefill on the keys 0 .. positions[0], then append and step.
+// Replays a trace as decoding happened: prefill on the keys 0 .. positions[0], then append and
+// step.
 #pragma once
 
 #include <functional>
@@ -12,21 +13,22 @@
 namespace doublep {
 
 struct ReplayOptions {
-  std::vector<int> layers;        ///< empty: all of the trace
-  std::int64_t every_step = 1;    ///< measure each so many steps; the others only append
-  std::int64_t max_steps = 0;     ///< stop after so many steps of the trace; 0 = all
-  double target_mass = 0.95;      ///< promise that policies without one are held to
+  std::vector<int> layers;      ///< empty: all of the trace
+  std::int64_t every_step = 1;  ///< measure each so many steps; the others only append
+  std::int64_t max_steps = 0;   ///< stop after so many steps of the trace; 0 = all
+  double target_mass = 0.95;    ///< promise that policies without one are held to
 };
 
 struct ReplayResult {
-  std::vector<Row> rows;             ///< by layer, step, head
+  std::vector<Row> rows;  ///< by layer, step, head
   std::vector<LayerSummary> layers;
   double target_p = 0;
 };
 
 /// Makes a decoder for a layer.
 using DecoderFactory = std::function<std::unique_ptr<Decoder>(int layer)>;
-/// Called after each measured step with the share of the replay that is done; returns false to stop.
+/// Called after each measured step with the share of the replay that is done; returns false to
+/// stop.
 using ReplayProgress = std::function<bool(double done)>;
 
 /// Thrown where ReplayProgress said stop.

@@ -16,7 +16,8 @@ FileImage::FileImage() {
   h5::quiet();
   const h5::Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_fapl_core(access.get(), 1 << 20, 0);  // no backing store: memory only
-  file_ = h5::Handle(H5Fcreate("doublep-image", H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
+  file_ =
+      h5::Handle(H5Fcreate("doublep-image", H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
   DP_ASSERT(static_cast<bool>(file_), "an HDF5 file in memory");
 }
 
@@ -34,8 +35,9 @@ void write_file_atomically(const std::string& path, const void* data, std::size_
   const auto fail = [&](const char* what) {
     const int error = errno;
     ::unlink(aside.c_str());
-    fail_input(path, ": ", what, " failed: ", std::strerror(error),
-               "; free some room or choose another output, and run again: earlier results are kept");
+    fail_input(
+        path, ": ", what, " failed: ", std::strerror(error),
+        "; free some room or choose another output, and run again: earlier results are kept");
   };
   const int file = ::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (file < 0) fail("creating the file");

@@ -1,5 +1,5 @@
-// An HDF5 file made in memory and put on disk in one go: written aside, synced, renamed. HDF5 itself
-// deals badly with a disk that fills up while it flushes.
+// An HDF5 file made in memory and put on disk in one go: written aside, synced, renamed. HDF5
+// itself deals badly with a disk that fills up while it flushes.
 #pragma once
 
 #include <string>

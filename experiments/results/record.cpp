@@ -72,8 +72,8 @@ RowRecord to_record(const Row& row) {
 }
 
 LayerRecord to_record(const LayerSummary& l) {
-  return {l.layer, l.index.memory_bytes, l.index.build.bytes, l.index.build.flops,
-          l.seconds_index, l.seconds_steps, l.dense_mismatch};
+  return {l.layer,         l.index.memory_bytes, l.index.build.bytes, l.index.build.flops,
+          l.seconds_index, l.seconds_steps,      l.dense_mismatch};
 }
 
 }  // namespace doublep

@@ -25,7 +25,8 @@ std::vector<Record> read_table(hid_t group, const std::string& name, const h5::H
   if (!h5::exists(group, name)) fail_input(place, ": dataset ", name, " is missing; run again");
   const h5::Handle dataset(H5Dopen2(group, name.c_str(), H5P_DEFAULT), H5Dclose);
   const h5::Handle stored(dataset ? H5Dget_type(dataset.get()) : -1, H5Tclose);
-  if (!dataset || H5Tget_class(stored.get()) != H5T_COMPOUND || h5::shape(dataset.get()).size() != 1)
+  if (!dataset || H5Tget_class(stored.get()) != H5T_COMPOUND ||
+      h5::shape(dataset.get()).size() != 1)
     fail_input(place, ": dataset ", name, ": expected a list of records");
   // HDF5 matches fields by name and would leave a missing one as it was: count them first.
   for (int i = 0; i < H5Tget_nmembers(type.get()); ++i) {
@@ -72,8 +73,7 @@ ResultFile ResultFile::load(const std::string& path) {
   const std::size_t count = h5::children(traces.get()).size();
   for (std::size_t i = 0; i < count; ++i) {
     const std::string name = "traces/" + std::to_string(i);
-    result.traces.push_back(
-        read_trace(h5::open_group(root, name, path).get(), path + ": " + name));
+    result.traces.push_back(read_trace(h5::open_group(root, name, path).get(), path + ": " + name));
   }
   const h5::Handle runs = h5::open_group(root, "runs", path);
   for (const std::string& key : h5::children(runs.get())) {
@@ -91,7 +91,8 @@ ResultFile ResultFile::load(const std::string& path) {
     const std::string trace = required_text(group.get(), "trace", place);
     run.trace = static_cast<std::size_t>(std::atoi(trace.c_str()));
     if (run.trace >= result.traces.size())
-      fail_input(place, ": attribute trace is ", trace, ", but there is no such group under /traces");
+      fail_input(place, ": attribute trace is ", trace,
+                 ", but there is no such group under /traces");
     run.rows = read_table<RowRecord>(group.get(), "rows", row_type(), place);
     run.layers = read_table<LayerRecord>(group.get(), "layers", layer_type(), place);
     result.runs.push_back(std::move(run));

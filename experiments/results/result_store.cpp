@@ -28,10 +28,13 @@ void write_table(hid_t group, const char* name, const h5::Handle& type,
     H5Pset_shuffle(options.get());
     H5Pset_deflate(options.get(), 4);
   }
-  const h5::Handle dataset(H5Dcreate2(group, name, type.get(), space.get(), H5P_DEFAULT,
-                                      options.get(), H5P_DEFAULT), H5Dclose);
-  h5::check_write(dataset ? H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT,
-                                     records.data()) : -1, name);
+  const h5::Handle dataset(
+      H5Dcreate2(group, name, type.get(), space.get(), H5P_DEFAULT, options.get(), H5P_DEFAULT),
+      H5Dclose);
+  h5::check_write(
+      dataset ? H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, records.data())
+              : -1,
+      name);
 }
 
 void write_trace_info(hid_t group, const Trace& trace) {
@@ -71,11 +74,11 @@ ResultStore::ResultStore(const Sweep& sweep) : sweep_(sweep), parts_(sweep.outpu
     fail_input(parts_, ": cannot be created: ", error.message(),
                "; choose a writable place with --output");
   lock_ = ::open((parts_ + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (lock_ < 0)
-    fail_input(parts_, ": cannot be written; choose a writable place with --output");
+  if (lock_ < 0) fail_input(parts_, ": cannot be written; choose a writable place with --output");
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0)
-    fail_input(sweep.output, ": another doublep run is writing it; wait for it, or choose another "
-                             "place with --output");
+    fail_input(sweep.output,
+               ": another doublep run is writing it; wait for it, or choose another "
+               "place with --output");
 }
 
 ResultStore::~ResultStore() {

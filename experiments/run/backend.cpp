@@ -22,7 +22,8 @@ DecoderFactory decoder_factory(const Sweep& sweep, const RunSpec& run) {
         backend ? backend->refusal(info, parameters)
                 : "this program was built without CUDA; build it where nvcc is found";
     if (!refusal.empty()) {
-      if (run.backend == "cuda") fail_input(sweep.path, ": backend cuda, ", run.label, ": ", refusal);
+      if (run.backend == "cuda")
+        fail_input(sweep.path, ": backend cuda, ", run.label, ": ", refusal);
       backend = nullptr;
     }
   }

@@ -9,8 +9,8 @@
 
 namespace doublep {
 
-/// A backend other than the CPU reference. `refusal` is empty where it can serve the policy, and else
-/// one line that lists what is required, supported and missing.
+/// A backend other than the CPU reference. `refusal` is empty where it can serve the policy, and
+/// else one line that lists what is required, supported and missing.
 struct Backend {
   std::string name;
   std::string (*refusal)(const PolicyInfo&, const Parameters&);

@@ -48,7 +48,8 @@ void Progress::update(double done) {
   if (!terminal_ || seconds_since(shown_) < 0.1) return;
   shown_ = Clock::now();
   std::fprintf(stderr, "\r\033[K[%zu/%zu] %s  %.0f %%  elapsed %s  left %s", runs_, total_runs_,
-               name_.c_str(), 100 * done, clock_text(seconds_since(start_)).c_str(), left().c_str());
+               name_.c_str(), 100 * done, clock_text(seconds_since(start_)).c_str(),
+               left().c_str());
   std::fflush(stderr);
 }
 

@@ -1,4 +1,5 @@
-// How far a sweep is, for people: one line that rewrites itself on a terminal, plain lines elsewhere.
+// How far a sweep is, for people: one line that rewrites itself on a terminal, plain lines
+// elsewhere.
 #pragma once
 
 #include <chrono>

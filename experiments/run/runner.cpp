@@ -40,18 +40,21 @@ class StopOnSignal {
 // Time of a replay is about keys read: tokens x steps x heads x layers.
 double weight_of(const TraceInfo& info) {
   return static_cast<double>(info.num_tokens) * static_cast<double>(info.num_steps()) *
-         info.num_query_heads * static_cast<double>(info.layers.size()) + 1;
+             info.num_query_heads * static_cast<double>(info.layers.size()) +
+         1;
 }
 
-void report_mismatch(const Trace& trace, const ReplayResult& result, std::map<int, bool>& reported) {
+void report_mismatch(const Trace& trace, const ReplayResult& result,
+                     std::map<int, bool>& reported) {
   for (const LayerSummary& layer : result.layers)
     if (layer.dense_mismatch > 1e-3 && !reported[layer.layer]) {
       reported[layer.layer] = true;
-      std::fprintf(stderr,
-                   "warning: %s: layers/%d/outputs differ from dense attention over the stored keys, "
-                   "values and queries by up to %.2g (relative); was the trace recorded before or "
-                   "after the rotary embedding, or with another scale?\n",
-                   trace.info().path.c_str(), layer.layer, layer.dense_mismatch);
+      std::fprintf(
+          stderr,
+          "warning: %s: layers/%d/outputs differ from dense attention over the stored keys, "
+          "values and queries by up to %.2g (relative); was the trace recorded before or "
+          "after the rotary embedding, or with another scale?\n",
+          trace.info().path.c_str(), layer.layer, layer.dense_mismatch);
     }
 }
 

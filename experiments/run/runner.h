@@ -22,8 +22,8 @@ struct RunnerReport {
 /// Progress goes to stderr. SIGINT and SIGTERM stop it after what is finished is safe.
 RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options);
 
-/// Opens and validates every trace of the sweep, and refuses what cannot be run on them: layers that a
-/// trace does not hold, a backend that is not to be had. Throws InputError.
+/// Opens and validates every trace of the sweep, and refuses what cannot be run on them: layers
+/// that a trace does not hold, a backend that is not to be had. Throws InputError.
 std::vector<Trace> open_traces(const Sweep& sweep);
 
 /// A decoder for the run on its backend ("auto": cuda where there is a device and the policy has a

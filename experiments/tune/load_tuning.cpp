@@ -48,10 +48,10 @@ std::string Target::text() const {
   const char* name = "";
   for (const auto& [n, m] : kMetrics)
     if (m == metric) name = n;
-  const std::string statistic =
-      metric == Metric::kViolationRate ? concat(" (covered mass below ", mass, ")")
-      : percentile < 0                 ? " on average"
-                                       : concat(" at percentile ", percentile);
+  const std::string statistic = metric == Metric::kViolationRate
+                                    ? concat(" (covered mass below ", mass, ")")
+                                : percentile < 0 ? " on average"
+                                                 : concat(" at percentile ", percentile);
   return concat(name, at_most() ? " at most " : " at least ", bound, statistic);
 }
 
@@ -64,7 +64,8 @@ Tuning load_tuning(const std::string& path, const std::vector<std::string>& over
   tuning.target = read_target(root.at("target"));
   tuning.holdout.share = root.real("holdout", 0.5, 0.01, 0.99);
   const std::string which = root.text("holdout_steps", "last");
-  if (which != "last" && which != "spread") root.at("holdout_steps").fail("expected last or spread");
+  if (which != "last" && which != "spread")
+    root.at("holdout_steps").fail("expected last or spread");
   tuning.holdout.spread = which == "spread";
   tuning.safety = root.real("safety", 0, 0, 0.99);
   tuning.per_layer = root.flag("per_layer", true);

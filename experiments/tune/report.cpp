@@ -12,7 +12,8 @@ namespace {
 
 constexpr double kMiB = 1024.0 * 1024.0;
 
-// The one for whom it pays: per layer where it is there at all (it is kept only where it is cheaper).
+// The one for whom it pays: per layer where it is there at all (it is kept only where it is
+// cheaper).
 const Choice* chosen(const PolicyTuning& t) {
   return t.per_layer ? &*t.per_layer : t.uniform ? &*t.uniform : nullptr;
 }
@@ -20,7 +21,8 @@ const Choice* chosen(const PolicyTuning& t) {
 void print_choice(const char* name, const Choice& c, const ResultFile& result, const Target& target,
                   std::ostream& out) {
   out << "  " << name << ": " << std::setprecision(4) << c.tuning.bytes / kMiB
-      << " MiB a layer and step; " << "tuning " << c.tuning.value << ", held out " << c.heldout.value
+      << " MiB a layer and step; "
+      << "tuning " << c.tuning.value << ", held out " << c.heldout.value
       << (target.met(c.heldout.value) ? " (met, margin " : " (NOT met, margin ")
       << std::setprecision(3) << 100 * target.margin(c.heldout.value) << " %), held-out bytes "
       << std::setprecision(4) << c.heldout.bytes / kMiB << " MiB\n";
@@ -40,7 +42,8 @@ void print_tuning(const std::vector<PolicyTuning>& all, const ResultFile& result
   out << "target: " << tuning.target.text() << "; judged on "
       << (tuning.holdout.spread ? "every so many steps, " : "the last steps, ")
       << std::lround(100 * tuning.holdout.share) << " % of them, which the choice did not see";
-  if (tuning.safety > 0) out << "; bound tightened by " << 100 * tuning.safety << " % for the choice";
+  if (tuning.safety > 0)
+    out << "; bound tightened by " << 100 * tuning.safety << " % for the choice";
   out << "\n";
   for (const PolicyTuning& t : all) {
     out << "\n" << t.trace << ", " << t.policy << " (" << t.candidates << " candidates)\n";
@@ -56,7 +59,8 @@ void print_tuning(const std::vector<PolicyTuning>& all, const ResultFile& result
     for (std::size_t i = 0; i < t.front.size(); ++i)
       out << "    " << std::fixed << std::setprecision(4) << std::setw(10)
           << t.front_scores[i].bytes / kMiB << " MiB  " << std::setw(9) << t.front_scores[i].value
-          << std::defaultfloat << (tuning.target.met(t.front_scores[i].value) ? "  met  " : "       ")
+          << std::defaultfloat
+          << (tuning.target.met(t.front_scores[i].value) ? "  met  " : "       ")
           << result.runs[t.front[i]].label << "\n";
   }
 }
@@ -69,9 +73,10 @@ std::string tuning_yaml(const std::vector<PolicyTuning>& all, const ResultFile& 
     const Choice* c = chosen(t);
     if (!c) continue;
     out << "  - trace: " << t.trace << "\n    policy: " << t.policy
-        << "\n    heldout: {value: " << c->heldout.value << ", bytes_per_layer_and_step: "
-        << std::llround(c->heldout.bytes) << ", met: "
-        << (tuning.target.met(c->heldout.value) ? "true" : "false") << "}\n    layers:\n";
+        << "\n    heldout: {value: " << c->heldout.value
+        << ", bytes_per_layer_and_step: " << std::llround(c->heldout.bytes)
+        << ", met: " << (tuning.target.met(c->heldout.value) ? "true" : "false")
+        << "}\n    layers:\n";
     for (std::size_t l = 0; l < c->layers.size(); ++l)
       out << "      " << c->layers[l] << ": " << result.runs[c->runs[l]].parameters << "\n";
   }

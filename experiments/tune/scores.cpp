@@ -12,10 +12,14 @@ namespace {
 
 double value_of(const RowRecord& row, const Target& target) {
   switch (target.metric) {
-    case Target::Metric::kOutputError: return row.output_error;
-    case Target::Metric::kViolationRate: return row.covered_mass < target.mass ? 1 : 0;
-    case Target::Metric::kCoveredMass: return row.covered_mass;
-    case Target::Metric::kExactMass: return row.exact_mass;
+    case Target::Metric::kOutputError:
+      return row.output_error;
+    case Target::Metric::kViolationRate:
+      return row.covered_mass < target.mass ? 1 : 0;
+    case Target::Metric::kCoveredMass:
+      return row.covered_mass;
+    case Target::Metric::kExactMass:
+      return row.exact_mass;
   }
   return 0;
 }
@@ -28,7 +32,8 @@ namespace {
 // tell how well the choice fits this text, without the drift of later text.
 std::set<int> held_out_steps(const std::set<int>& steps, const Holdout& holdout) {
   const auto n = static_cast<long long>(steps.size());
-  const auto count = std::clamp(std::llround(holdout.share * static_cast<double>(n)), 1LL, std::max(1LL, n - 1));
+  const auto count =
+      std::clamp(std::llround(holdout.share * static_cast<double>(n)), 1LL, std::max(1LL, n - 1));
   std::set<int> out;
   long long i = 0;
   for (int step : steps) {
@@ -77,9 +82,9 @@ Score score(const std::vector<const LayerSample*>& layers, const Target& target)
     all.insert(all.end(), layer->values.begin(), layer->values.end());
     result.bytes += layer->bytes / static_cast<double>(layers.size());
   }
-  result.value = target.percentile < 0
-                     ? std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size())
-                     : percentile(all, target.percentile);
+  result.value = target.percentile < 0 ? std::accumulate(all.begin(), all.end(), 0.0) /
+                                             static_cast<double>(all.size())
+                                       : percentile(all, target.percentile);
   return result;
 }
 

@@ -70,8 +70,9 @@ void find_front(const std::vector<Candidate>& candidates, const Target& target, 
   std::vector<std::pair<Score, std::size_t>> all;
   for (const Candidate& c : candidates) all.emplace_back(whole(c, target, true), c.run);
   std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) {
-    return a.first.bytes != b.first.bytes ? a.first.bytes < b.first.bytes
-                                          : cost_of(a.first.value, target) < cost_of(b.first.value, target);
+    return a.first.bytes != b.first.bytes
+               ? a.first.bytes < b.first.bytes
+               : cost_of(a.first.value, target) < cost_of(b.first.value, target);
   });
   double best = INFINITY;
   for (const auto& [s, run] : all)
@@ -94,8 +95,8 @@ PolicyTuning tune_policy(const std::vector<Candidate>& candidates, const Tuning&
     const Score s = whole(c, tight, false);
     closest = std::min(closest, cost_of(s.value, tight));
     if (!tight.met(s.value) || (out.uniform && out.uniform->tuning.bytes <= s.bytes)) continue;
-    out.uniform = Choice{layers, std::vector<std::size_t>(layers.size(), c.run), s,
-                         whole(c, tight, true)};
+    out.uniform =
+        Choice{layers, std::vector<std::size_t>(layers.size(), c.run), s, whole(c, tight, true)};
   }
   out.closest = tight.at_most() ? closest : -closest;
   if (tuning.per_layer && layers.size() > 1) {
@@ -114,7 +115,8 @@ std::vector<PolicyTuning> tune(const ResultFile& result, const Tuning& tuning) {
   for (std::size_t t = 0; t < result.traces.size(); ++t) {
     std::vector<std::string> names;
     for (const StoredRun& run : result.runs)
-      if (std::find(names.begin(), names.end(), run.policy) == names.end()) names.push_back(run.policy);
+      if (std::find(names.begin(), names.end(), run.policy) == names.end())
+        names.push_back(run.policy);
     for (const std::string& policy : names) {
       std::vector<Candidate> candidates;
       for (std::size_t r = 0; r < result.runs.size(); ++r) {
@@ -123,8 +125,9 @@ std::vector<PolicyTuning> tune(const ResultFile& result, const Tuning& tuning) {
         candidates.push_back({r, sample(run, tuning.target, tuning.holdout, false),
                               sample(run, tuning.target, tuning.holdout, true)});
         if (candidates.back().heldout.empty() || candidates.back().tuning.empty())
-          fail_input(result.path, ": ", run.label, " has one step only; tuning needs at least two, to "
-                                                   "hold one out");
+          fail_input(result.path, ": ", run.label,
+                     " has one step only; tuning needs at least two, to "
+                     "hold one out");
       }
       if (candidates.empty()) continue;
       PolicyTuning tuned = tune_policy(candidates, tuning);

@@ -18,7 +18,9 @@ struct Target {
   double bound = 0;
   double mass = 0.95;  ///< violation_rate: share of rows whose covered mass lies below this
 
-  bool at_most() const { return metric == Metric::kOutputError || metric == Metric::kViolationRate; }
+  bool at_most() const {
+    return metric == Metric::kOutputError || metric == Metric::kViolationRate;
+  }
   bool met(double value) const { return at_most() ? value <= bound : value >= bound; }
   /// How far inside the bound, as a share of it; negative: not met.
   double margin(double value) const;
@@ -35,8 +37,8 @@ struct Tuning {
   Sweep sweep;  ///< the candidates: every run of the sweep
   Target target;
   Holdout holdout;
-  double safety = 0;       ///< the choice must meet the bound tightened by this share
-  bool per_layer = true;   ///< also look for parameters per layer
+  double safety = 0;      ///< the choice must meet the bound tightened by this share
+  bool per_layer = true;  ///< also look for parameters per layer
 };
 
 /// The keys of a sweep, and `target`, `holdout`, `safety`, `per_layer`. Throws InputError.
@@ -61,7 +63,8 @@ struct PolicyTuning {
   std::optional<Choice> uniform;    ///< the same parameters in every layer; none: nothing meets it
   std::optional<Choice> per_layer;  ///< where asked for, and cheaper than uniform
   double closest = 0;               ///< best value that any candidate reaches, on the tuning part
-  std::vector<std::size_t> front;   ///< runs on the Pareto front of the held-out part, cheapest first
+  std::vector<std::size_t>
+      front;  ///< runs on the Pareto front of the held-out part, cheapest first
   std::vector<Score> front_scores;
 };
 

@@ -26,14 +26,14 @@ Means quest_on(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("Quest on needle-4k") {
+TEST_CASE("Quest on needle-4k", "[heavy]") {
   const Means means = quest_on(shipped_trace());
   CHECK(means.mass == Approx(0.915649).margin(5e-7));
   CHECK(means.tokens == Approx(1040.014).margin(5e-4));
   CHECK(means.error == Approx(0.0876).margin(5e-5));
 }
 
-TEST_CASE("Quest on code-8k") {
+TEST_CASE("Quest on code-8k", "[heavy]") {
   const std::string path = shared_trace("code-8k");
   if (path.empty()) return skip("the trace code-8k is not there; set DOUBLEP_SHARED");
   const Means means = quest_on(path);

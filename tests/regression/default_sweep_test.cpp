@@ -19,19 +19,22 @@ const std::string kBaseline = kSource + "/configs/baselines/default.yaml";
 std::size_t parts_in(const fs::path& folder) {
   std::error_code none;
   std::size_t n = 0;
-  for (const auto& entry : fs::directory_iterator(folder, none)) n += entry.path().extension() == ".h5";
+  for (const auto& entry : fs::directory_iterator(folder, none))
+    n += entry.path().extension() == ".h5";
   return n;
 }
 
 }  // namespace
 
-TEST_CASE("the default sweep gives the stored figures, and the gate sees what does not", "[heavy]") {
+TEST_CASE("the default sweep gives the stored figures, and the gate sees what does not",
+          "[heavy]") {
   const TempDir folder;
   const fs::path output = fs::path(folder.path()) / "default.h5";
   const auto run = run_program({"run", kSweep, "-o", output.string()}, folder.path());
   INFO(run.err);
   REQUIRE(run.code == 0);
-  const auto check = run_program({"check", output.string(), "--baseline", kBaseline}, folder.path());
+  const auto check =
+      run_program({"check", output.string(), "--baseline", kBaseline}, folder.path());
   INFO(check.out << check.err);
   CHECK(check.code == 0);
 
@@ -42,7 +45,8 @@ TEST_CASE("the default sweep gives the stored figures, and the gate sees what do
     for (int stop = 0; stop < 2; ++stop, target += 8) {
       ProgramOptions options;
       options.interrupt_when = [&] { return parts_in(parts) >= target; };
-      const auto stopped = run_program({"run", kSweep, "-o", second.string()}, folder.path(), options);
+      const auto stopped =
+          run_program({"run", kSweep, "-o", second.string()}, folder.path(), options);
       INFO(stopped.err);
       REQUIRE(stopped.code == 130);
       CHECK(stopped.err.find("the same command continues there") != std::string::npos);
@@ -59,11 +63,14 @@ TEST_CASE("the default sweep gives the stored figures, and the gate sees what do
     CHECK(first_table.out.size() > 1000000);
   }
   SECTION("another k-means seed cannot be compared, and a changed row is a regression") {
-    const auto seeded = run_program({"run", kSweep, "-o", (fs::path(folder.path()) / "s.h5").string(),
-                                     "--set", "double_p.kmeans_seed=1"}, folder.path());
+    const auto seeded =
+        run_program({"run", kSweep, "-o", (fs::path(folder.path()) / "s.h5").string(), "--set",
+                     "double_p.kmeans_seed=1"},
+                    folder.path());
     REQUIRE(seeded.code == 0);
-    const auto refused = run_program(
-        {"check", (fs::path(folder.path()) / "s.h5").string(), "--baseline", kBaseline}, folder.path());
+    const auto refused =
+        run_program({"check", (fs::path(folder.path()) / "s.h5").string(), "--baseline", kBaseline},
+                    folder.path());
     CHECK(refused.code == 2);
     CHECK(refused.out.find("kmeans_seed") != std::string::npos);
   }

@@ -1,9 +1,8 @@
 // The gate: what it lets pass, what it stops, what it refuses to compare.
-#include "experiments/gate/compare.h"
-
 #include <filesystem>
 #include <limits>
 
+#include "experiments/gate/compare.h"
 #include "tests/catch.h"
 #include "tests/support/temp_dir.h"
 
@@ -13,7 +12,8 @@ namespace {
 
 ResultFile small_result() {
   ResultFile file;
-  file.config = "seed: 0\nruns:\n  - one\n", file.config_hash = "00", file.commit = "c", file.created = "now";
+  file.config = "seed: 0\nruns:\n  - one\n", file.config_hash = "00", file.commit = "c",
+  file.created = "now";
   file.traces.push_back({"trace", "ab", "m", "t", 8, 2, 1, 4, 2});
   StoredRun run;
   run.key = "k1", run.policy = "double_p", run.label = "double_p p1=0.9";
@@ -44,7 +44,7 @@ Baseline round_trip(const Baseline& baseline) {
 
 TEST_CASE("a result is the same as its own baseline, read back from disk") {
   const Baseline now = Baseline::of(small_result());
-  CHECK(now.runs.at("k1").heads.at({3, 0}).at("exact_tokens") == 9);  // 4 + 5, a sum
+  CHECK(now.runs.at("k1").heads.at({3, 0}).at("exact_tokens") == 9);             // 4 + 5, a sum
   CHECK(now.runs.at("k1").heads.at({3, 1}).at("output_error") == Approx(0.06));  // a mean
   const Comparison c = compare(now, round_trip(now));
   CHECK(c.exit_code() == 0);

@@ -60,8 +60,8 @@ TEST_CASE("heads that attend different tokens read their union once") {
   const RandomCache cache({1, 2, 20, 8});
   ClusteringOptions options;
   options.tokens_per_cluster = 5;
-  const auto index = std::make_shared<const ClusterIndex>(
-      ClusterIndex::build(cache.head(), 0, 20, options));
+  const auto index =
+      std::make_shared<const ClusterIndex>(ClusterIndex::build(cache.head(), 0, 20, options));
   GroupSelection chosen(2);
   chosen.heads[0].tokens = {1, 2, 3};
   chosen.heads[1].tokens = {3, 4};

@@ -1,7 +1,6 @@
 // The README's example of a policy: compiled here as it stands there, and run.
-#include "tests/example/strided.cpp"
-
 #include "tests/catch.h"
+#include "tests/example/strided.cpp"
 #include "tests/support/program.h"
 
 using namespace doublep;

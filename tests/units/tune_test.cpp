@@ -1,11 +1,10 @@
 // The tuner on a result made by hand: two layers, candidates of known cost and error.
-#include "experiments/tune/tuning.h"
-
 #include <cmath>
 #include <sstream>
 
 #include "experiments/tune/report.h"
 #include "experiments/tune/scores.h"
+#include "experiments/tune/tuning.h"
 #include "tests/catch.h"
 
 using namespace doublep;
@@ -45,8 +44,9 @@ Tuning at_most(double bound) {
 }  // namespace
 
 TEST_CASE("the cheapest candidate that meets the target is chosen") {
-  const auto result = result_of({candidate("cheap", 10, 0.2, 0.2), candidate("good", 20, 0.05, 0.05),
-                                 candidate("best", 40, 0.01, 0.01)});
+  const auto result =
+      result_of({candidate("cheap", 10, 0.2, 0.2), candidate("good", 20, 0.05, 0.05),
+                 candidate("best", 40, 0.01, 0.01)});
   Tuning tuning = at_most(0.05);
   tuning.per_layer = false;
   const PolicyTuning t = tune(result, tuning).at(0);
@@ -60,19 +60,20 @@ TEST_CASE("the cheapest candidate that meets the target is chosen") {
 
 TEST_CASE("per layer pays where the layers differ") {
   // Layer 0 is easy: the cheap point is good enough there; layer 1 needs the dear one.
-  const auto result = result_of({candidate("cheap", 10, 0.02, 0.30), candidate("dear", 30, 0.01, 0.05)});
+  const auto result =
+      result_of({candidate("cheap", 10, 0.02, 0.30), candidate("dear", 30, 0.01, 0.05)});
   const PolicyTuning t = tune(result, at_most(0.04)).at(0);
   REQUIRE(t.uniform.has_value());
   CHECK(t.uniform->tuning.bytes == 30);
   REQUIRE(t.per_layer.has_value());
   CHECK(t.per_layer->runs == std::vector<std::size_t>{0, 1});
-  CHECK(t.per_layer->tuning.bytes == 20);              // (10 + 30) / 2
-  CHECK(t.per_layer->tuning.value == Approx(0.035));   // (0.02 + 0.05) / 2
+  CHECK(t.per_layer->tuning.bytes == 20);             // (10 + 30) / 2
+  CHECK(t.per_layer->tuning.value == Approx(0.035));  // (0.02 + 0.05) / 2
 }
 
 TEST_CASE("a choice is judged on steps that it did not see") {
-  const auto result = result_of({candidate("overfit", 10, 0.04, 0.04, 0.10),
-                                 candidate("steady", 20, 0.01, 0.01)});
+  const auto result =
+      result_of({candidate("overfit", 10, 0.04, 0.04, 0.10), candidate("steady", 20, 0.01, 0.01)});
   const PolicyTuning t = tune(result, at_most(0.05)).at(0);
   CHECK(result.runs[t.uniform->runs[0]].label == "overfit");
   CHECK(t.uniform->tuning.value == Approx(0.04));
@@ -109,7 +110,8 @@ TEST_CASE("percentiles and rates are statistics of rows") {
   CHECK(percentile({7}, 5) == 7);
   Tuning rate;
   rate.target = {Target::Metric::kViolationRate, -1, 0.5, 0.95};
-  const auto result = result_of({candidate("half", 10, 0.01, 0.2), candidate("none", 20, 0.01, 0.01)});
+  const auto result =
+      result_of({candidate("half", 10, 0.01, 0.2), candidate("none", 20, 0.01, 0.01)});
   CHECK(result.runs[tune(result, rate).at(0).uniform->runs[0]].label == "half");
   Tuning covered;
   covered.target = {Target::Metric::kCoveredMass, 0, 0.95, 0.95};
