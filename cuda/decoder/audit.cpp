@@ -39,7 +39,7 @@ void CudaDecoder::audit(const QueryBlock& queries, StepResult& result) const {
     host_order_.resize(shape_.pairs);
     for (int pair = 0; pair < shape_.pairs; ++pair) {
       host_order_[pair].resize(view_.capacity);
-      DP_CUDA(cudaMemcpy(host_order_[pair].data(), cache_->order(pair), view_.capacity * 4,
+      DP_CUDA(cudaMemcpy(host_order_[pair].data(), cache_->order(pair), view_.length * 4,
                          cudaMemcpyDeviceToHost));
     }
   }

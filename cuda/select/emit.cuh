@@ -18,7 +18,7 @@ __device__ inline void write_codes(const SelectParams& p, const SearchShared& s,
   const Limit refine = s.found[0].limit, keep = s.found[1].limit;
   std::uint8_t* out = p.codes + static_cast<std::int64_t>(row) * p.capacity;
 #pragma unroll 2
-  for (int i = threadIdx.x; i < items.n; i += kSelectThreads) {
+  for (int i = threadIdx.x; i < items.n; i += block_threads()) {
     const std::uint32_t key = items.cached ? items.cached[i] : ruler.key(items.values[i]);
     out[i] = key == kAbsent ? 0
                             : kPresent | (refine.takes(key, i) ? kRefined : 0) |
@@ -40,7 +40,8 @@ __device__ inline void prefetch_work(const SelectParams& p, int pair) {
   }
   if (!p.offsets) return;
   const int head = blockIdx.x % p.shape.group, lines = static_cast<int>(p.capacity / 32);
-  for (int i = head * kSelectThreads + threadIdx.x; i < lines; i += p.shape.group * kSelectThreads)
+  for (int i = head * block_threads() + threadIdx.x; i < lines;
+       i += p.shape.group * block_threads())
     fetch(p.offsets + pair * (p.capacity + 1) + 32 * static_cast<std::int64_t>(i));
 }
 
@@ -61,7 +62,7 @@ struct Zone {
 
 __device__ inline void emit_zone(const SelectParams& p, int pair, const Zone& z) {
   const std::uint32_t all = (1u << p.shape.group) - 1;
-  for (int i = threadIdx.x; i < z.entries(p.emit); i += kSelectThreads) {
+  for (int i = threadIdx.x; i < z.entries(p.emit); i += block_threads()) {
     const bool tokens = p.emit == EmitKind::kTokens;
     const int sinks = tokens ? z.sink : Zone::runs(z.sink);
     const int at = (i < sinks ? i : i - sinks) * (tokens ? 1 : kTile);
@@ -77,7 +78,7 @@ __device__ inline void emit_zone(const SelectParams& p, int pair, const Zone& z)
 
 /// All threads of one block. Entries stand in ascending order of their items.
 __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
-  __shared__ std::uint64_t scratch[SelectOps::kWarps + 1];
+  __shared__ std::uint64_t scratch[BlockOps::kScratch];
   const bool summed = p.group_mode == GroupMode::kSum,
              per_head = p.group_mode == GroupMode::kPerHead;
   const std::uint32_t all = (1u << p.shape.group) - 1;
@@ -87,7 +88,7 @@ __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
   const Zone zone(p, pair);
   std::int64_t work = pair * p.work_capacity + zone.entries(p.emit);
   std::int64_t terms = pair * p.capacity;
-  for (int base = 0; base < n; base += kSelectThreads * kItemsEach) {
+  for (int base = 0; base < n; base += block_threads() * kItemsEach) {
     const int first = base + threadIdx.x * kItemsEach;
     // Bit h of byte j: head h refines (keeps, has) item first + j.
     uint2 refined = {0, 0}, kept = {0, 0}, present = {0, 0};
@@ -123,7 +124,7 @@ __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
       found += term[j] != 0;
     }
     std::uint64_t total;
-    const std::uint64_t before = SelectOps::exclusive_scan(found, scratch, &total);
+    const std::uint64_t before = BlockOps::exclusive_scan(found, scratch, &total);
     std::int64_t at = work + static_cast<std::int64_t>(before >> 32);
     std::int64_t term_at = terms + static_cast<std::int64_t>(before & 0xFFFFFFFFu);
 #pragma unroll

@@ -30,28 +30,28 @@ __device__ __noinline__ inline void head_stats(const SelectParams& p, int pair, 
   };
   float max = -INFINITY;
 #pragma unroll 2
-  for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
+  for (int i = 4 * threadIdx.x; i < n; i += 4 * block_threads()) {
     const float4 v = ranked_values(p, logits, meta, i);
 #pragma unroll
     for (int j = 0; j < 4; ++j) max = fmaxf(max, component(v, j));
   }
-  for (int i = threadIdx.x; zone && i < p.zone_capacity; i += kSelectThreads)
+  for (int i = threadIdx.x; zone && i < p.zone_capacity; i += block_threads())
     max = fmaxf(max, zone[i]);
-  max = SelectOps::max(max, reinterpret_cast<float*>(s.scratch));
+  max = BlockOps::max(max, reinterpret_cast<float*>(s.scratch));
   if (max == -INFINITY) max = 0;
   float sum = 0;
 #pragma unroll 2
-  for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
+  for (int i = 4 * threadIdx.x; i < n; i += 4 * block_threads()) {
     const float4 v = ranked_values(p, logits, meta, i);
 #pragma unroll
     for (int j = 0; j < 4; ++j) sum += __expf(component(v, j) - max);
   }
   double held = 0;
-  for (int i = threadIdx.x; zone && i < p.zone_capacity; i += kSelectThreads)
+  for (int i = threadIdx.x; zone && i < p.zone_capacity; i += block_threads())
     held += expf(zone[i] - max);
   auto* sums = reinterpret_cast<double*>(s.scratch);
-  if (zone) held = SelectOps::sum(held, sums);
-  const double total = SelectOps::sum(static_cast<double>(sum), sums) + held;
+  if (zone) held = BlockOps::sum(held, sums);
+  const double total = BlockOps::sum(static_cast<double>(sum), sums) + held;
   if (threadIdx.x == 0)
     p.head_stats[row] = {max, total > 0 ? static_cast<float>(1 / total) : 0.f,
                          total > 0 ? static_cast<float>(held / total) : 0.f, 0.f};
@@ -71,7 +71,7 @@ __device__ __noinline__ inline double sum_over_group(const SelectParams& p, int 
     stats[h] = h < group ? __ldcg(p.head_stats + pair * group + h) : make_float4(0, 0, 0, 0);
     zone_share += stats[h].z;
   }
-  for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
+  for (int i = 4 * threadIdx.x; i < n; i += 4 * block_threads()) {
     float4 sum = {0, 0, 0, 0};
     float4 first = {0, 0, 0, 0};
 #pragma unroll

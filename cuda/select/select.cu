@@ -21,9 +21,9 @@ __device__ Mass target_mass(double p, Mass items, double zone) {
 __device__ double zone_mass(const SelectParams& p, int row, float max, double* scratch) {
   const float* z = p.zone_logits + static_cast<std::int64_t>(row) * p.zone_capacity;
   double zone = 0;
-  for (int i = threadIdx.x; i < p.zone_capacity; i += kSelectThreads)
+  for (int i = threadIdx.x; i < p.zone_capacity; i += block_threads())
     zone += exp(static_cast<double>(z[i]) - max) * kUnitMass;
-  return SelectOps::sum(zone, scratch);
+  return BlockOps::sum(zone, scratch);
 }
 
 /// found[0].limit: what to refine; found[1].limit: what to keep. The histogram of leading bins is
@@ -87,7 +87,7 @@ __device__ bool arrive_last(std::int32_t* arrived, int blocks, bool& shared_flag
 
 /// One block per query head. Under kSum the block of a pair that finishes its head's statistics
 /// last goes on alone; otherwise the one that finishes its codes last emits.
-__global__ void __launch_bounds__(kSelectThreads, 1)
+__global__ void __launch_bounds__(kManyThreads, 1)
     select_kernel(const __grid_constant__ SelectParams p, int cached_items) {
   extern __shared__ __align__(16) std::uint32_t cached[];
   __shared__ SearchShared s;
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kSelectThreads, 1)
   const int row = summed ? pair * p.shape.group : blockIdx.x;
   dependency_release();
   prefetch_work(p, pair);
-  for (int i = threadIdx.x; i < kBins; i += kSelectThreads) s.weights[i] = 0;
+  for (int i = threadIdx.x; i < kBins; i += block_threads()) s.weights[i] = 0;
   dependency_wait();
   const int n = p.num_items ? p.num_items[pair] : 0;
   const int2 budget = count ? p.budgets[pair] : make_int2(0, 0);
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kSelectThreads, 1)
                     n <= cached_items ? cached : nullptr, n};
   float max = -INFINITY, min = INFINITY;
 #pragma unroll 4
-  for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
+  for (int i = 4 * threadIdx.x; i < n; i += 4 * block_threads()) {
     const float4 v = *reinterpret_cast<const float4*>(items.values + i);
     if (items.cached) *reinterpret_cast<float4*>(items.cached + i) = v;
     max = fmaxf(fmaxf(max, fmaxf(v.x, v.y)), fmaxf(v.z, v.w));
@@ -122,13 +122,13 @@ __global__ void __launch_bounds__(kSelectThreads, 1)
       min = fminf(fminf(min, fminf(present(v.x), present(v.y))), fminf(present(v.z), present(v.w)));
     }
   }
-  max = SelectOps::max(max, reinterpret_cast<float*>(s.scratch));
-  if (count) min = -SelectOps::max(-min, reinterpret_cast<float*>(s.scratch));
+  max = BlockOps::max(max, reinterpret_cast<float*>(s.scratch));
+  if (count) min = -BlockOps::max(-min, reinterpret_cast<float*>(s.scratch));
   const Ruler ruler(max, min, count, n);
   if (max != -INFINITY) {  // else there is nothing to choose from
     if (items.cached) {
 #pragma unroll 2
-      for (int i = threadIdx.x; i < n; i += kSelectThreads) {
+      for (int i = threadIdx.x; i < n; i += block_threads()) {
         const std::uint32_t key = ruler.key(__uint_as_float(items.cached[i]));
         items.cached[i] = key;
         if (key != kAbsent) atomicAdd(&s.weights[key >> kLeadShift], ruler.weight(key));
@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(kSelectThreads, 1)
     find_limits(p, s, items, ruler, budget, zone);
     write_codes(p, s, items, ruler, row);
   } else {
-    for (int i = threadIdx.x; i < n; i += kSelectThreads)
+    for (int i = threadIdx.x; i < n; i += block_threads())
       p.codes[static_cast<std::int64_t>(row) * p.capacity + i] = 0;
   }
   if (!arrive_last(p.arrived + pair, summed ? 1 : p.shape.group, flag)) return;
@@ -157,12 +157,14 @@ __global__ void __launch_bounds__(kSelectThreads, 1)
 
 void select(const SelectParams& p, cudaStream_t stream, bool overlap) {
   // Keys stay in shared memory where all of them fit; with 1M tokens they are measured anew.
-  int device = 0, most = 0;
+  int device = 0, most = 0, sms = 0;
   DP_CUDA(cudaGetDevice(&device));
   DP_CUDA(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  DP_CUDA(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device));
   const std::int64_t room = (most - 30 * 1024) / 4 / 16 * 16;
   const auto cached = static_cast<int>(std::min(p.capacity, room));
-  launch({dim3(p.shape.pairs * p.shape.group), dim3(kSelectThreads),
+  const int blocks = p.shape.pairs * p.shape.group;
+  launch({dim3(blocks), dim3(blocks <= sms ? kManyThreads : kFewThreads),
           static_cast<std::size_t>(cached) * sizeof(std::uint32_t), stream, overlap},
          select_kernel, p, cached);
 }

@@ -10,10 +10,11 @@
 
 namespace doublep::cuda {
 
-inline constexpr int kSelectThreads = 1024;
+/// A block has 512 or 1024 threads: more where there are too few blocks to fill the chip.
+__device__ inline int block_threads() { return static_cast<int>(blockDim.x); }
+inline constexpr int kFewThreads = 512, kManyThreads = 1024;
 inline constexpr int kBins = 2048, kListed = 512;
 using Mass = unsigned long long;  // fixed point: sums do not depend on the order of the atomics
-using SelectOps = BlockOps<kSelectThreads>;
 
 /// Keys: an item's distance to the largest value, in fixed point. Small is first; equal keys go by
 /// id. What an item weighs is a function of its key, so order and mass never disagree.
@@ -85,16 +86,16 @@ struct Items {
   __device__ void for_each(const Ruler& ruler, Visit visit) const {
     if (cached) {
 #pragma unroll 1
-      for (int i = threadIdx.x; i < n; i += kSelectThreads)
+      for (int i = threadIdx.x; i < n; i += block_threads())
         if (cached[i] != kAbsent) visit(cached[i], static_cast<std::uint32_t>(i));
       return;
     }
 #pragma unroll 1
-    for (int i = 4 * threadIdx.x; i < n; i += 4 * kSelectThreads) {
+    for (int i = 4 * threadIdx.x; i < n; i += 4 * block_threads()) {
       const float4 v = *reinterpret_cast<const float4*>(values + i);
       // Asked for now, read in the next round.
-      if (i + 4 * kSelectThreads < n)
-        asm volatile("prefetch.global.L1 [%0];" ::"l"(values + i + 4 * kSelectThreads));
+      if (i + 4 * block_threads() < n)
+        asm volatile("prefetch.global.L1 [%0];" ::"l"(values + i + 4 * block_threads()));
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const std::uint32_t key = ruler.key(j == 0 ? v.x : j == 1 ? v.y : j == 2 ? v.z : v.w);
@@ -116,30 +117,30 @@ struct SearchShared {
   std::uint32_t weights[kBins];
   std::uint64_t listed[2][kListed];  // key << 32 | id
   Mass mass[2][kListed];
-  Mass scratch[SelectOps::kWarps + 1];
+  Mass scratch[BlockOps::kScratch];
   Found found[2];
 };
 
 /// This thread's bins of the histogram as masses, and the mass before them. `lead`: the leading bin
 /// that they lie in, or -1 where they are the leading bins themselves.
-inline constexpr int kBinsEach = kBins / kSelectThreads;
+inline constexpr int kBinsEach = kBins / kFewThreads;  // at most
 __device__ inline Mass scan_bins(SearchShared& s, const Ruler& ruler, int lead,
                                  Mass (&mass)[kBinsEach], Mass* total) {
   Mass sum = 0;
 #pragma unroll
   for (int i = 0; i < kBinsEach; ++i) {
-    const int bin = threadIdx.x * kBinsEach + i;
-    mass[i] = ruler.mass(s.weights[bin], lead < 0 ? bin : lead);
+    const int each = kBins / block_threads(), bin = threadIdx.x * each + i;
+    mass[i] = i < each ? ruler.mass(s.weights[bin], lead < 0 ? bin : lead) : 0;
     sum += mass[i];
   }
-  return SelectOps::exclusive_scan(sum, s.scratch, total);
+  return BlockOps::exclusive_scan(sum, s.scratch, total);
 }
 __device__ inline void note_bin(SearchShared& s, Found& f, const Ruler& ruler, Mass at,
                                 const Mass (&mass)[kBinsEach]) {
 #pragma unroll
   for (int i = 0; i < kBinsEach; ++i) {
     if (at < f.target && at + mass[i] >= f.target) {
-      f.bin = threadIdx.x * kBinsEach + i, f.below = at;
+      f.bin = threadIdx.x * (kBins / block_threads()) + i, f.below = at;
       f.at_most = ruler.at_most(s.weights[f.bin]);
     }
     at += mass[i];
@@ -160,18 +161,17 @@ __device__ inline void list_item(SearchShared& s, const Ruler& ruler, int which,
 /// reaches the target. found.limit holds the end of the bin already, in case rounding leaves the
 /// sum a hair short.
 __device__ inline void settle(SearchShared& s) {
-  constexpr int kHalf = kSelectThreads / 2;
-  static_assert(kListed <= kHalf, "a thread per listed item");
-  const int which = threadIdx.x / kHalf, mine = threadIdx.x % kHalf;
+  const int half = block_threads() / 2, which = threadIdx.x / half;
   Found& f = s.found[which];
   const int filled = min(static_cast<int>(f.filled), kListed);
-  if (mine >= filled) return;
-  const std::uint64_t item = s.listed[which][mine];
-  Mass before = f.below;
+  for (int mine = threadIdx.x % half; mine < filled; mine += half) {
+    const std::uint64_t item = s.listed[which][mine];
+    Mass before = f.below;
 #pragma unroll 4
-  for (int i = 0; i < filled; ++i) before += s.listed[which][i] < item ? s.mass[which][i] : 0;
-  if (before < f.target && before + s.mass[which][mine] >= f.target)
-    f.limit = {static_cast<std::uint32_t>(item >> 32), static_cast<std::uint32_t>(item) + 1};
+    for (int i = 0; i < filled; ++i) before += s.listed[which][i] < item ? s.mass[which][i] : 0;
+    if (before < f.target && before + s.mass[which][mine] >= f.target)
+      f.limit = {static_cast<std::uint32_t>(item >> 32), static_cast<std::uint32_t>(item) + 1};
+  }
 }
 
 /// The rare way: the leading bin holds too many to list (equal keys, say). Finer digits of
@@ -190,7 +190,7 @@ __device__ __noinline__ inline void refine_bin(SearchShared& s, int which, Items
   for (const int shift : kShifts) {
     if (f.at_most <= kListed) break;
     const Mass below = f.below;
-    for (int i = threadIdx.x; i < kBins; i += kSelectThreads) s.weights[i] = 0;
+    for (int i = threadIdx.x; i < kBins; i += block_threads()) s.weights[i] = 0;
     __syncthreads();
     items.for_each(ruler, [&](std::uint32_t key, std::uint32_t id) {
       if (whole(key, id) >> above != prefix) return;

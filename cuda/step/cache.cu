@@ -46,7 +46,7 @@ Cache::Cache(const Shape& shape, DType dtype, std::int64_t capacity)
       tail_begin_(batch()),
       lengths_(batch()),
       host_lengths_(batch(), 0) {
-  sink_end_.zero(), tail_begin_.zero(), lengths_.zero();
+  sink_end_.zero(), tail_begin_.zero(), lengths_.zero(), order_.zero();
 }
 
 void Cache::set_zones(int sequence, std::int32_t sink_end, std::int32_t tail_begin,

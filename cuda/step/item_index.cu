@@ -13,7 +13,7 @@ ItemIndex::ItemIndex(const Cache& cache, std::int64_t capacity, bool mean_values
       meta_(cache.shape().pairs * capacity_),
       offsets_(cache.shape().pairs * (capacity_ + 1)),
       num_items_(cache.shape().pairs) {
-  num_items_.zero();
+  num_items_.zero(), meta_.zero(), offsets_.zero();  // kernels read up to the padding
   if (mean_values) others_.resize(rows_.size());
   if (nibbles) {
     const std::int64_t rows = cache.shape().pairs * cache.capacity();

@@ -23,5 +23,7 @@ void tile_rows(const TileParams& params, cudaStream_t stream);
 
 /// Reads every byte once, 16 at a time; `sink` receives nothing in practice.
 void read_all(const void* memory, std::int64_t bytes, int* sink, cudaStream_t stream);
+/// The same in stretches of 64 KiB a block and turn; bytes: a multiple of that.
+void stream_all(const void* memory, std::int64_t bytes, int blocks, int* sink, cudaStream_t stream);
 
 }  // namespace doublep::bench

@@ -57,8 +57,14 @@ double Timer::launch_floor() {
 double Timer::read_ceiling() {
   cuda::DeviceBuffer<unsigned char> memory(kCeilingBytes);
   memory.zero();
-  const auto times = graph_times(
-      [&](cudaStream_t s) { read_all(memory.get(), kCeilingBytes, sink_.get(), s); }, 2, 8);
+  std::vector<double> times = graph_times(
+      [&](cudaStream_t s) { read_all(memory.get(), kCeilingBytes, sink_.get(), s); }, 2, 5);
+  for (const int blocks : {132, 264, 396, 528, 1 << 16}) {
+    const auto more = graph_times(
+        [&](cudaStream_t s) { stream_all(memory.get(), kCeilingBytes, blocks, sink_.get(), s); }, 1,
+        5);
+    times.insert(times.end(), more.begin(), more.end());
+  }
   return kCeilingBytes / (*std::min_element(times.begin(), times.end()) * 1e-6);
 }
 

@@ -24,7 +24,7 @@ class Timer {
                                   int repeats);
   /// Microseconds of a graph with one launch that does nothing: the floor of every figure.
   double launch_floor();
-  /// Bytes per second of reading several GiB with 16-byte loads, the best of some runs.
+  /// Bytes per second of reading several GiB with 16-byte loads, the best of several patterns.
   double read_ceiling();
 
  private:
