@@ -20,7 +20,9 @@ def draw(panels):
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     tall = 0.19 * max(len(bars) for _, bars in panels) + 0.25
-    fig, grid = style.panels(rows, columns, style.TEXT_WIDTH, tall, left=1.85, share_y=True)
+    lines = 1 + max(title.count("\n") for title, _ in panels)
+    fig, grid = style.panels(rows, columns, style.TEXT_WIDTH, tall, left=1.85, share_y=True,
+                             above=0.06 + 0.14 * lines, between=0.26 + 0.16 * lines)
     used = set()
     for i, ax in enumerate(grid.flat):
         if i >= len(panels):

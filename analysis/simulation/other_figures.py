@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis import style
 from analysis.naming import pretty
@@ -52,15 +53,12 @@ def _error_title(c):
             f"worst {100 * c['held_out_worst_error']:.1f} %")
 
 
-def times(curves, panels, pick):
-    """ms per decode step against context; `panels`: [(title, selector of curves)]."""
-    panels = [(t, [c for c in curves if chosen(c)]) for t, chosen in panels]
-    panels = [(t, chosen) for t, chosen in panels if chosen]
+def times(curves, panels):
+    """ms per decode step against context; `panels`: [(title, points -> mask)]."""
     fig, grid = style.panels(1, len(panels), style.TEXT_WIDTH, 2.0, share_y=True)
-    everyone = [c for _, chosen in panels for c in chosen]
-    names, look = curve_names(everyone), looks(everyone)
-    for ax, (title, chosen) in zip(grid[0], panels):
-        for curve in chosen:
+    names, look = curve_names(curves), looks(curves)
+    for ax, (title, pick) in zip(grid[0], panels):
+        for curve in curves:
             points = np.sort(curve.points[pick(curve.points)], order="context")
             if not len(points):
                 continue
@@ -73,12 +71,16 @@ def times(curves, panels, pick):
                         1e3 * points["seconds"][outside == hollow], marker, color=colour,
                         markerfacecolor="white" if hollow else colour, linestyle="none")
         ax.set(yscale="log", title=title, xlabel="context (tokens)")
-        _token_axis(ax, np.concatenate([c.points["context"] for c in chosen]))
+        _token_axis(ax, np.concatenate([c.points["context"] for c in curves]))
         ax.grid(True, which="both", axis="y")
     low = min(ax.get_ylim()[0] for ax in grid[0])
     high = max(ax.get_ylim()[1] for ax in grid[0])
     for ax in grid[0]:
         ax.set_ylim(low, high)
+        _plain_log(ax)
+        if ax is not grid[0][0]:
+            ax.set_yticklabels([])
+            ax.set_yticklabels([], minor=True)
     grid[0][0].set_ylabel("ms per decode step")
     _legend(fig, names, look, extrapolated=True)
     return fig
@@ -97,15 +99,18 @@ def serving(curves):
     for ax, (field, unit, title) in zip(grid[0], fields):
         for curve in curves:
             colour, marker = look[curve.label]
+            outside = curve.serving["extrapolated"].all()
             ax.plot(curve.serving["rate"], unit * curve.serving[field], color=colour,
-                    marker=marker, markersize=3.5)
+                    marker=marker, markersize=3.5,
+                    markerfacecolor="white" if outside else colour,
+                    linestyle=(0, (2.5, 1.2)) if outside else "-")
         ax.set(xscale="log", xlabel="requests per second", title=title)
         rates = sorted({float(r) for c in curves for r in c.serving["rate"]})
         ax.set_xticks(rates, [f"{r:g}" for r in rates])
         ax.minorticks_off()
         ax.set_ylim(bottom=0)
         ax.grid(True)
-    _legend(fig, names, look)
+    _legend(fig, names, look, any(c.serving["extrapolated"].any() for c in curves))
     return fig
 
 
@@ -123,6 +128,7 @@ def offload(curves):
                     color=look[curve.label][0], marker=look[curve.label][1])
         ax.set(xscale="log", yscale="log", title=f"context {tokens(context)}, batch 1",
                xlabel="device cache (% of context)")
+        _plain_log(ax)
     grid[0][0].set_ylabel("ms per decode step")
     last = grid[0][-1]
     for curve in curves:
@@ -139,6 +145,57 @@ def offload(curves):
         ax.grid(True)
     _legend(fig, names, look)
     return fig
+
+
+def accuracy(curves):
+    """ms per decode step against the profile's output error: one line per policy."""
+    workloads = list(dict.fromkeys(c.workload for c in curves))
+    fig, grid = style.panels(1, len(workloads), style.TEXT_WIDTH, 2.4)
+    series = {}
+    for curve in curves:
+        key = (curve.policy, _switches(curve))
+        series.setdefault(key, {}).setdefault(curve.workload, []).append(curve)
+    handles = []
+    for i, ((policy, switches), by_workload) in enumerate(series.items()):
+        colour, marker = style.look(policy)
+        place = [k[0] for k in series][:i].count(policy)
+        colour = style.shade(colour, place)
+        for ax, workload in zip(grid[0], workloads):
+            mine = sorted(by_workload.get(workload, []), key=lambda c: c.output_error)
+            ax.plot([100 * c.output_error for c in mine],
+                    [1e3 * c.points[-1]["seconds"] for c in mine], color=colour,
+                    marker="o" if place else marker)
+        handles.append(Line2D([], [], color=colour, marker="o" if place else marker,
+                              label=pretty(policy) + (f" ({switches})" if switches else "")))
+    for ax, workload in zip(grid[0], workloads):
+        dense = [c for c in curves if c.policy == "dense" and c.workload == workload]
+        for curve in dense:
+            ax.axhline(1e3 * curve.points[-1]["seconds"], color="black", linewidth=0.8)
+            ax.text(0.02, 1e3 * curve.points[-1]["seconds"], "dense ", va="bottom", fontsize=7,
+                    transform=ax.get_yaxis_transform())
+        ax.set(xscale="log", yscale="log", xlabel="mean output error of the profile (%)",
+               title=f"workload {workload}")
+        _plain_log(ax)
+        _plain_log(ax, "x")
+        ax.grid(True, which="both", axis="both")
+    grid[0][0].set_ylabel("ms per decode step")
+    style.legend_below(fig, [h for h in handles if h.get_label() != "Dense"])
+    return fig
+
+
+def _switches(curve):
+    """What tells double_p's variants apart, beside the numbers."""
+    words = [curve.parameters.get(k) for k in ("estimator", "gqa")]
+    text = [{"second_order": "2nd order", "group_sum": "by group"}.get(w, "") for w in words]
+    return "; ".join(t for t in text if t)
+
+
+def _plain_log(ax, which="y"):
+    """A log axis of one or two decades, labelled 2, 5, 10, 20 instead of powers."""
+    axis = ax.yaxis if which == "y" else ax.xaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _token_axis(ax, contexts):

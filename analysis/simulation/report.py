@@ -96,6 +96,14 @@ def special(report, name, curves):
     with_points = [c for c in curves if c.points is not None]
     if not with_points:
         return
+    labels = list(dict.fromkeys(c.label for c in with_points))
+    policies = [next(c.policy for c in with_points if c.label == label) for label in labels]
+    if max(map(policies.count, policies)) >= 3 and len(with_points[0].points) == 1:
+        drawn = other_figures.accuracy(with_points)
+        at = bars_figure.title_of(with_points[0].points[-1])
+        report.figure(drawn, f"simulation_{slug(name)}_accuracy",
+                      f"{name}: time of a decode step against accuracy, {at}.")
+        return
     settings = list(dict.fromkeys(c.setting for c in with_points))
     workload = settings[0][-1]
     first = [c for c in with_points if c.workload == workload]
@@ -105,12 +113,10 @@ def special(report, name, curves):
                       "Keys and values in host memory, hot tokens on the device: time per step and "
                       "the hit rate of a least-recently-used cache on the recorded selections.")
     elif len({int(p) for p in points["place"]}) > 1:
-        panels = [(title, lambda c: True) for title in ("cache on the device", "cache on the host")]
-        for (title, chosen), place in zip(panels, (0, 1)):
-            report.figure(
-                other_figures.times(first, [(f"{title}, batch 1", chosen)],
-                                    lambda p, place=place: (p["place"] == place)),
-                f"simulation_{slug(name)}_{slug(title)}", f"{name}: {title}.")
+        panels = [("keys and values on the device", lambda p: p["place"] == 0),
+                  ("on the host, hot tokens on the device", lambda p: p["place"] == 1)]
+        report.figure(other_figures.times(first, panels), f"simulation_{slug(name)}_places",
+                      f"{name}: time of a decode step where the cache lies.")
     bars(report, name, first)
 
 

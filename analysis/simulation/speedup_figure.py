@@ -20,7 +20,7 @@ def draw(curves, axis, setting_name=""):
     fig, grid = style.panels(len(bases), len(values), style.TEXT_WIDTH, 1.75, share_y=True)
     names, look = curve_names(curves), looks(curves)
     hollow = False
-    for row, (base, title) in zip(grid, bases):
+    for r, (row, (base, title)) in enumerate(zip(grid, bases)):
         reference = next(c for c in curves if c.policy == base)
         top = 1.0
         for ax, value in zip(row, values):
@@ -31,10 +31,12 @@ def draw(curves, axis, setting_name=""):
                 if len(x):
                     top = max(top, y.max())
                     hollow |= _plot(ax, x, y, outside, *look[curve.label])
-            _decorate(ax, axis, other, value, row is grid[0], row is grid[-1])
+            _decorate(ax, axis, other, value, r == 0, r + 1 == len(bases))
         for ax in row:
-            ax.set_ylim(min(0.5, ax.get_ylim()[0]), 1.07 * top)
+            ax.set_ylim(0, 1.07 * top)
             ax.axhline(1, color="black", linewidth=0.7, zorder=1)
+            if ax is not row[0]:
+                ax.set_yticklabels([])
         row[0].set_ylabel(title)
     handles = [Line2D([], [], color=look[k][0], marker=look[k][1], label=n)
                for k, n in names.items()]

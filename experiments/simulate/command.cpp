@@ -23,8 +23,8 @@ void print_plan(const sim::SimulationPlan& plan) {
   for (const sim::Study& study : plan.studies) {
     std::cout << study.name << ": " << study.hardware.size() << " machines x "
               << study.what_if.size() << " what-ifs x " << study.models.size() << " models x "
-              << plan.workloads.size() << " workloads x " << plan.policies.size()
-              << " policies x " << study.points.size() << " decode points";
+              << plan.workloads.size() << " workloads x " << plan.policies.size() << " policies x "
+              << study.points.size() << " decode points";
     if (study.serving) std::cout << " and " << study.serving->rates.size() << " serving runs";
     std::cout << "\n";
   }
@@ -65,10 +65,14 @@ void add_simulate(CLI::App& app) {
   command->add_option("config", options->config, "what to simulate, YAML")->required();
   command->add_option("-o,--output", options->output, "result file (default: the `output` key)");
   command->add_option("--set", options->overrides, "override key=value; may be repeated")
-      ->expected(1)->take_all()->allow_extra_args(false);
-  command->add_option("--record", options->record,
-                      "profile the workloads' traces into this folder, a file each, and do nothing else");
-  command->add_flag("--dry-run", options->dry_run, "print the studies and the number of points only");
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_option(
+      "--record", options->record,
+      "profile the workloads' traces into this folder, a file each, and do nothing else");
+  command->add_flag("--dry-run", options->dry_run,
+                    "print the studies and the number of points only");
   command->add_option("-j,--jobs", options->jobs, "threads (0 = all cores)")
       ->check(CLI::Range(0, 4096));
   command->callback([options] { execute(*options); });

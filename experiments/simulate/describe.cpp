@@ -24,9 +24,10 @@ Figure read_figure(const Yaml& node, const Hardware& hardware, double unit, bool
 
 Hardware load_hardware(const std::string& path) {
   const Yaml root = Yaml::load(path);
-  root.only({"name", "title", "memory_capacity_gb", "memory_bandwidth_gbs", "achieved_bandwidth_gbs",
-             "l2_capacity_mb", "processors", "launch_overhead_us", "host_link_gbs",
-             "interconnect_gbs", "interconnect_latency_us", "compute_tflops", "sources"});
+  root.only({"name", "title", "memory_capacity_gb", "memory_bandwidth_gbs",
+             "achieved_bandwidth_gbs", "l2_capacity_mb", "processors", "launch_overhead_us",
+             "host_link_gbs", "interconnect_gbs", "interconnect_latency_us", "compute_tflops",
+             "sources"});
   Hardware h;
   h.name = root.at("name").text(), h.title = root.at("title").text();
   const Yaml sources = root.at("sources");
@@ -78,7 +79,8 @@ Model load_model(const std::string& path) {
   m.tied = root.at("tied").flag();
   m.weights = read_dtype(root.at("weights"));
   if (m.query_heads % m.kv_heads != 0)
-    root.at("query_heads").fail(concat(m.query_heads, " is no multiple of kv_heads (", m.kv_heads, ")"));
+    root.at("query_heads")
+        .fail(concat(m.query_heads, " is no multiple of kv_heads (", m.kv_heads, ")"));
   return m;
 }
 

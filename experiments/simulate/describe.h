@@ -9,8 +9,8 @@
 
 namespace doublep::sim {
 
-/// Both throw InputError "file:line:column: ...": unknown, missing or duplicate keys, numbers out of
-/// range, a figure without a source or with one that `sources` does not name.
+/// Both throw InputError "file:line:column: ...": unknown, missing or duplicate keys, numbers out
+/// of range, a figure without a source or with one that `sources` does not name.
 Hardware load_hardware(const std::string& path);
 Model load_model(const std::string& path);
 

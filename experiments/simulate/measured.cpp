@@ -66,8 +66,9 @@ MeasuredPoint read_bench_point(const Yaml& node, const MeasuredPoint& shape) {
                pairs = static_cast<double>(p.batch) * p.kv_heads;
   const double per_item = option(p.label, "tokens_per_cluster", 16);
   const double items = p.policy == "dense" || p.policy == "streaming" ? 0 : n / per_item;
-  const double attend = pairs * row * (2 * n * node.at("union_share").real(0, 1) +
-                                       items * node.at("terms_share").real(0, 1));
+  const double attend =
+      pairs * row *
+      (2 * n * node.at("union_share").real(0, 1) + items * node.at("terms_share").real(0, 1));
   p.stage_bytes[kAttend] = std::max(attend, row);
   if (items > 0)
     p.stage_bytes[kEstimate] = std::max(0.0, node.at("bytes").real(0) - p.stage_bytes[kAttend]);

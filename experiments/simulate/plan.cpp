@@ -20,7 +20,8 @@ std::vector<std::string> read_paths(const Yaml& list) {
     const fs::path full = given.is_absolute() ? given : fs::path(list.file()).parent_path() / given;
     paths.push_back(full.lexically_normal().string());
     if (!fs::exists(full))
-      item.fail("no such file: " + paths.back() + "; paths are relative to the configuration's folder");
+      item.fail("no such file: " + paths.back() +
+                "; paths are relative to the configuration's folder");
   }
   return paths;
 }
@@ -195,7 +196,8 @@ std::size_t SimulationPlan::num_points() const {
 
 SimulationPlan load_plan(const std::string& path, const std::vector<std::string>& overrides) {
   Yaml root = Yaml::load(path);
-  if (!root.is_map()) root.fail("expected a map with the keys hardware, models, workloads, policies");
+  if (!root.is_map())
+    root.fail("expected a map with the keys hardware, models, workloads, policies");
   for (const std::string& text : overrides) apply_override(root, text);
   root.only({"name", "output", "seed", "hardware", "models", "workloads", "measure", "defaults",
              "policies", "calibration", "what_if", "decode", "serving", "studies"});
@@ -217,8 +219,9 @@ SimulationPlan load_plan(const std::string& path, const std::vector<std::string>
   if (root.has("calibration")) {
     const Yaml c = root.at("calibration").only({"points", "hardware", "hold_out"});
     const fs::path given(c.at("points").text());
-    plan.calibration.points =
-        (given.is_absolute() ? given : fs::path(path).parent_path() / given).lexically_normal().string();
+    plan.calibration.points = (given.is_absolute() ? given : fs::path(path).parent_path() / given)
+                                  .lexically_normal()
+                                  .string();
     if (!fs::exists(plan.calibration.points))
       c.at("points").fail("no such file: " + plan.calibration.points);
     plan.calibration.hardware = c.at("hardware").text();

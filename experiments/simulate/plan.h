@@ -21,10 +21,10 @@ struct WorkloadPlan {
 
 struct ServingPlan {
   RequestPlan requests;
-  std::vector<double> rates;   ///< one run each
-  std::string recorded;        ///< CSV instead of drawn requests; empty: draw
+  std::vector<double> rates;  ///< one run each
+  std::string recorded;       ///< CSV instead of drawn requests; empty: draw
   int most_running = 256;
-  DecodePoint setting;         ///< place, data type, devices; context and batch are the run's
+  DecodePoint setting;  ///< place, data type, devices; context and batch are the run's
 };
 
 struct Study {
@@ -50,14 +50,15 @@ struct SimulationPlan {
   MeasureOptions measure;
   CalibrationPlan calibration;
   std::vector<Study> studies;
-  std::string config;      ///< the resolved configuration, YAML
+  std::string config;  ///< the resolved configuration, YAML
 
   std::size_t num_points() const;
 };
 
 /// Reads and expands a configuration. Keys of the root (hardware, models, what_if, decode, serving)
 /// are what a study has that does not say otherwise; without `studies` there is one of that name.
-/// Relative paths are resolved against the file's folder. Throws InputError "file:line:column: ...".
+/// Relative paths are resolved against the file's folder. Throws InputError "file:line:column:
+/// ...".
 SimulationPlan load_plan(const std::string& path, const std::vector<std::string>& overrides = {});
 
 }  // namespace doublep::sim

@@ -21,17 +21,25 @@ void print_calibration(const Calibration& c, std::ostream& out) {
     const KernelFit& fit = c.efficiency[a];
     out << "; " << name_of(a) << form(" %.2f, %.1f us", fit.share, fit.latency * 1e6);
   }
-  out << form("\n  fitted on %d points (median error %.1f %%, worst %.1f %%); on %d held-out points "
-              "median %.1f %%, worst %.1f %%\n",
-              c.fitted.points, 100 * c.fitted.median, 100 * c.fitted.worst, c.held_out.points,
-              100 * c.held_out.median, 100 * c.held_out.worst);
+  out << form(
+      "\n  fitted on %d points (median error %.1f %%, worst %.1f %%); on %d held-out points "
+      "median %.1f %%, worst %.1f %%\n",
+      c.fitted.points, 100 * c.fitted.median, 100 * c.fitted.worst, c.held_out.points,
+      100 * c.held_out.median, 100 * c.held_out.worst);
 }
 
 using PointKey = std::tuple<std::string, std::string, std::string, std::string, std::string, int,
                             std::int64_t, int, int>;
 PointKey key_of(const Curve& c, const PointResult& p) {
-  return {c.study, c.hardware, c.what_if, c.model, c.workload, p.point.batch, p.point.context,
-          p.point.tensor_parallel, static_cast<int>(p.point.place)};
+  return {c.study,
+          c.hardware,
+          c.what_if,
+          c.model,
+          c.workload,
+          p.point.batch,
+          p.point.context,
+          p.point.tensor_parallel,
+          static_cast<int>(p.point.place)};
 }
 
 }  // namespace
@@ -64,11 +72,12 @@ void print_simulation(const SimulationResult& result, std::ostream& out) {
           << (p.cost.fits ? "" : "does not fit; ") << text_of(p.cost.extrapolated) << "\n";
     }
     for (const ServingResult& s : c.serving)
-      out << form("%-34.34s %6.2f req/s %8.1f tok/s  TPOT %.1f / %.1f ms (p50, p99)  TTFT %.2f / "
-                  "%.2f s  running %d at most  ",
-                  c.label.c_str(), s.rate, s.report.tokens_per_second, 1e3 * s.report.tpot_p50,
-                  1e3 * s.report.tpot_p99, s.report.ttft_p50, s.report.ttft_p99,
-                  s.report.peak_running)
+      out << form(
+                 "%-34.34s %6.2f req/s %8.1f tok/s  TPOT %.1f / %.1f ms (p50, p99)  TTFT %.2f / "
+                 "%.2f s  running %d at most  ",
+                 c.label.c_str(), s.rate, s.report.tokens_per_second, 1e3 * s.report.tpot_p50,
+                 1e3 * s.report.tpot_p99, s.report.ttft_p50, s.report.ttft_p99,
+                 s.report.peak_running)
           << text_of(s.extrapolated) << "\n";
   }
 }

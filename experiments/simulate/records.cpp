@@ -88,9 +88,10 @@ h5::Handle point_type() {
 
 ServingRecord to_record(const ServingResult& s) {
   const ServingReport& r = s.report;
-  return {s.rate,        s.requests,    r.rejected,       r.peak_running, s.extrapolated, r.seconds,
-          r.tokens,      r.tokens_per_second, r.tpot_p50, r.tpot_p99,     r.ttft_p50,     r.ttft_p99,
-          r.peak_memory, r.mean_running, r.mean_in_system, r.busy};
+  return {s.rate,         s.requests,     r.rejected,       r.peak_running,
+          s.extrapolated, r.seconds,      r.tokens,         r.tokens_per_second,
+          r.tpot_p50,     r.tpot_p99,     r.ttft_p50,       r.ttft_p99,
+          r.peak_memory,  r.mean_running, r.mean_in_system, r.busy};
 }
 
 h5::Handle serving_type() {

@@ -28,7 +28,9 @@ class StepTable {
   }
 
  private:
-  static int batch_at(int place) { return static_cast<int>(std::ceil(std::exp2(0.5 * place) - 1e-9)); }
+  static int batch_at(int place) {
+    return static_cast<int>(std::ceil(std::exp2(0.5 * place) - 1e-9));
+  }
   double mix(int b0, int c, int batch, double) {
     int low = batch_at(b0), high = batch_at(b0 + 1);
     if (low > batch) low = batch_at(b0 - 1), high = batch_at(b0), --b0;

@@ -14,7 +14,8 @@
 namespace doublep::sim {
 namespace {
 
-// Parameters that the policy has gained since the profile was recorded stand at their defaults in it.
+// Parameters that the policy has gained since the profile was recorded stand at their defaults in
+// it.
 bool matches(const Profile& profile, const RunSpec& policy) {
   if (profile.policy != policy.policy) return false;
   try {
@@ -110,8 +111,8 @@ SimulationResult simulate(const SimulationPlan& plan, const Note& note) {
     if (!measured)
       fail_input(plan.path, ": calibration.hardware: '", plan.calibration.hardware,
                  "' is not among the hardware of any study");
-    result.calibration = calibrate(*measured, load_measured(plan.calibration.points),
-                                   {plan.calibration.hold_out});
+    result.calibration =
+        calibrate(*measured, load_measured(plan.calibration.points), {plan.calibration.hold_out});
   }
   std::vector<Job> jobs;
   for (const Study& study : plan.studies)
@@ -129,10 +130,18 @@ SimulationResult simulate(const SimulationPlan& plan, const Note& note) {
                   job.coverage = result.calibration->coverage();
               }
               jobs.push_back(std::move(job));
-              result.curves.push_back({study.name, hardware.name, scale.name, model.name,
-                                       workload.name(), policy.policy, policy.label,
-                                       policy.parameters.to_json(), workload.output_error(),
-                                       workload.covered_mass(), {}, {}});
+              result.curves.push_back({study.name,
+                                       hardware.name,
+                                       scale.name,
+                                       model.name,
+                                       workload.name(),
+                                       policy.policy,
+                                       policy.label,
+                                       policy.parameters.to_json(),
+                                       workload.output_error(),
+                                       workload.covered_mass(),
+                                       {},
+                                       {}});
             }
   note(concat("simulating ", plan.num_points(), " points"));
   parallel_for(static_cast<std::int64_t>(jobs.size()), [&](std::int64_t i) {
@@ -142,8 +151,8 @@ SimulationResult simulate(const SimulationPlan& plan, const Note& note) {
       curve.points.push_back(
           simulate_point(*job.model, job.machine, *job.workload, point, job.coverage));
     if (job.study->serving)
-      curve.serving = run_serving(*job.study->serving, *job.model, job.machine, *job.workload,
-                                  job.coverage);
+      curve.serving =
+          run_serving(*job.study->serving, *job.model, job.machine, *job.workload, job.coverage);
   });
   return result;
 }

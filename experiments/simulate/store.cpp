@@ -19,19 +19,18 @@ void write_table(hid_t group, const char* name, const h5::Handle& type,
   if (records.empty()) return;
   const hsize_t size = records.size();
   const h5::Handle space(H5Screate_simple(1, &size, nullptr), H5Sclose);
-  const h5::Handle data(H5Dcreate2(group, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT,
-                                   H5P_DEFAULT),
-                        H5Dclose);
-  h5::check_write(data ? H5Dwrite(data.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT,
-                                  records.data())
-                       : -1,
-                  name);
+  const h5::Handle data(
+      H5Dcreate2(group, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+      H5Dclose);
+  h5::check_write(
+      data ? H5Dwrite(data.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, records.data()) : -1,
+      name);
 }
 
 std::string key_of(const Curve& c, const std::string& config_hash) {
   Hasher hasher;
-  for (const std::string& part : {config_hash, c.study, c.hardware, c.what_if, c.model, c.workload,
-                                  c.policy, c.parameters})
+  for (const std::string& part :
+       {config_hash, c.study, c.hardware, c.what_if, c.model, c.workload, c.policy, c.parameters})
     hasher.add(part).add("\n");
   return hasher.hex();
 }
@@ -40,9 +39,9 @@ void write_curve(hid_t runs, const Curve& c, const std::string& key, int order,
                  const std::string& file) {
   const h5::Handle group = h5::create_group(runs, key, file);
   const std::pair<const char*, const std::string&> texts[] = {
-      {"study", c.study},       {"hardware", c.hardware}, {"what_if", c.what_if},
-      {"model", c.model},       {"workload", c.workload}, {"policy", c.policy},
-      {"label", c.label},       {"parameters", c.parameters}};
+      {"study", c.study}, {"hardware", c.hardware},    {"what_if", c.what_if},
+      {"model", c.model}, {"workload", c.workload},    {"policy", c.policy},
+      {"label", c.label}, {"parameters", c.parameters}};
   for (const auto& [name, text] : texts) h5::write_string(group.get(), name, text);
   h5::write_int(group.get(), "order", order);
   h5::write_real(group.get(), "output_error", c.output_error);

@@ -49,7 +49,8 @@ void fit_access(const Hardware& hardware, const Samples& samples, KernelFit& fit
   if (line.slope > 0) fit.share = 1 / (line.slope * hardware.bandwidth());
 }
 
-Efficiency fit_efficiency(const Hardware& hardware, const std::vector<const MeasuredPoint*>& points) {
+Efficiency fit_efficiency(const Hardware& hardware,
+                          const std::vector<const MeasuredPoint*>& points) {
   Efficiency e;
   Samples dense, sparse, summary, search;
   for (const MeasuredPoint* p : points) {

@@ -13,11 +13,11 @@ struct MeasuredPoint {
   std::string device, policy, label;
   std::int64_t context = 0;
   int batch = 1, kv_heads = 8, group_size = 4, head_dim = 128;
-  double seconds = 0;                            ///< of the whole step, in a graph
+  double seconds = 0;                              ///< of the whole step, in a graph
   std::array<double, kNumStages> stage_seconds{};  ///< each on its own; 0: not measured
   std::array<double, kNumStages> stage_bytes{};    ///< of the batch
-  double select_items = 0;                       ///< masses that one query head searches
-  double build_seconds = 0, build_flops = 0;     ///< index of one sequence; 0: not measured
+  double select_items = 0;                         ///< masses that one query head searches
+  double build_seconds = 0, build_flops = 0;       ///< index of one sequence; 0: not measured
 };
 
 struct Prediction {

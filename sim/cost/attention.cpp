@@ -18,8 +18,8 @@ Timing select_time(const Machine& machine, std::span<const HeadWork> heads, doub
   double longest = 0;
   for (const HeadWork& head : heads)
     longest = std::max(longest, head.bytes[static_cast<int>(Stage::kSelect)] / group_size);
-  const double turns = std::ceil(static_cast<double>(heads.size()) * group_size /
-                                 machine.hardware.processors.value);
+  const double turns =
+      std::ceil(static_cast<double>(heads.size()) * group_size / machine.hardware.processors.value);
   t.imbalance = longest * turns / rate;
   if (const double even = std::max(t.memory, t.compute); t.imbalance > even) {
     t.seconds = t.overhead + t.imbalance;

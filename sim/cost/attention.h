@@ -11,18 +11,19 @@
 namespace doublep::sim {
 
 struct AttentionOptions {
-  bool dense = false;               ///< keys and values are read in a row, not as chosen runs
+  bool dense = false;  ///< keys and values are read in a row, not as chosen runs
   Balance balance = Balance::kSplit;
-  int group_size = 4;               ///< query heads per KV head: select searches each on its own
-  double token_bytes = 512;         ///< keys and values of one token
+  int group_size = 4;        ///< query heads per KV head: select searches each on its own
+  double token_bytes = 512;  ///< keys and values of one token
   /// Bytes per step that come over the host link; they overlap with attention over what is here.
   double host_bytes = 0;
 };
 
 struct AttentionTiming {
   std::array<Timing, kNumStages> stages;
-  double overlap = 0;    ///< s saved because stages start before the one before has ended
-  double imbalance = 1;  ///< of the attend stage, as it would be with a block per (sequence, KV head)
+  double overlap = 0;  ///< s saved because stages start before the one before has ended
+  double imbalance =
+      1;  ///< of the attend stage, as it would be with a block per (sequence, KV head)
   double seconds() const;
 };
 

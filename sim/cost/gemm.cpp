@@ -7,8 +7,8 @@ namespace doublep::sim {
 Timing gemm_time(const Machine& machine, const Gemm& gemm, std::int64_t rows, KvDtype dtype) {
   const double n = static_cast<double>(gemm.n), k = static_cast<double>(gemm.k),
                m = static_cast<double>(rows);
-  return kernel_time(machine, Access::kGemm, (n * k + m * (n + k)) * bytes_of(dtype),
-                     2 * m * n * k, std::string(name_of(dtype)));
+  return kernel_time(machine, Access::kGemm, (n * k + m * (n + k)) * bytes_of(dtype), 2 * m * n * k,
+                     std::string(name_of(dtype)));
 }
 
 Timing all_reduce_time(const Hardware& hardware, double bytes, int degree) {

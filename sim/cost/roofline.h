@@ -23,11 +23,11 @@ enum class Access {
 inline constexpr int kNumAccesses = 5;
 std::string_view name_of(Access access);
 
-/// t = latency + max(bytes / (share * bandwidth), flops / (compute_share * rate), ...). `latency` is
-/// what one launch of this kind costs beside its bytes; the machine's launch overhead is in it.
+/// t = latency + max(bytes / (share * bandwidth), flops / (compute_share * rate), ...). `latency`
+/// is what one launch of this kind costs beside its bytes; the machine's launch overhead is in it.
 struct KernelFit {
-  double share = 1;     ///< of the machine's read bandwidth
-  double latency = 0;   ///< s per launch; negative: the machine's launch overhead
+  double share = 1;    ///< of the machine's read bandwidth
+  double latency = 0;  ///< s per launch; negative: the machine's launch overhead
   double compute_share = 1;
 };
 

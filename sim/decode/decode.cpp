@@ -9,16 +9,16 @@
 namespace doublep::sim {
 namespace {
 
-// Kernels of a layer beside products and attention: two norms (residuals fused in), rotary embedding
-// with the append to the cache, activation times gate.
+// Kernels of a layer beside products and attention: two norms (residuals fused in), rotary
+// embedding with the append to the cache, activation times gate.
 constexpr int kSmallKernels = 4;
 
 class Parts {
  public:
   void add(const std::string& name, double seconds, Bound bound) {
     if (seconds == 0) return;
-    auto part = std::find_if(parts_.begin(), parts_.end(),
-                             [&](const Part& p) { return p.name == name; });
+    auto part =
+        std::find_if(parts_.begin(), parts_.end(), [&](const Part& p) { return p.name == name; });
     if (part == parts_.end()) {
       part = parts_.insert(part, Part{name, 0, bound});
       time_.emplace_back(kNumBounds, 0.0);
@@ -71,7 +71,8 @@ void add_attention(const Model& model, const Machine& machine, const Workload& w
     options.host_bytes = offloaded ? exact * token_bytes * (1 - cost.hit_rate) : 0;
     const AttentionTiming t = attention_time(machine, heads, options);
     for (Stage stage : {Stage::kEstimate, Stage::kSelect, Stage::kAttend})
-      parts.add(std::string(kStageNames[static_cast<int>(stage)]), t.stages[static_cast<int>(stage)]);
+      parts.add(std::string(kStageNames[static_cast<int>(stage)]),
+                t.stages[static_cast<int>(stage)]);
     parts.add("select", -t.overlap, t.stages[static_cast<int>(Stage::kSelect)].bound);
     cost.attention += t.seconds();
     imbalance_sum += t.imbalance, tokens += exact, count += static_cast<double>(heads.size());

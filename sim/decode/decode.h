@@ -17,32 +17,32 @@ enum class KvPlace {
 };
 
 struct DecodePoint {
-  std::int64_t context = 0;    ///< tokens that every sequence of the batch has
+  std::int64_t context = 0;  ///< tokens that every sequence of the batch has
   int batch = 1;
   int tensor_parallel = 1;
   KvDtype kv_dtype = KvDtype::kBf16;
   KvPlace place = KvPlace::kHbm;
-  double cache_share = 0.05;   ///< kHost: of the context that the device keeps
-  double recluster_every = -1; ///< tokens; negative: as the policy was profiled; 0: never
+  double cache_share = 0.05;    ///< kHost: of the context that the device keeps
+  double recluster_every = -1;  ///< tokens; negative: as the policy was profiled; 0: never
   Balance balance = Balance::kSplit;
-  double memory_share = 0.9;   ///< of the device's memory that weights, cache and index may fill
+  double memory_share = 0.9;  ///< of the device's memory that weights, cache and index may fill
 };
 
 /// What lies outside of what was measured, bit by bit.
 enum Extrapolated : unsigned {
-  kTraceLength = 1,   ///< context beyond the profiled traces
-  kGroupSize = 2,     ///< the model groups query heads as no trace does
+  kTraceLength = 1,  ///< context beyond the profiled traces
+  kGroupSize = 2,    ///< the model groups query heads as no trace does
   kHeadDim = 4,
-  kMachine = 8,       ///< efficiencies come from another machine, or from none
-  kTimedContext = 16, ///< context beyond the timed points
-  kTimedBatch = 32    ///< batch beyond the timed points
+  kMachine = 8,        ///< efficiencies come from another machine, or from none
+  kTimedContext = 16,  ///< context beyond the timed points
+  kTimedBatch = 32     ///< batch beyond the timed points
 };
 /// "trace length, machine", or "" for 0.
 std::string text_of(unsigned extrapolated);
 
 /// Where the numbers behind a prediction come from.
 struct Coverage {
-  bool calibrated = false;     ///< efficiencies were fitted on this very machine
+  bool calibrated = false;  ///< efficiencies were fitted on this very machine
   std::int64_t context_low = 0, context_high = 0;  ///< contexts that were measured
   int batch_high = 0;
 };
@@ -54,15 +54,15 @@ struct Part {
 };
 
 struct DecodeCost {
-  std::vector<Part> parts;    ///< qkv and o, estimate, select, attend, mlp, ...; sums over layers
-  double seconds = 0;         ///< per decode step (one token of every sequence)
-  double attention = 0;       ///< of which estimate, select and attend
+  std::vector<Part> parts;  ///< qkv and o, estimate, select, attend, mlp, ...; sums over layers
+  double seconds = 0;       ///< per decode step (one token of every sequence)
+  double attention = 0;     ///< of which estimate, select and attend
   Bound bound = Bound::kMemory;  ///< where most of the time goes
-  double imbalance = 1;       ///< mean over layers: the price of one block per (sequence, KV head)
-  double bytes = 0;           ///< attention reads per device and step
-  double exact_tokens = 0;    ///< mean per KV head: read exactly (union over a group)
-  double hit_rate = 1;        ///< kHost: of the device's cache
-  double memory = 0;          ///< bytes per device
+  double imbalance = 1;     ///< mean over layers: the price of one block per (sequence, KV head)
+  double bytes = 0;         ///< attention reads per device and step
+  double exact_tokens = 0;  ///< mean per KV head: read exactly (union over a group)
+  double hit_rate = 1;      ///< kHost: of the device's cache
+  double memory = 0;        ///< bytes per device
   bool fits = true;
   unsigned extrapolated = 0;  ///< bits of Extrapolated
 };

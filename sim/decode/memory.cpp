@@ -8,8 +8,8 @@ namespace {
 
 MemoryUse per_sequence(const Model& model, const Workload& workload, const DecodePoint& point) {
   MemoryUse use;
-  const double heads = static_cast<double>(model.layers) *
-                       model.kv_heads_on_device(point.tensor_parallel);
+  const double heads =
+      static_cast<double>(model.layers) * model.kv_heads_on_device(point.tensor_parallel);
   const double tokens = static_cast<double>(point.context) *
                         (point.place == KvPlace::kHost ? point.cache_share : 1.0);
   use.kv = heads * tokens * 2 * model.head_dim * bytes_of(point.kv_dtype);

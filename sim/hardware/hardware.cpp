@@ -18,7 +18,8 @@ double Hardware::flops(const std::string& dtype) const {
       {"fp16", {"fp16", "bf16", "fp32", nullptr}},
       {"fp32", {"fp32", nullptr, nullptr, nullptr}}};
   const auto order = wider.find(dtype);
-  if (order == wider.end()) fail_input("dtype: expected fp32, fp16, bf16 or fp8, not '", dtype, "'");
+  if (order == wider.end())
+    fail_input("dtype: expected fp32, fp16, bf16 or fp8, not '", dtype, "'");
   for (const char* type : order->second)
     if (type)
       if (const auto found = compute.find(type); found != compute.end()) return found->second.value;

@@ -7,8 +7,8 @@
 
 namespace doublep::sim {
 
-/// One figure and the key of its source in Hardware::sources. `assumption` is a source too: a figure
-/// that nobody published, whose reason stands under that key; reports mark it.
+/// One figure and the key of its source in Hardware::sources. `assumption` is a source too: a
+/// figure that nobody published, whose reason stands under that key; reports mark it.
 struct Figure {
   double value = 0;
   std::string source;
@@ -16,19 +16,19 @@ struct Figure {
 };
 
 struct Hardware {
-  std::string name;   ///< of the file, e.g. h100-sxm
-  std::string title;  ///< for people
-  Figure memory_capacity;                     ///< bytes
-  Figure memory_bandwidth;                    ///< bytes/s, data sheet
-  std::optional<Figure> achieved_bandwidth;   ///< bytes/s, the best read loop measured
-  Figure l2_capacity;                         ///< bytes of the last cache before memory
-  Figure processors;                          ///< SMs, compute units or cores
-  Figure launch_overhead;                     ///< s between dependent kernels of a graph
-  Figure host_link_bandwidth;                 ///< bytes/s from the host, one direction
-  Figure interconnect_bandwidth;              ///< bytes/s to peers, one direction; 0 = none
-  Figure interconnect_latency;                ///< s of an all-reduce of no bytes
-  std::map<std::string, Figure> compute;      ///< FLOP/s, dense, by type: bf16, fp16, fp8, fp32
-  std::map<std::string, std::string> sources; ///< key -> where it stands
+  std::string name;                            ///< of the file, e.g. h100-sxm
+  std::string title;                           ///< for people
+  Figure memory_capacity;                      ///< bytes
+  Figure memory_bandwidth;                     ///< bytes/s, data sheet
+  std::optional<Figure> achieved_bandwidth;    ///< bytes/s, the best read loop measured
+  Figure l2_capacity;                          ///< bytes of the last cache before memory
+  Figure processors;                           ///< SMs, compute units or cores
+  Figure launch_overhead;                      ///< s between dependent kernels of a graph
+  Figure host_link_bandwidth;                  ///< bytes/s from the host, one direction
+  Figure interconnect_bandwidth;               ///< bytes/s to peers, one direction; 0 = none
+  Figure interconnect_latency;                 ///< s of an all-reduce of no bytes
+  std::map<std::string, Figure> compute;       ///< FLOP/s, dense, by type: bf16, fp16, fp8, fp32
+  std::map<std::string, std::string> sources;  ///< key -> where it stands
 
   /// What a read loop reaches: measured, or else the data sheet times kUnmeasuredShare.
   double bandwidth() const;

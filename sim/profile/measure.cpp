@@ -54,9 +54,9 @@ struct Quality {
     const GroundTruth truth = GroundTruth::of(cache, group);
     for (int g = 0; g < group.size; ++g) {
       const int h = first + g;
-      const StepMetrics m = measure(truth, g, step.selections[h],
-                                    step.output.data() + std::size_t(h) * group.head_dim,
-                                    step.log_sum_exp[h]);
+      const StepMetrics m =
+          measure(truth, g, step.selections[h],
+                  step.output.data() + std::size_t(h) * group.head_dim, step.log_sum_exp[h]);
       error += m.output_error, covered += m.covered_mass, ++count;
     }
   }
@@ -68,8 +68,8 @@ Profile measure_profile(const Trace& trace, const PolicyInfo& policy, const Para
                         const MeasureOptions& options,
                         const std::function<bool(double done)>& progress) {
   const TraceInfo& info = trace.info();
-  const std::int64_t steps = options.max_steps > 0 ? std::min(options.max_steps, info.num_steps())
-                                                   : info.num_steps();
+  const std::int64_t steps =
+      options.max_steps > 0 ? std::min(options.max_steps, info.num_steps()) : info.num_steps();
   Profile profile;
   profile.policy = policy.name, profile.parameters = parameters.to_json();
   profile.trace = info.name, profile.trace_hash = trace.content_hash();
@@ -86,8 +86,7 @@ Profile measure_profile(const Trace& trace, const PolicyInfo& policy, const Para
   for (std::size_t l = 0; l < info.layers.size(); ++l) {
     const TraceLayer data = trace.read_layer(info.layers[l]);
     const KvCacheView cache = trace.cache(data);
-    ReferenceDecoder decoder(policy, parameters,
-                             {info.layers[l], 0, options.seed, KvDtype::kBf16});
+    ReferenceDecoder decoder(policy, parameters, {info.layers[l], 0, options.seed, KvDtype::kBf16});
     decoder.prefill(cache.first(info.positions[0] + 1));
     const IndexCost built = decoder.index_cost();
     const double heads = info.num_kv_heads * static_cast<double>(info.layers.size());
@@ -103,8 +102,8 @@ Profile measure_profile(const Trace& trace, const PolicyInfo& policy, const Para
         const int first = kv * info.group_size();
         read[kv].push_back(union_of_tokens(step, first, info.group_size()));
         if (!noted) continue;
-        ProfileRow row = row_of(step, first, info.group_size(),
-                                static_cast<double>(read[kv].back().size()));
+        ProfileRow row =
+            row_of(step, first, info.group_size(), static_cast<double>(read[kv].back().size()));
         row.layer = info.layers[l], row.kv_head = kv, row.step = static_cast<std::int32_t>(t);
         row.visible_tokens = info.positions[t] + 1;
         profile.rows.push_back(row);

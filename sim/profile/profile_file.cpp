@@ -65,8 +65,8 @@ void write_profiles(const std::string& path, const std::vector<Profile>& profile
   for (const Profile& p : profiles) {
     out << "trace\t" << p.trace << '\t' << p.trace_hash << '\t' << p.group_size << '\t'
         << p.head_dim << '\t' << p.kv_heads << '\t' << p.context << '\n';
-    out << "policy\t" << p.policy << '\t' << p.parameters << '\t' << p.recluster_every
-        << '\t' << p.grown_segment << '\n';
+    out << "policy\t" << p.policy << '\t' << p.parameters << '\t' << p.recluster_every << '\t'
+        << p.grown_segment << '\n';
     out << "index\t" << p.index.memory_bytes << '\t' << p.index.build.bytes << '\t'
         << p.index.build.flops << '\n';
     out << "quality\t" << p.output_error << '\t' << p.covered_mass << '\n';

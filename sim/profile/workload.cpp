@@ -27,8 +27,8 @@ Workload::Workload(std::string name, std::vector<Profile> profiles) : name_(std:
   std::map<std::int64_t, Group> by_length;
   for (Profile& p : profiles) {
     if (p.policy != first.policy || p.parameters != first.parameters)
-      fail_input("workload ", name_, ": profiles of different policies (", p.policy, " on ", p.trace,
-                 ")");
+      fail_input("workload ", name_, ": profiles of different policies (", p.policy, " on ",
+                 p.trace, ")");
     if (p.group_size != first.group_size || p.head_dim != first.head_dim)
       fail_input("workload ", name_, ": traces ", first.trace, " and ", p.trace,
                  " differ in group size or head_dim; put them in workloads of their own");
@@ -94,9 +94,9 @@ Workload::Quantities Workload::law(double context) const {
   };
   if (context <= static_cast<double>(low.context)) return beyond(low);
   if (context >= static_cast<double>(high.context)) return beyond(high);
-  const auto next = std::upper_bound(
-      groups_.begin(), groups_.end(), context,
-      [](double c, const Group& g) { return c < static_cast<double>(g.context); });
+  const auto next =
+      std::upper_bound(groups_.begin(), groups_.end(), context,
+                       [](double c, const Group& g) { return c < static_cast<double>(g.context); });
   const Group &a = *(next - 1), &b = *next;
   const double w = std::log(context / static_cast<double>(a.context)) /
                    std::log(static_cast<double>(b.context) / static_cast<double>(a.context));

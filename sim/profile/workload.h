@@ -1,7 +1,7 @@
 // What a policy does at a context length that no trace has: measured rows, scaled by a stated law.
 //
-// Rows are taken as they were measured at the nearest length (in log), so that the spread over heads
-// and steps is the real one, and every quantity is multiplied by law(N) / law(N measured):
+// Rows are taken as they were measured at the nearest length (in log), so that the spread over
+// heads and steps is the real one, and every quantity is multiplied by law(N) / law(N measured):
 // between two measured lengths law is the straight line through their means in log-log; beyond them
 // it goes on as N^b with b the least-squares slope over all measured means, kept within [0, 1]
 // (nothing a policy reads grows faster than the cache). One measured length alone gives b = 1, the
@@ -39,8 +39,8 @@ class Workload {
   /// What there is at one context length; keep it for many heads. Valid as long as the workload.
   class View {
    public:
-    /// Work of (layer, KV head) of one sequence. Every measured (layer, KV head) of the trace stands
-    /// for equally many of the model's; sequences take different steps.
+    /// Work of (layer, KV head) of one sequence. Every measured (layer, KV head) of the trace
+    /// stands for equally many of the model's; sequences take different steps.
     HeadWork at(int layer, int kv_head, int kv_heads, int sequence) const;
 
    private:

@@ -49,8 +49,8 @@ std::vector<Request> read_requests(const std::string& path) {
     std::string rest;
     if (!(fields >> r.arrival >> comma1 >> r.prompt >> comma2 >> r.output) || comma1 != ',' ||
         comma2 != ',' || (fields >> rest) || r.arrival < 0 || r.prompt < 1 || r.output < 1)
-      fail_input(path, ":", number,
-                 ": expected seconds,tokens,tokens (at least 0, 1, 1), not '", line, "'");
+      fail_input(path, ":", number, ": expected seconds,tokens,tokens (at least 0, 1, 1), not '",
+                 line, "'");
     if (!requests.empty() && r.arrival < requests.back().arrival)
       fail_input(path, ":", number, ": arrivals must not decrease; sort the file");
     requests.push_back(r);

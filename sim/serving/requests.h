@@ -8,7 +8,7 @@
 namespace doublep::sim {
 
 struct Request {
-  double arrival = 0;               ///< s
+  double arrival = 0;                   ///< s
   std::int64_t prompt = 0, output = 0;  ///< tokens
 };
 

@@ -16,7 +16,7 @@ struct Server {
   std::function<double(std::int64_t prompt)> prefill_seconds;
   /// Bytes that a sequence of so many tokens holds in the end; reserved when it is admitted.
   std::function<double(std::int64_t tokens)> sequence_bytes;
-  double memory = 0;   ///< bytes for all sequences
+  double memory = 0;  ///< bytes for all sequences
   int most_running = 256;
 };
 
@@ -36,9 +36,9 @@ struct ServingReport {
   double ttft_p50 = 0, ttft_p99 = 0;  ///< s from arrival to the first token
   double peak_memory = 0;             ///< bytes of sequences
   int peak_running = 0;
-  double mean_running = 0;            ///< over time, weighted
-  double mean_in_system = 0;          ///< waiting or running, sampled at every event by its length
-  double busy = 0;                    ///< share of the time that the device works
+  double mean_running = 0;    ///< over time, weighted
+  double mean_in_system = 0;  ///< waiting or running, sampled at every event by its length
+  double busy = 0;            ///< share of the time that the device works
 };
 
 /// Requests are served first come, first served; each is admitted as soon as its final size fits.

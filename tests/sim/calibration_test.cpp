@@ -1,13 +1,12 @@
 // Calibration: known efficiencies are found again, held-out points are not seen, and the committed
 // measurements are predicted within the error that the report states.
-#include "sim/calibration/calibrate.h"
-
 #include <filesystem>
 
 #include "core/base/random.h"
 #include "experiments/simulate/describe.h"
 #include "experiments/simulate/measured.h"
 #include "experiments/simulate/plan.h"
+#include "sim/calibration/calibrate.h"
 #include "sim/calibration/fit.h"
 #include "tests/catch.h"
 #include "tests/sim/machine.h"
@@ -116,10 +115,10 @@ TEST_CASE("The committed measurements are predicted within the aimed error", "[s
   const SimulationPlan plan = load_plan(config);
   if (plan.calibration.points.empty())
     return doublep::test::skip("no measured points in configs/simulate.yaml");
-  const Hardware hardware = load_hardware(DOUBLEP_SOURCE_DIR "/configs/hardware/" +
-                                          plan.calibration.hardware + ".yaml");
-  const Calibration c = calibrate(hardware, load_measured(plan.calibration.points),
-                                  {plan.calibration.hold_out});
+  const Hardware hardware =
+      load_hardware(DOUBLEP_SOURCE_DIR "/configs/hardware/" + plan.calibration.hardware + ".yaml");
+  const Calibration c =
+      calibrate(hardware, load_measured(plan.calibration.points), {plan.calibration.hold_out});
   CHECK(c.held_out.points >= 5);
   CHECK(c.held_out.median < 0.10);
   CHECK(c.held_out.worst < 0.25);

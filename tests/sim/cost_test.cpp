@@ -1,8 +1,7 @@
 // The cost model: limits that can be worked out by hand, and what must never go the wrong way.
-#include "sim/cost/attention.h"
-
 #include <vector>
 
+#include "sim/cost/attention.h"
 #include "sim/cost/gemm.h"
 #include "tests/catch.h"
 #include "tests/sim/machine.h"

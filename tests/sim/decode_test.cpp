@@ -43,8 +43,7 @@ TEST_CASE("Infinite bandwidth and compute leave launches; none of these leave no
   Hardware h = simple_hardware();
   h.achieved_bandwidth->value = 1e40;
   for (auto& [type, rate] : h.compute) rate.value = 1e40;
-  const DecodeCost cost =
-      decode_step(simple_model(), {h, {}}, simple_workload(), simple_point());
+  const DecodeCost cost = decode_step(simple_model(), {h, {}}, simple_workload(), simple_point());
   // per layer: 4 products, 4 small kernels, estimate, select, attend; and the head
   CHECK(cost.seconds == Approx((4 * 11 + 1) * 1e-6));
   CHECK(cost.bound == Bound::kLaunch);
@@ -76,8 +75,8 @@ TEST_CASE("More work is never faster, more machine never slower", "[sim]") {
   Scale slow;
   slow.launch_overhead = 3;
   CHECK(seconds(scaled(h, slow), simple_point(65536, 8), workload) > base);
-  const Workload heavier("made", {simple_profile(4096, 500, 65536),
-                                  simple_profile(16384, 1000, 262144)});
+  const Workload heavier("made",
+                         {simple_profile(4096, 500, 65536), simple_profile(16384, 1000, 262144)});
   CHECK(seconds(h, simple_point(65536, 8), heavier) >
         seconds(h, simple_point(65536, 8), simple_workload()));
 }

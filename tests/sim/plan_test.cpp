@@ -1,4 +1,5 @@
-// Configurations and descriptions: what is shipped loads, and every mistake has one line with its place.
+// Configurations and descriptions: what is shipped loads, and every mistake has one line with its
+// place.
 #include "experiments/simulate/plan.h"
 
 #include <cstdlib>
@@ -38,10 +39,16 @@ std::string with(std::string text, const std::string& from, const std::string& t
 // A small plan over the shipped descriptions and trace.
 std::string plan_text() {
   return "name: small\n"
-         "hardware: [" + kRoot + "/configs/hardware/h100-sxm.yaml]\n"
-         "models: [" + kRoot + "/configs/models/trace-27m.yaml]\n"
+         "hardware: [" +
+         kRoot +
+         "/configs/hardware/h100-sxm.yaml]\n"
+         "models: [" +
+         kRoot +
+         "/configs/models/trace-27m.yaml]\n"
          "measure: {max_steps: 1}\n"
-         "workloads:\n  - {name: needle, traces: [" + kRoot + "/data/needle-4k.h5]}\n"
+         "workloads:\n  - {name: needle, traces: [" +
+         kRoot +
+         "/data/needle-4k.h5]}\n"
          "policies:\n  - policy: dense\n  - {policy: streaming, window: [64, 128]}\n"
          "decode: {context: [4096, 8192], batch: {from: 1, to: 16, count: 3, scale: log}}\n";
 }
@@ -86,7 +93,8 @@ TEST_CASE("Every shipped description loads, and its figures are of their kind", 
 
 TEST_CASE("Mistakes in a hardware description", "[sim]") {
   const TempDir folder;
-  const std::string path = folder.file("h.yaml"), good = read(kRoot + "/configs/hardware/h200.yaml");
+  const std::string path = folder.file("h.yaml"),
+                    good = read(kRoot + "/configs/hardware/h200.yaml");
   const auto says = [&](const std::string& text) {
     std::ofstream(path) << text;
     return message_of([&] { load_hardware(path); });

@@ -105,11 +105,13 @@ TEST_CASE("A profile file reads back what was written, and says where it is brok
   };
   CHECK(contains(broken("something\n"), path + ":1:"));
   CHECK(contains(broken("doublep-profile\t1\nrow\t1\n"), ":2: expected a 'trace' line"));
-  CHECK(contains(broken("doublep-profile\t1\ntrace\tt\th\t4\t128\ttwo\t9\n"), ":2: expected a number"));
+  CHECK(contains(broken("doublep-profile\t1\ntrace\tt\th\t4\t128\ttwo\t9\n"),
+                 ":2: expected a number"));
   CHECK(contains(broken("doublep-profile\t1\ntrace\tt\th\t4\t128\t2\t9\n"), "incomplete"));
   CHECK(contains(broken(""), "holds none"));
   CHECK(contains(message_of([&] { read_profiles(folder.file("none")); }), "cannot read"));
-  CHECK(contains(message_of([&] { write_profiles(folder.file("no/such/p"), back); }), "cannot write"));
+  CHECK(contains(message_of([&] { write_profiles(folder.file("no/such/p"), back); }),
+                 "cannot write"));
 }
 
 TEST_CASE("Measured on the shipped trace: dense reads everything, Double-P what its rows say",

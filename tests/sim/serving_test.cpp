@@ -137,7 +137,8 @@ TEST_CASE("Recorded requests, and what is wrong with them", "[sim]") {
   };
   CHECK(contains(broken("a,b\n"), path + ":1:"));
   CHECK(contains(broken("arrival,prompt,output\n1,2\n"), ":2:"));
-  CHECK(contains(broken("arrival,prompt,output\n5,2,2\n1,2,2\n"), ":3: arrivals must not decrease"));
+  CHECK(
+      contains(broken("arrival,prompt,output\n5,2,2\n1,2,2\n"), ":3: arrivals must not decrease"));
   CHECK(contains(broken("arrival,prompt,output\n5,0,2\n"), ":2:"));
   CHECK(contains(broken("arrival,prompt,output\n"), "holds no requests"));
 }

@@ -1,0 +1,49 @@
+// All layers of a model's decode step but attention: true shapes, weights of no meaning.
+#pragma once
+
+#include <cublas_v2.h>
+
+#include <functional>
+#include <vector>
+
+#include "cuda/common/device_buffer.h"
+
+namespace doublep::e2e {
+
+/// Llama-3.1-8B unless told otherwise.
+struct StackShape {
+  int layers = 32, hidden = 4096, heads = 32, kv_heads = 8, head_dim = 128, ffn = 14336,
+      vocabulary = 128256;
+};
+
+class Stack {
+ public:
+  Stack(const StackShape& shape, int most_rows);
+  ~Stack();
+  Stack(const Stack&) = delete;
+  Stack& operator=(const Stack&) = delete;
+
+  /// One token for `rows` sequences at `position`. `attend(layer, stream)` enqueues the layer's
+  /// attention and returns its output, float32 [rows, heads * head_dim]; null: no attention at all.
+  /// Nothing allocates or synchronises: capture it.
+  using Attend = std::function<const float*(int layer, cudaStream_t stream)>;
+  void enqueue(int rows, float position, const Attend& attend, cudaStream_t stream);
+
+  const StackShape& shape() const { return shape_; }
+
+ private:
+  using Buffer = cuda::DeviceBuffer<std::uint16_t>;
+  struct Layer {
+    Buffer qkv, o, gate_up, down, norm1, norm2;
+  };
+  void product(const Buffer& weight, const Buffer& in, int rows, int n, int k, Buffer& out);
+
+  StackShape shape_;
+  cublasHandle_t cublas_ = nullptr;
+  std::vector<Layer> layers_;
+  Buffer head_, norm_, x_, normed_, qkv_, keys_, values_, attended_, delta_, gate_up_, mixed_,
+      logits_;
+  cuda::DeviceBuffer<unsigned char> workspace_;
+};
+
+}  // namespace doublep::e2e
