@@ -44,6 +44,7 @@ struct AttendParams {
   float* output = nullptr;       ///< [pairs * group, head_dim]
   float* log_sum_exp = nullptr;  ///< [pairs * group], natural log; -infinity without mass
 
+  int warps = 0;                    ///< of a block; 0: as many as the engine likes
   int blocks = 0;                   ///< of attend_blocks()
   float* partial = nullptr;         ///< attend_workspace() floats
   std::int32_t* arrived = nullptr;  ///< [pairs], zero before the first launch; left zero

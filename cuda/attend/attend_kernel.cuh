@@ -11,39 +11,39 @@
 namespace doublep::cuda {
 
 /// Shared memory: prefix [pairs + 1], then states [warps, group] float2, outputs [warps, group, D].
-template <int kWarps>
-__host__ __device__ std::size_t attend_shared_bytes(const Shape& s) {
+inline std::size_t attend_shared_bytes(const Shape& s, int warps) {
   const std::size_t prefix = (sizeof(std::int32_t) * (s.pairs + 1) + 15) / 16 * 16;
-  return prefix + kWarps * (s.group + s.group % 2) * sizeof(float2) +
-         sizeof(float) * kWarps * s.group * s.head_dim;
+  return prefix + warps * (s.group + s.group % 2) * sizeof(float2) +
+         sizeof(float) * warps * s.group * s.head_dim;
 }
 
-template <class Engine, bool kGather>
+template <class Engine, WorkKind kKind>
 __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
     attend_kernel(const __grid_constant__ AttendParams p) {
   using T = typename Engine::Element;
-  constexpr int D = Engine::kDim, kWarps = Engine::kWarps, kThreads = 32 * kWarps;
+  constexpr bool kGather = kKind == WorkKind::kTokens;
+  constexpr int D = Engine::kDim;
+  const int threads = static_cast<int>(blockDim.x), warps = threads / 32;
   extern __shared__ __align__(16) unsigned char shared[];
   auto* prefix = reinterpret_cast<std::int32_t*>(shared);
   const int group = p.shape.group, pairs = p.shape.pairs;
   auto* states =
       reinterpret_cast<float2*>(shared + (sizeof(std::int32_t) * (pairs + 1) + 15) / 16 * 16);
-  auto* outputs = reinterpret_cast<float*>(states + kWarps * (group + group % 2));
+  auto* outputs = reinterpret_cast<float*>(states + warps * (group + group % 2));
   const WarpResults results{states, outputs, group + group % 2};
   __shared__ bool finish;
 
   const std::int64_t query_bytes =
       static_cast<std::int64_t>(pairs) * group * D * static_cast<int>(sizeof(T));
-  const std::int64_t line =
-      128ll * (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x);
+  const std::int64_t line = 128ll * (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x);
   if (line < query_bytes)
     asm volatile("prefetch.global.L2 [%0];" ::"l"(static_cast<const char*>(p.queries) + line));
   dependency_wait();
-  const Shares<kWarps> shares(p, prefix);
+  const Shares<kKind> shares(p, prefix);
   const int block = blockIdx.x, warp = threadIdx.x / 32;
   for (int pair = block; pair < pairs; pair += gridDim.x) {
     if (prefix[pair + 1] > prefix[pair]) continue;  // nothing selected: zeros
-    for (int i = threadIdx.x; i < group * D; i += kThreads)
+    for (int i = threadIdx.x; i < group * D; i += threads)
       p.output[static_cast<std::int64_t>(pair) * group * D + i] = 0;
     if (static_cast<int>(threadIdx.x) < group)
       p.log_sum_exp[pair * group + threadIdx.x] = -INFINITY;
@@ -58,34 +58,34 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
     const std::int32_t pair_begin = prefix[pair], pair_end = prefix[pair + 1];
     if (pair_begin == pair_end) continue;
     const std::int32_t stop = min(end, pair_end);
-    const std::int32_t exact = Shares<kWarps>::exact_tiles(p, pair);
+    const std::int32_t exact = Shares<kKind>::exact_tiles(p, pair);
     const auto* keys = static_cast<const T*>(p.keys) + pair * p.capacity * D;
     const auto* values = static_cast<const T*>(p.values) + pair * p.capacity * D;
     engine.begin(static_cast<const T*>(p.queries) + static_cast<std::int64_t>(pair) * group * D,
                  group);
 
     const std::uint32_t all = (1u << group) - 1;
-    const int visible = p.kind == WorkKind::kDense ? p.lengths[pair / p.shape.kv_heads] : 0;
-    const int work = p.kind == WorkKind::kDense ? 0 : p.num_work[pair];
+    const int visible = kKind == WorkKind::kDense ? p.lengths[pair / p.shape.kv_heads] : 0;
+    const int work = kKind == WorkKind::kDense ? 0 : p.num_work[pair];
     const Run* runs = p.runs + pair * p.work_capacity;
     std::int32_t local = tile - pair_begin + warp;
     const std::int32_t local_stop = stop - pair_begin;
     Run next{};
-    if (p.kind == WorkKind::kRuns && local < min(local_stop, exact)) next = runs[local];
-    for (; local < min(local_stop, exact); local += kWarps) {
+    if (kKind == WorkKind::kRuns && local < min(local_stop, exact)) next = runs[local];
+    for (; local < min(local_stop, exact); local += warps) {
       Tile<kGather> t{};
       if constexpr (kGather) {
         t.ids = p.tokens + pair * p.work_capacity + local * kTile;
         t.count = min(kTile, work - local * kTile);
-      } else if (p.kind == WorkKind::kDense) {
+      } else if constexpr (kKind == WorkKind::kDense) {
         t.row = local * kTile, t.mask = all, t.count = min(kTile, visible - local * kTile);
       } else {
         t.row = next.row, t.mask = next.meta >> 8, t.count = next.meta & 0xFF;
-        if (local + kWarps < min(local_stop, exact)) next = runs[local + kWarps];
+        if (local + warps < min(local_stop, exact)) next = runs[local + warps];
       }
       engine.exact(keys, values, t, p.scale * kLog2e);
     }
-    for (; local < local_stop; local += kWarps) {
+    for (; kKind == WorkKind::kRuns && local < local_stop; local += warps) {
       const int at = (local - exact) * kTile;
       Tile<true> t{};
       t.ids = p.terms + pair * p.term_capacity + at;
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
 
     const bool whole = begin <= pair_begin && pair_end <= end;
     float* slot = p.partial + (2 * static_cast<std::size_t>(block) + (tile > begin)) * slot_size;
-    merge_warps<kWarps, D>(p, pair, results, whole ? nullptr : slot);
+    merge_warps<D>(p, pair, results, whole ? nullptr : slot);
     if (!whole) {
       __threadfence();
       __syncthreads();
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
         __threadfence();
         // Block `first` kept this pair in its second slot if it began with another one.
         const int late = shares.first_tile(first) < pair_begin;
-        gather_partials<kWarps, D>(
+        gather_partials<D>(
             p, last - first + 1,
             [&](int i) {
               return p.partial +
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
             },
             results);
         __syncthreads();
-        merge_warps<kWarps, D>(p, pair, results, nullptr);
+        merge_warps<D>(p, pair, results, nullptr);
         if (threadIdx.x == 0) p.arrived[pair] = 0;
       }
     }
@@ -130,24 +130,29 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
 /// Instantiated once per element type, see attend_*.cu.
 template <class Engine>
 void launch_attend(const AttendParams& p, cudaStream_t stream, bool overlap) {
-  const LaunchConfig config{dim3(p.blocks), dim3(32 * Engine::kWarps),
-                            attend_shared_bytes<Engine::kWarps>(p.shape), stream, overlap};
-  if (p.kind == WorkKind::kTokens)
-    launch(config, attend_kernel<Engine, true>, p);
-  else
-    launch(config, attend_kernel<Engine, false>, p);
+  const int warps = p.warps > 0 ? min(p.warps, Engine::kWarps) : Engine::kWarps;
+  const LaunchConfig config{dim3(p.blocks), dim3(32 * warps), attend_shared_bytes(p.shape, warps),
+                            stream, overlap};
+  switch (p.kind) {
+    case WorkKind::kDense:
+      return launch(config, attend_kernel<Engine, WorkKind::kDense>, p);
+    case WorkKind::kRuns:
+      return launch(config, attend_kernel<Engine, WorkKind::kRuns>, p);
+    case WorkKind::kTokens:
+      return launch(config, attend_kernel<Engine, WorkKind::kTokens>, p);
+  }
 }
 
 template <class Engine>
 int resident_attend_blocks(const AttendParams& p) {
   int per_sm = 0;
-  const std::size_t bytes = attend_shared_bytes<Engine::kWarps>(p.shape);
+  const std::size_t bytes = attend_shared_bytes(p.shape, Engine::kWarps);
   if (bytes > 48 * 1024)
-    DP_CUDA(cudaFuncSetAttribute(attend_kernel<Engine, false>,
+    DP_CUDA(cudaFuncSetAttribute(attend_kernel<Engine, WorkKind::kRuns>,
                                  cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(bytes)));
-  DP_CUDA(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, attend_kernel<Engine, false>,
-                                                        32 * Engine::kWarps, bytes));
+  DP_CUDA(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+      &per_sm, attend_kernel<Engine, WorkKind::kRuns>, 32 * Engine::kWarps, bytes));
   return per_sm;
 }
 

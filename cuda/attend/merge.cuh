@@ -18,23 +18,26 @@ __device__ inline void add_weighted(float4& o, float weight, const float4& v) {
 
 /// The block's result for a pair so far: what each warp holds, in shared memory.
 struct WarpResults {
-  float2* states;  ///< [kWarps, state_stride]: maximum in log2 units, sum
-  float* outputs;  ///< [kWarps, group, D]
+  float2* states;  ///< [warps, state_stride]: maximum in log2 units, sum
+  float* outputs;  ///< [warps, group, D]
   int state_stride;
 };
 
-/// Merges the warps. Into `slot` as a partial result, or where that is null as the final one.
-template <int kWarps, int D>
-__device__ void merge_warps(const AttendParams& p, int pair, const WarpResults& r, float* slot) {
-  const int group = p.shape.group;
-  for (int i = threadIdx.x; i < group * D / 4; i += 32 * kWarps) {
+/// Merges the warps: rolled up and not inlined, for every block runs through this code but once or
+/// twice, and fetching it would cost more than it does. Into `slot` as a partial result, or where
+/// that is null as the final one.
+template <int D>
+__device__ __noinline__ void merge_warps(const AttendParams& p, int pair, WarpResults r,
+                                         float* slot) {
+  const int group = p.shape.group, warps = static_cast<int>(blockDim.x) / 32;
+  for (int i = threadIdx.x; i < group * D / 4; i += static_cast<int>(blockDim.x)) {
     const int h = i / (D / 4);
     float max = -INFINITY, sum = 0;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) max = fmaxf(max, r.states[w * r.state_stride + h].x);
+#pragma unroll 4
+    for (int w = 0; w < warps; ++w) max = fmaxf(max, r.states[w * r.state_stride + h].x);
     float4 o = {0, 0, 0, 0};
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
+#pragma unroll 4
+    for (int w = 0; w < warps; ++w) {
       const float2 state = r.states[w * r.state_stride + h];
       const float weight = merge_weight(state.x, max);
       sum += weight * state.y;
@@ -53,13 +56,14 @@ __device__ void merge_warps(const AttendParams& p, int pair, const WarpResults& 
   }
 }
 
-/// Leaves in shared memory, per warp, the merge of every kWarps-th of `count` partial results, each
-/// read once. slot_of(i): the i-th.
-template <int kWarps, int D, class SlotOf>
+/// Leaves in shared memory, per warp, the merge of one of as many shares as there are warps of
+/// `count` partial results, each read once. slot_of(i): the i-th.
+template <int D, class SlotOf>
 __device__ void gather_partials(const AttendParams& p, int count, const SlotOf& slot_of,
                                 const WarpResults& r) {
   constexpr int kAtOnce = 4;
   const int group = p.shape.group, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warps = static_cast<int>(blockDim.x) / 32;
   const int pieces = group * D / 4;  // of 16 bytes
   for (int first = lane; first < pieces; first += 32 * kAtOnce) {
     float4 o[kAtOnce] = {};
@@ -67,7 +71,7 @@ __device__ void gather_partials(const AttendParams& p, int count, const SlotOf& 
 #pragma unroll
     for (float& m : max) m = -INFINITY;
 #pragma unroll 2
-    for (int i = warp; i < count; i += kWarps) {
+    for (int i = warp; i < count; i += warps) {
       const float* slot = slot_of(i);
       float2 state[kAtOnce];
       float4 v[kAtOnce];

@@ -8,14 +8,13 @@
 namespace doublep::cuda {
 
 /// How many tiles each pair has, and which block owns which.
-template <int kWarps>
+template <WorkKind kKind>
 class Shares {
-  static constexpr int kThreads = 32 * kWarps;
-
  public:
   /// Fills prefix[0 .. pairs] (shared memory) with the running number of tiles. All threads call.
   __device__ Shares(const AttendParams& p, std::int32_t* prefix) : prefix_(prefix) {
-    const int pairs = p.shape.pairs, each = (pairs + kThreads - 1) / kThreads;
+    const int threads = static_cast<int>(blockDim.x), warps = threads / 32;
+    const int pairs = p.shape.pairs, each = (pairs + threads - 1) / threads;
     const int begin = threadIdx.x * each, end = min(begin + each, pairs);
     std::int32_t sum = 0;
     for (int i = begin; i < end; ++i) sum += tiles(p, i);
@@ -25,26 +24,30 @@ class Shares {
       const std::int32_t other = __shfl_up_sync(~0u, scan, d);
       if (threadIdx.x % 32 >= d) scan += other;
     }
-    __shared__ std::int32_t warp_sum[kWarps];
+    __shared__ std::int32_t warp_sum[32];
     if (threadIdx.x % 32 == 31) warp_sum[threadIdx.x / 32] = scan;
     __syncthreads();
     std::int32_t at = scan - sum;
     for (int w = 0; w < static_cast<int>(threadIdx.x) / 32; ++w) at += warp_sum[w];
     for (int i = begin; i < end; ++i) prefix[i] = at, at += tiles(p, i);
-    if (threadIdx.x == kThreads - 1) prefix[pairs] = at;
+    if (threadIdx.x == threads - 1) prefix[pairs] = at;
     __syncthreads();
     total_ = prefix[pairs];
     // A tile for every warp; where there is little to do, a block for every pair.
     blocks_ =
-        min(static_cast<int>(gridDim.x), max((total_ + kWarps - 1) / kWarps, min(pairs, total_)));
+        min(static_cast<int>(gridDim.x), max((total_ + warps - 1) / warps, min(pairs, total_)));
   }
 
   __device__ static std::int32_t exact_tiles(const AttendParams& p, int pair) {
-    if (p.kind == WorkKind::kDense) return (p.lengths[pair / p.shape.kv_heads] + kTile - 1) / kTile;
-    if (p.kind == WorkKind::kTokens) return (p.num_work[pair] + kTile - 1) / kTile;
-    return p.num_work[pair];
+    if constexpr (kKind == WorkKind::kDense)
+      return (p.lengths[pair / p.shape.kv_heads] + kTile - 1) / kTile;
+    else if constexpr (kKind == WorkKind::kTokens)
+      return (p.num_work[pair] + kTile - 1) / kTile;
+    else
+      return p.num_work[pair];
   }
   __device__ static std::int32_t tiles(const AttendParams& p, int pair) {
+    if constexpr (kKind != WorkKind::kRuns) return exact_tiles(p, pair);
     const std::int32_t terms = p.num_terms ? p.num_terms[pair] : 0;
     return exact_tiles(p, pair) + (terms + kTile - 1) / kTile;
   }

@@ -100,6 +100,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     a.log_masses = logits_.get(), a.term_capacity = item_capacity_;
   }
   a.output = output_.get(), a.log_sum_exp = log_sum_exp_.get();
+  a.warps = options.attend_warps;
   a.blocks = attend_blocks(a);
   partial_.resize(attend_workspace(shape, a.blocks));
   a.partial = partial_.get(), a.arrived = arrived_.get() + 2 * shape.pairs;

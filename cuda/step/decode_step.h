@@ -31,7 +31,8 @@ struct StepOptions {
   bool terms = true, outside_terms = false;
   std::int64_t zone_capacity = 0;  ///< > 0: p is of the mass with sinks and tail, at most so many
   double twilight_p = 0.85;
-  bool overlap = true;  ///< programmatic dependent launch (sm_90 and later)
+  int attend_warps = 0;  ///< of an attend block; 0: the default
+  bool overlap = true;   ///< programmatic dependent launch (sm_90 and later)
 };
 
 /// What a step attended, for audits and for counting bytes. Host memory.

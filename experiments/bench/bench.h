@@ -12,6 +12,7 @@ struct BenchOptions {
   std::vector<std::string> traces;
   std::vector<std::string> policies = {
       "dense",
+      "dense:warps=8",
       "streaming",
       "quest:budget=1024",
       "quest:budget=4096",
@@ -20,6 +21,7 @@ struct BenchOptions {
       "retroinfer",
       "cluster_top_p:p=0.95",
       "double_p:p1=0.95,p2=0.70",
+      "double_p:p1=0.95,p2=0.70,warps=8",
       "double_p:p1=0.95,p2=0.70,estimator=second_order",
       "double_p:p1=0.90,p2=0.50,estimator=second_order,outside=estimate",
       "double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum",

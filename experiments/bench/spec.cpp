@@ -19,13 +19,13 @@ const std::map<std::string, std::set<std::string>>& known() {
     return own;
   };
   static const std::map<std::string, std::set<std::string>> table = {
-      {"dense", {}},
+      {"dense", {"warps"}},
       {"streaming", {"sink", "window"}},
       {"quest", {"budget"}},
       {"twilight", {"p", "base"}},
       {"retroinfer", with_index({"exact", "estimated"})},
       {"cluster_top_p", with_index({"p", "estimator", "gqa"})},
-      {"double_p", with_index({"p1", "p2", "estimator", "outside", "gqa"})}};
+      {"double_p", with_index({"p1", "p2", "estimator", "outside", "gqa", "warps"})}};
   return table;
 }
 
@@ -74,6 +74,7 @@ Spec parse_spec(const std::string& text, float scale) {
   s.clustering.segment = static_cast<std::int64_t>(number("segment", 8192));
   s.clustering.iterations =
       static_cast<int>(number("iterations", s.policy == "retroinfer" ? 10 : 4));
+  o.attend_warps = static_cast<int>(number("warps", 0));
   o.terms = false;
   if (s.policy == "dense") o.kind = StepKind::kDense;
   if (s.policy == "streaming") o.kind = StepKind::kZone;
