@@ -67,16 +67,17 @@ def main():
     args = parser.parse_args()
     with open(args.bench, encoding="utf-8") as file:
         bench = json.load(file)
-    figure, axes = plt.subplots(1, len(args.batch), figsize=(5.6 * len(args.batch), 4.4),
+    figure, axes = plt.subplots(1, len(args.batch), figsize=(5.6 * len(args.batch), 4.9),
                                 sharey=False, squeeze=False)
     for axis, batch in zip(axes[0], args.batch):
         draw(axis, bench, batch, args.sdpa)
     axes[0][0].set_ylabel("decode step of one layer, µs")
-    axes[0][0].legend(fontsize=7)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncol=3, fontsize=8,
+                  frameon=False)
     figure.suptitle(bench["device"].split(",")[0] + f", {bench['query_heads']} query heads, "
                     f"{bench['kv_heads']} KV heads, head_dim {bench['head_dim']}, bf16; "
                     f"read ceiling {bench['read_ceiling'] * 1e-9:.0f} GB/s", fontsize=9)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.12, 1, 1))
     figure.savefig(args.output, dpi=150)
 
 
