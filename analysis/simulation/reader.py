@@ -16,7 +16,7 @@ BOUNDS = ("memory", "compute", "imbalance", "launch", "host link", "interconnect
 PARTS = ("projections mlp head small_kernels estimate select attend index re_clustering "
          "all_reduce").split()
 EXTRAPOLATED = ("trace length", "group size", "head_dim", "machine", "timed context",
-                "timed batch")
+                "timed batch", "matrix products")
 
 
 @dataclass

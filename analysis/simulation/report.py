@@ -98,7 +98,7 @@ def special(report, name, curves):
         return
     labels = list(dict.fromkeys(c.label for c in with_points))
     policies = [next(c.policy for c in with_points if c.label == label) for label in labels]
-    if max(map(policies.count, policies)) >= 3 and len(with_points[0].points) == 1:
+    if max(map(policies.count, policies)) >= 4 and len(with_points[0].points) == 1:
         drawn = other_figures.accuracy(with_points)
         at = bars_figure.title_of(with_points[0].points[-1])
         report.figure(drawn, f"simulation_{slug(name)}_accuracy",

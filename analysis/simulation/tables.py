@@ -71,11 +71,14 @@ def calibration(simulation):
     """What was fitted, and how well it predicts."""
     c = simulation.calibration
     lines = []
-    for access in ("dense", "sparse", "summary"):
-        lines.append([access, f"{c[access + '_share']:.3f}", f"{1e6 * c[access + '_latency']:.2f}"])
-    rate = c.get("search_rate", 0)
-    lines.append(["select", "–" if not rate else f"{rate / 1e9:.2f} GB/s a block",
-                  f"{1e6 * c['select_latency']:.2f}"])
+    for access in ("dense", "sparse", "summary", "gemm"):
+        latency = c[access + "_latency"]
+        lines.append([access, f"{c[access + '_share']:.3f}" if latency >= 0 else "not measured",
+                      f"{1e6 * latency:.2f}" if latency >= 0 else "–"])
+    for kind in ("heads", "group", "tokens"):
+        rate, latency = (c.get(f"search_{kind}_{what}", 0) for what in ("rate", "latency"))
+        lines.append([f"search by {kind}", f"{rate / 1e9:.2f} masses/ns" if rate else "–",
+                      f"{1e6 * latency:.2f}" if latency >= 0 else "–"])
     fitted = grid(["kernel", "share of read bandwidth", "latency µs"], lines)
     errors = grid(["points", "count", "median error", "worst error"],
                   [[kind.replace("_", "-"), f"{c[kind + '_points']:.0f}",

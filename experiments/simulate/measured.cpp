@@ -13,7 +13,7 @@ constexpr int kEstimate = static_cast<int>(Stage::kEstimate),
 
 MeasuredPoint read_point(const Yaml& node) {
   node.only({"device", "policy", "label", "context", "batch", "kv_heads", "group_size", "head_dim",
-             "seconds", "stage_seconds", "stage_bytes", "select_items", "build_seconds",
+             "seconds", "stage_seconds", "stage_bytes", "select_items", "search", "build_seconds",
              "build_flops"});
   MeasuredPoint p;
   p.device = node.text("device", "");
@@ -35,6 +35,12 @@ MeasuredPoint read_point(const Yaml& node) {
   if (!(p.stage_bytes[kAttend] > 0))
     node.fail("expected stage_bytes with the bytes that attend reads");
   p.select_items = node.real("select_items", 0, 0);
+  const std::string search = node.text("search", "heads");
+  if (search != "heads" && search != "group" && search != "tokens")
+    node.at("search").fail("expected heads, group or tokens, not '" + search + "'");
+  p.search = search == "heads"   ? Search::kHeads
+             : search == "group" ? Search::kGroup
+                                 : Search::kTokens;
   p.build_seconds = node.real("build_seconds", 0, 0);
   p.build_flops = node.real("build_flops", 0, 0);
   return p;
@@ -72,7 +78,12 @@ MeasuredPoint read_bench_point(const Yaml& node, const MeasuredPoint& shape) {
   p.stage_bytes[kAttend] = std::max(attend, row);
   if (items > 0)
     p.stage_bytes[kEstimate] = std::max(0.0, node.at("bytes").real(0) - p.stage_bytes[kAttend]);
+  // Twilight reads its 4-bit keys in the kernel that selects tokens: the bytes of the pages remain.
+  if (p.policy == "twilight") p.stage_bytes[kEstimate] = pairs * items * 2 * row;
   p.select_items = p.policy == "twilight" ? option(p.label, "base", 0.25) * n : items;
+  if (p.policy == "twilight") p.search = Search::kTokens;
+  if (p.policy == "retroinfer" || p.label.find("gqa=group_sum") != std::string::npos)
+    p.search = Search::kGroup;
   p.build_seconds = 1e-3 * node.real("build_ms", 0, 0);
   const bool clustered = items > 0 && p.policy != "quest" && p.policy != "twilight";
   if (clustered) {  // assignment compares every key of a segment with each of its centroids
@@ -84,8 +95,6 @@ MeasuredPoint read_bench_point(const Yaml& node, const MeasuredPoint& shape) {
 }
 
 std::vector<MeasuredPoint> read_bench(const Yaml& root) {
-  root.only({"device", "caches", "query_heads", "kv_heads", "head_dim", "dtype", "read_ceiling",
-             "points"});
   MeasuredPoint shape;
   shape.device = root.at("device").text();
   shape.kv_heads = static_cast<int>(root.at("kv_heads").integer(1, 1e4));

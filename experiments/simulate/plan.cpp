@@ -167,8 +167,12 @@ Study read_study(const Yaml& node, const Yaml& root, const std::string& name, st
       study.what_if.push_back(read_scale(item));
   else
     study.what_if.push_back({});
-  if (has(node, root, "decode")) study.points = read_points(own(node, root, "decode"));
-  if (has(node, root, "serving")) study.serving = read_serving(own(node, root, "serving"), seed);
+  // A study that brings a serving run of its own is about that; the root's decode points are not
+  // its.
+  if (node.has("decode") || (root.has("decode") && !node.has("serving")))
+    study.points = read_points(own(node, root, "decode"));
+  if (node.has("serving") || (root.has("serving") && !node.has("decode")))
+    study.serving = read_serving(own(node, root, "serving"), seed);
   if (study.points.empty() && !study.serving)
     node.fail("expected `decode` or `serving`: there is nothing to simulate");
   return study;

@@ -64,8 +64,14 @@ void write_calibration(hid_t root, const Calibration& c, const std::string& hard
     h5::write_real(group.get(), name + "_share", fit.share);
     h5::write_real(group.get(), name + "_latency", fit.latency);
   }
-  h5::write_real(group.get(), "search_rate", c.efficiency.search_rate);
-  h5::write_real(group.get(), "overlap", c.efficiency.overlap);
+  for (const auto& [name, search] : {std::pair{"heads", Search::kHeads},
+                                     {"group", Search::kGroup},
+                                     {"tokens", Search::kTokens}}) {
+    const SearchFit& fit = c.efficiency.searches[static_cast<int>(search)];
+    h5::write_real(group.get(), concat("search_", name, "_rate"), fit.rate);
+    h5::write_real(group.get(), concat("search_", name, "_latency"), fit.latency);
+  }
+  h5::write_real(group.get(), "build_share", c.efficiency.build_share);
   for (const auto& [name, e] : {std::pair{"fitted", c.fitted}, {"held_out", c.held_out}}) {
     h5::write_int(group.get(), concat(name, "_points"), e.points);
     h5::write_real(group.get(), concat(name, "_median_error"), e.median);

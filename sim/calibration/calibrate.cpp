@@ -18,12 +18,6 @@ bool is_dense(const MeasuredPoint& p) {
   return !(p.stage_bytes[kEstimate] > 0) && !(p.stage_bytes[kSelect] > 0);
 }
 
-// Masses of one head, times the turns that the heads take on the processors: select's work.
-double search_work(const Hardware& hardware, const MeasuredPoint& p) {
-  const double heads = static_cast<double>(p.batch) * p.kv_heads * p.group_size;
-  return 4 * p.select_items * std::ceil(heads / hardware.processors.value);
-}
-
 // Bytes of a stage as the cost model sees them: whole tiles, the fullest block's share.
 double tiled_bytes(const Hardware& hardware, const MeasuredPoint& p, int stage) {
   const int pairs = p.batch * p.kv_heads;
@@ -52,22 +46,24 @@ void fit_access(const Hardware& hardware, const Samples& samples, KernelFit& fit
 Efficiency fit_efficiency(const Hardware& hardware,
                           const std::vector<const MeasuredPoint*>& points) {
   Efficiency e;
-  Samples dense, sparse, summary, search;
+  Samples dense, sparse, summary, searches[kNumSearches];
   for (const MeasuredPoint* p : points) {
     const bool whole = is_dense(*p);
     // A policy of one stage needs no breakdown: its step is its attend.
     (whole ? dense : sparse)
         .add(tiled_bytes(hardware, *p, kAttend), whole ? p->seconds : p->stage_seconds[kAttend]);
     summary.add(tiled_bytes(hardware, *p, kEstimate), p->stage_seconds[kEstimate]);
-    search.add(search_work(hardware, *p), p->stage_seconds[kSelect]);
+    searches[static_cast<int>(p->search)].add(
+        p->select_items * search_turns(hardware, p->search, p->batch * p->kv_heads, p->group_size),
+        p->stage_seconds[kSelect]);
   }
   fit_access(hardware, dense, e[Access::kDense]);
   fit_access(hardware, sparse.empty() ? dense : sparse, e[Access::kSparse]);
   fit_access(hardware, summary.empty() ? dense : summary, e[Access::kSummary]);
-  if (!search.empty()) {
-    const Line line = fit_line(search.work, search.seconds);
-    e[Access::kSelect].latency = line.latency;
-    if (line.slope > 0) e.search_rate = 1 / line.slope;
+  for (int k = 0; k < kNumSearches; ++k) {
+    if (searches[k].empty()) continue;
+    const Line line = fit_line(searches[k].work, searches[k].seconds);
+    e.searches[k] = {line.latency, line.slope > 0 ? 1 / line.slope : 0};
   }
   double build_top = 0, build_bottom = 0;  // relative least squares through the origin
   for (const MeasuredPoint* p : points) {
@@ -77,16 +73,6 @@ Efficiency fit_efficiency(const Hardware& hardware,
     build_bottom += ideal * ideal / (p->build_seconds * p->build_seconds);
   }
   if (build_bottom > 0) e.build_share = build_bottom / build_top;
-  // What the graph saves where stages overlap: one number, the weighted mean of what is left over.
-  Machine machine{hardware, e};
-  double top = 0, bottom = 0;
-  for (const MeasuredPoint* p : points) {
-    if (is_dense(*p)) continue;
-    const double boundaries = (p->stage_bytes[kEstimate] > 0) + (p->stage_seconds[kSelect] > 0);
-    const double weight = boundaries / (p->seconds * p->seconds);
-    top += weight * (predict(machine, *p) - p->seconds), bottom += weight * boundaries;
-  }
-  if (bottom > 0) e.overlap = top / bottom;
   return e;
 }
 
@@ -101,6 +87,7 @@ double predict(const Machine& machine, const MeasuredPoint& p) {
   const std::vector<HeadWork> heads(pairs, each);
   AttentionOptions options;
   options.dense = is_dense(p);
+  options.search = p.search;
   options.group_size = p.group_size;
   options.token_bytes = 4.0 * p.head_dim;
   return attention_time(machine, heads, options).seconds();

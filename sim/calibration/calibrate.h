@@ -17,7 +17,8 @@ struct MeasuredPoint {
   std::array<double, kNumStages> stage_seconds{};  ///< each on its own; 0: not measured
   std::array<double, kNumStages> stage_bytes{};    ///< of the batch
   double select_items = 0;                         ///< masses that one query head searches
-  double build_seconds = 0, build_flops = 0;       ///< index of one sequence; 0: not measured
+  Search search = Search::kHeads;
+  double build_seconds = 0, build_flops = 0;  ///< index of one sequence; 0: not measured
 };
 
 struct Prediction {

@@ -7,41 +7,49 @@
 namespace doublep::sim {
 namespace {
 
+constexpr int kSelect = static_cast<int>(Stage::kSelect);
 constexpr double kTileTokens = 16;  // what a block of the attend kernel takes at least
 
-Timing select_time(const Machine& machine, std::span<const HeadWork> heads, double bytes,
-                   double flops, int group_size) {
-  Timing t = kernel_time(machine, Access::kSelect, bytes, flops, "fp32");
-  const double rate = machine.efficiency.search_rate;
-  if (rate <= 0) return t;
-  // A block searches one query head's masses; with more heads than processors they take turns.
-  double longest = 0;
+Timing select_time(const Machine& machine, std::span<const HeadWork> heads,
+                   const AttentionOptions& options) {
+  double longest = 0;  // masses of one query head, float32
   for (const HeadWork& head : heads)
-    longest = std::max(longest, head.bytes[static_cast<int>(Stage::kSelect)] / group_size);
-  const double turns =
-      std::ceil(static_cast<double>(heads.size()) * group_size / machine.hardware.processors.value);
-  t.imbalance = longest * turns / rate;
-  if (const double even = std::max(t.memory, t.compute); t.imbalance > even) {
-    t.seconds = t.overhead + t.imbalance;
-    t.bound = t.overhead >= t.imbalance ? Bound::kLaunch : Bound::kImbalance;
-  }
+    longest = std::max(longest, head.bytes[kSelect] / (4.0 * options.group_size));
+  Timing t;
+  t.overhead = search_seconds(machine, options.search, 0, 1, options.group_size);
+  t.seconds = search_seconds(machine, options.search, longest, static_cast<double>(heads.size()),
+                             options.group_size);
+  t.imbalance = t.seconds - t.overhead;
+  t.bound = t.overhead >= t.imbalance ? Bound::kLaunch : Bound::kImbalance;
   return t;
 }
 
 }  // namespace
+
+double search_turns(const Hardware& hardware, Search search, double pairs, int group_size) {
+  const double blocks = search == Search::kTokens ? pairs * group_size : pairs;
+  return std::ceil(blocks / hardware.processors.value);
+}
+
+double search_seconds(const Machine& machine, Search search, double masses, double pairs,
+                      int group_size) {
+  const SearchFit& fit = machine.efficiency.searches[static_cast<int>(search)];
+  const double latency = fit.latency < 0 ? machine.hardware.launch_overhead.value : fit.latency;
+  if (fit.rate <= 0) return latency;
+  return latency + masses * search_turns(machine.hardware, search, pairs, group_size) / fit.rate;
+}
 
 double tile_bytes(const AttentionOptions& options) { return kTileTokens * options.token_bytes; }
 
 double AttentionTiming::seconds() const {
   double sum = 0;
   for (const Timing& t : stages) sum += t.seconds;
-  return sum - overlap;
+  return sum;
 }
 
 AttentionTiming attention_time(const Machine& machine, std::span<const HeadWork> heads,
                                const AttentionOptions& options) {
   AttentionTiming result;
-  int launched = 0;
   const int processors = static_cast<int>(machine.hardware.processors.value);
   for (Stage stage : {Stage::kEstimate, Stage::kSelect, Stage::kAttend}) {
     const int s = static_cast<int>(stage);
@@ -53,11 +61,8 @@ AttentionTiming attention_time(const Machine& machine, std::span<const HeadWork>
     }
     if (total <= 0 && flops <= 0) continue;
     Timing& t = result.stages[s];
-    // A saving is never more than the latencies that it comes out of.
-    if (launched++ > 0)
-      result.overlap += std::min(machine.efficiency.overlap, machine.latency(Access::kSelect));
     if (stage == Stage::kSelect) {
-      t = select_time(machine, heads, total, flops, options.group_size);
+      t = select_time(machine, heads, options);
       continue;
     }
     const double tile = tile_bytes(options);

@@ -13,15 +13,23 @@ namespace doublep::sim {
 struct AttentionOptions {
   bool dense = false;  ///< keys and values are read in a row, not as chosen runs
   Balance balance = Balance::kSplit;
+  Search search = Search::kHeads;
   int group_size = 4;        ///< query heads per KV head: select searches each on its own
   double token_bytes = 512;  ///< keys and values of one token
   /// Bytes per step that come over the host link; they overlap with attention over what is here.
   double host_bytes = 0;
 };
 
+/// Seconds of a search over `masses` per query head, for so many (sequence, KV head) pairs. Pairs
+/// take turns where there are more than processors; the search over tokens runs a block per query
+/// head.
+double search_seconds(const Machine& machine, Search search, double masses, double pairs,
+                      int group_size);
+/// Turns that the heads take in it.
+double search_turns(const Hardware& hardware, Search search, double pairs, int group_size);
+
 struct AttentionTiming {
   std::array<Timing, kNumStages> stages;
-  double overlap = 0;  ///< s saved because stages start before the one before has ended
   double imbalance =
       1;  ///< of the attend stage, as it would be with a block per (sequence, KV head)
   double seconds() const;

@@ -13,7 +13,7 @@ std::string_view name_of(Bound bound) {
 
 std::string_view name_of(Access access) {
   constexpr std::array<std::string_view, kNumAccesses> kNames = {"dense", "sparse", "summary",
-                                                                 "select", "gemm"};
+                                                                 "gemm"};
   return kNames[static_cast<int>(access)];
 }
 

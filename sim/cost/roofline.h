@@ -17,10 +17,9 @@ enum class Access {
   kDense,    ///< all keys and values in a row
   kSparse,   ///< runs of the chosen clusters or pages
   kSummary,  ///< centroids or page bounds: the estimate stage
-  kSelect,   ///< masses to work lists: a search, bounded by its own latency
   kGemm      ///< weights of a matrix product
 };
-inline constexpr int kNumAccesses = 5;
+inline constexpr int kNumAccesses = 4;
 std::string_view name_of(Access access);
 
 /// t = latency + max(bytes / (share * bandwidth), flops / (compute_share * rate), ...). `latency`
@@ -31,13 +30,24 @@ struct KernelFit {
   double compute_share = 1;
 };
 
+/// What a policy searches to turn masses into work lists; each is a kernel of its own.
+enum class Search {
+  kHeads,  ///< every query head's items, for itself
+  kGroup,  ///< one search per KV head over the sum of its heads' masses
+  kTokens  ///< single tokens after the items: a second estimate by 4-bit keys, then a second search
+};
+inline constexpr int kNumSearches = 3;
+
+/// t = latency + masses of a head * turns / rate: a search is bounded by one block's own speed.
+struct SearchFit {
+  double latency = -1;  ///< s; negative: the machine's launch overhead
+  double rate = 0;      ///< masses per second of a block; 0: no such limit
+};
+
 /// The few numbers that measurements decide.
 struct Efficiency {
-  KernelFit kernels[kNumAccesses] = {{1, -1, 1}, {1, -1, 1}, {1, -1, 1}, {1, -1, 1}, {1, -1, 1}};
-  /// bytes/s at which one thread block searches one head's masses (select); 0: no such limit.
-  double search_rate = 0;
-  /// s by which a stage of a graph starts before the one before it has ended.
-  double overlap = 0;
+  KernelFit kernels[kNumAccesses] = {{1, -1, 1}, {1, -1, 1}, {1, -1, 1}, {1, -1, 1}};
+  SearchFit searches[kNumSearches];
   double prefill_share = 1;  ///< of the compute rate that dense prefill reaches
   double build_share = 1;    ///< of the compute rate that building an index reaches
   const KernelFit& operator[](Access a) const { return kernels[static_cast<int>(a)]; }

@@ -10,8 +10,8 @@ namespace doublep::sim {
 namespace {
 
 // Kernels of a layer beside products and attention: two norms (residuals fused in), rotary
-// embedding with the append to the cache, activation times gate.
-constexpr int kSmallKernels = 4;
+// embedding with the append to the cache, attention's output to 16 bits, activation times gate.
+constexpr int kSmallKernels = 5;
 
 class Parts {
  public:
@@ -55,6 +55,7 @@ void add_attention(const Model& model, const Machine& machine, const Workload& w
   options.balance = point.balance;
   options.group_size = model.group_size();
   options.token_bytes = token_bytes;
+  options.search = workload.search();
   const HeadWork mean = workload.mean(point.context);
   options.dense = mean.bytes[static_cast<int>(Stage::kEstimate)] <= 0 &&
                   mean.bytes[static_cast<int>(Stage::kSelect)] <= 0;
@@ -73,7 +74,6 @@ void add_attention(const Model& model, const Machine& machine, const Workload& w
     for (Stage stage : {Stage::kEstimate, Stage::kSelect, Stage::kAttend})
       parts.add(std::string(kStageNames[static_cast<int>(stage)]),
                 t.stages[static_cast<int>(stage)]);
-    parts.add("select", -t.overlap, t.stages[static_cast<int>(Stage::kSelect)].bound);
     cost.attention += t.seconds();
     imbalance_sum += t.imbalance, tokens += exact, count += static_cast<double>(heads.size());
   }
@@ -114,14 +114,15 @@ unsigned extrapolations(const Model& model, const Workload& workload, const Deco
   if (point.context < coverage.context_low || point.context > coverage.context_high)
     bits |= kTimedContext;
   if (point.batch > coverage.batch_high) bits |= kTimedBatch;
+  if (!coverage.products) bits |= kProducts;
   return bits;
 }
 
 std::string text_of(unsigned extrapolated) {
-  constexpr const char* kNames[] = {"trace length", "group size",    "head_dim",
-                                    "machine",      "timed context", "timed batch"};
+  constexpr const char* kNames[] = {"trace length",  "group size",  "head_dim",       "machine",
+                                    "timed context", "timed batch", "matrix products"};
   std::string all;
-  for (int bit = 0; bit < 6; ++bit)
+  for (int bit = 0; bit < 7; ++bit)
     if (extrapolated >> bit & 1) all += concat(all.empty() ? "" : ", ", kNames[bit]);
   return all;
 }

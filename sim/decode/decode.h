@@ -35,7 +35,8 @@ enum Extrapolated : unsigned {
   kHeadDim = 4,
   kMachine = 8,        ///< efficiencies come from another machine, or from none
   kTimedContext = 16,  ///< context beyond the timed points
-  kTimedBatch = 32     ///< batch beyond the timed points
+  kTimedBatch = 32,    ///< batch beyond the timed points
+  kProducts = 64       ///< matrix products and small kernels were not timed on this machine
 };
 /// "trace length, machine", or "" for 0.
 std::string text_of(unsigned extrapolated);
@@ -45,6 +46,7 @@ struct Coverage {
   bool calibrated = false;  ///< efficiencies were fitted on this very machine
   std::int64_t context_low = 0, context_high = 0;  ///< contexts that were measured
   int batch_high = 0;
+  bool products = false;  ///< the step without attention was measured too
 };
 
 struct Part {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/cost/roofline.h"
 #include "sim/model/model.h"
 #include "sim/profile/profile.h"
 
@@ -55,6 +56,8 @@ class Workload {
   double hit_rate(double cache_share) const;
   /// Of one KV head of one layer, scaled by context: memory in proportion, the build as its law.
   IndexCost index(std::int64_t context) const;
+  /// How the policy turns masses into a selection.
+  Search search() const;
   double recluster_every() const;
   /// Share of the whole build that one re-clustering after `every` new tokens takes. A segment of
   /// new tokens costs its part of the tokens, against fewer centroids where it is a short one.

@@ -77,13 +77,13 @@ TEST_CASE("Efficiencies that made the times are found again", "[sim]") {
   machine.efficiency[Access::kDense] = {0.92, 4e-6, 1};
   machine.efficiency[Access::kSparse] = {0.8, 5e-6, 1};
   machine.efficiency[Access::kSummary] = {0.7, 3e-6, 1};
-  machine.efficiency[Access::kSelect] = {1, 6e-6, 1};
-  machine.efficiency.search_rate = 2e9;
+  machine.efficiency.searches[0] = {6e-6, 5e8};
   const Calibration exact = calibrate(machine.hardware, made_points(machine, 0), {3});
   CHECK(exact.efficiency[Access::kDense].share == Approx(0.92).epsilon(0.01));
   CHECK(exact.efficiency[Access::kSparse].share == Approx(0.8).epsilon(0.02));
   CHECK(exact.efficiency[Access::kSummary].latency == Approx(3e-6).epsilon(0.05));
-  CHECK(exact.efficiency.search_rate == Approx(2e9).epsilon(0.05));
+  CHECK(exact.efficiency.searches[0].rate == Approx(5e8).epsilon(0.05));
+  CHECK(exact.efficiency.searches[0].latency == Approx(6e-6).epsilon(0.05));
   CHECK(exact.held_out.worst < 0.03);
   CHECK(exact.held_out.points == 12);
   CHECK(exact.fitted.points == 24);

@@ -44,8 +44,8 @@ TEST_CASE("Infinite bandwidth and compute leave launches; none of these leave no
   h.achieved_bandwidth->value = 1e40;
   for (auto& [type, rate] : h.compute) rate.value = 1e40;
   const DecodeCost cost = decode_step(simple_model(), {h, {}}, simple_workload(), simple_point());
-  // per layer: 4 products, 4 small kernels, estimate, select, attend; and the head
-  CHECK(cost.seconds == Approx((4 * 11 + 1) * 1e-6));
+  // per layer: 4 products, 5 small kernels, estimate, select, attend; and the head
+  CHECK(cost.seconds == Approx((4 * 12 + 1) * 1e-6));
   CHECK(cost.bound == Bound::kLaunch);
   h.launch_overhead.value = 0;
   CHECK(seconds(h, simple_point(), simple_workload()) < 1e-15);
@@ -143,7 +143,7 @@ TEST_CASE("Re-clustering is spread over the tokens between two of them", "[sim]"
 TEST_CASE("What was not measured is marked", "[sim]") {
   Coverage coverage;
   coverage.calibrated = true, coverage.context_low = 8192, coverage.context_high = 131072;
-  coverage.batch_high = 8;
+  coverage.batch_high = 8, coverage.products = true;
   Model model = simple_model();
   const auto bits = [&](std::int64_t context, int batch) {
     return extrapolations(model, simple_workload(), simple_point(context, batch), coverage);
@@ -154,6 +154,8 @@ TEST_CASE("What was not measured is marked", "[sim]") {
   CHECK(bits(16384, 9) == kTimedBatch);
   model.query_heads = 16;
   CHECK(bits(16384, 1) == kGroupSize);
+  coverage.products = false;
+  CHECK(bits(16384, 1) == (kGroupSize | kProducts));
   coverage.calibrated = false;
   CHECK(text_of(bits(65536, 1)) == "trace length, group size, machine");
 }
