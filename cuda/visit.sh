@@ -44,6 +44,12 @@ for tool in $tools; do
   echo "$tool: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/$tool.txt" | tail -1)"
 done
 
+step "the same sweep on both backends"
+rm -rf "$out/both.h5" "$out/both.h5.parts"
+"$program" run "$root/cuda/both_backends.yaml" -o "$out/both.h5" > "$out/sweep.txt" 2>&1
+check $? "sweep, see sweep.txt"
+tail -1 "$out/sweep.txt"
+
 step "bench"
 "$program" bench "${traces[@]}" ${BENCH_ARGS:-} --json "$out/bench.json" > "$out/bench.txt" 2>&1
 check $? "bench, see bench.txt"
