@@ -153,6 +153,8 @@ def accuracy(curves):
     fig, grid = style.panels(1, len(workloads), style.TEXT_WIDTH, 2.4)
     series = {}
     for curve in curves:
+        if curve.policy == "dense":
+            continue
         key = (curve.policy, _switches(curve))
         series.setdefault(key, {}).setdefault(curve.workload, []).append(curve)
     handles = []

@@ -75,7 +75,7 @@ def calibration(simulation):
         latency = c[access + "_latency"]
         lines.append([access, f"{c[access + '_share']:.3f}" if latency >= 0 else "not measured",
                       f"{1e6 * latency:.2f}" if latency >= 0 else "–"])
-    for kind in ("heads", "group", "tokens"):
+    for kind in ("heads", "pages", "group", "tokens"):
         rate, latency = (c.get(f"search_{kind}_{what}", 0) for what in ("rate", "latency"))
         lines.append([f"search by {kind}", f"{rate / 1e9:.2f} masses/ns" if rate else "–",
                       f"{1e6 * latency:.2f}" if latency >= 0 else "–"])

@@ -36,9 +36,10 @@ MeasuredPoint read_point(const Yaml& node) {
     node.fail("expected stage_bytes with the bytes that attend reads");
   p.select_items = node.real("select_items", 0, 0);
   const std::string search = node.text("search", "heads");
-  if (search != "heads" && search != "group" && search != "tokens")
-    node.at("search").fail("expected heads, group or tokens, not '" + search + "'");
+  if (search != "heads" && search != "pages" && search != "group" && search != "tokens")
+    node.at("search").fail("expected heads, pages, group or tokens, not '" + search + "'");
   p.search = search == "heads"   ? Search::kHeads
+             : search == "pages" ? Search::kPages
              : search == "group" ? Search::kGroup
                                  : Search::kTokens;
   p.build_seconds = node.real("build_seconds", 0, 0);
@@ -82,6 +83,7 @@ MeasuredPoint read_bench_point(const Yaml& node, const MeasuredPoint& shape) {
   if (p.policy == "twilight") p.stage_bytes[kEstimate] = pairs * items * 2 * row;
   p.select_items = p.policy == "twilight" ? option(p.label, "base", 0.25) * n : items;
   if (p.policy == "twilight") p.search = Search::kTokens;
+  if (p.policy == "quest") p.search = Search::kPages;
   if (p.policy == "retroinfer" || p.label.find("gqa=group_sum") != std::string::npos)
     p.search = Search::kGroup;
   p.build_seconds = 1e-3 * node.real("build_ms", 0, 0);

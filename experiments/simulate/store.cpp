@@ -65,11 +65,13 @@ void write_calibration(hid_t root, const Calibration& c, const std::string& hard
     h5::write_real(group.get(), name + "_latency", fit.latency);
   }
   for (const auto& [name, search] : {std::pair{"heads", Search::kHeads},
+                                     {"pages", Search::kPages},
                                      {"group", Search::kGroup},
                                      {"tokens", Search::kTokens}}) {
     const SearchFit& fit = c.efficiency.searches[static_cast<int>(search)];
     h5::write_real(group.get(), concat("search_", name, "_rate"), fit.rate);
     h5::write_real(group.get(), concat("search_", name, "_latency"), fit.latency);
+    h5::write_real(group.get(), concat("search_", name, "_turn_latency"), fit.turn_latency);
   }
   h5::write_real(group.get(), "build_share", c.efficiency.build_share);
   for (const auto& [name, e] : {std::pair{"fitted", c.fitted}, {"held_out", c.held_out}}) {

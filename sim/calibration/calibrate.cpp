@@ -36,6 +36,21 @@ struct Samples {
   bool empty() const { return work.empty(); }
 };
 
+struct SearchSamples {
+  std::vector<std::array<double, 3>> terms;  // 1, turns, turns * masses
+  std::vector<double> seconds;
+  void add(const Hardware& hardware, const MeasuredPoint& p) {
+    if (!(p.stage_seconds[kSelect] > 0) || !(p.select_items > 0)) return;
+    const double turns = search_turns(hardware, p.search, p.batch * p.kv_heads, p.group_size);
+    terms.push_back({1, turns, turns * p.select_items});
+    seconds.push_back(p.stage_seconds[kSelect]);
+  }
+  SearchFit fit() const {
+    const auto found = fit_terms(terms, seconds);
+    return {found[0], found[1], found[2] > 0 ? 1 / found[2] : 0};
+  }
+};
+
 void fit_access(const Hardware& hardware, const Samples& samples, KernelFit& fit) {
   if (samples.empty()) return;
   const Line line = fit_line(samples.work, samples.seconds);
@@ -46,25 +61,21 @@ void fit_access(const Hardware& hardware, const Samples& samples, KernelFit& fit
 Efficiency fit_efficiency(const Hardware& hardware,
                           const std::vector<const MeasuredPoint*>& points) {
   Efficiency e;
-  Samples dense, sparse, summary, searches[kNumSearches];
+  Samples dense, sparse, summary;
+  SearchSamples searches[kNumSearches];
   for (const MeasuredPoint* p : points) {
     const bool whole = is_dense(*p);
     // A policy of one stage needs no breakdown: its step is its attend.
     (whole ? dense : sparse)
         .add(tiled_bytes(hardware, *p, kAttend), whole ? p->seconds : p->stage_seconds[kAttend]);
     summary.add(tiled_bytes(hardware, *p, kEstimate), p->stage_seconds[kEstimate]);
-    searches[static_cast<int>(p->search)].add(
-        p->select_items * search_turns(hardware, p->search, p->batch * p->kv_heads, p->group_size),
-        p->stage_seconds[kSelect]);
+    searches[static_cast<int>(p->search)].add(hardware, *p);
   }
   fit_access(hardware, dense, e[Access::kDense]);
   fit_access(hardware, sparse.empty() ? dense : sparse, e[Access::kSparse]);
   fit_access(hardware, summary.empty() ? dense : summary, e[Access::kSummary]);
-  for (int k = 0; k < kNumSearches; ++k) {
-    if (searches[k].empty()) continue;
-    const Line line = fit_line(searches[k].work, searches[k].seconds);
-    e.searches[k] = {line.latency, line.slope > 0 ? 1 / line.slope : 0};
-  }
+  for (int k = 0; k < kNumSearches; ++k)
+    if (!searches[k].seconds.empty()) e.searches[k] = searches[k].fit();
   double build_top = 0, build_bottom = 0;  // relative least squares through the origin
   for (const MeasuredPoint* p : points) {
     if (!(p->build_seconds > 0) || !(p->build_flops > 0)) continue;

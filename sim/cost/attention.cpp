@@ -36,7 +36,8 @@ double search_seconds(const Machine& machine, Search search, double masses, doub
   const SearchFit& fit = machine.efficiency.searches[static_cast<int>(search)];
   const double latency = fit.latency < 0 ? machine.hardware.launch_overhead.value : fit.latency;
   if (fit.rate <= 0) return latency;
-  return latency + masses * search_turns(machine.hardware, search, pairs, group_size) / fit.rate;
+  const double turns = search_turns(machine.hardware, search, pairs, group_size);
+  return latency + turns * (fit.turn_latency + masses / fit.rate);
 }
 
 double tile_bytes(const AttentionOptions& options) { return kTileTokens * options.token_bytes; }

@@ -32,16 +32,19 @@ struct KernelFit {
 
 /// What a policy searches to turn masses into work lists; each is a kernel of its own.
 enum class Search {
-  kHeads,  ///< every query head's items, for itself
+  kHeads,  ///< every query head's items by their mass, for itself
+  kPages,  ///< every query head's items by their number
   kGroup,  ///< one search per KV head over the sum of its heads' masses
   kTokens  ///< single tokens after the items: a second estimate by 4-bit keys, then a second search
 };
-inline constexpr int kNumSearches = 3;
+inline constexpr int kNumSearches = 4;
 
-/// t = latency + masses of a head * turns / rate: a search is bounded by one block's own speed.
+/// t = latency + turns * (turn_latency + masses of a head / rate): a search is bounded by one
+/// block's own speed, and blocks take turns where there are more of them than processors.
 struct SearchFit {
-  double latency = -1;  ///< s; negative: the machine's launch overhead
-  double rate = 0;      ///< masses per second of a block; 0: no such limit
+  double latency = -1;      ///< s; negative: the machine's launch overhead
+  double turn_latency = 0;  ///< s
+  double rate = 0;          ///< masses per second of a block; 0: no such limit
 };
 
 /// The few numbers that measurements decide.

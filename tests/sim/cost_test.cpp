@@ -44,7 +44,7 @@ TEST_CASE("A machine without a measurement is taken to reach the measured one's 
   Hardware h = simple_hardware();
   CHECK(h.bandwidth() == 1e12);
   h.achieved_bandwidth.reset();
-  CHECK(h.bandwidth() == Approx(2e12 * 3.08 / 3.35));
+  CHECK(h.bandwidth() == Approx(2e12 * 3.184 / 3.35));
   CHECK(h.flops("fp16") == h.flops("bf16"));  // wider units serve types without their own
   CHECK(h.flops("fp8") == h.flops("bf16"));
 }
