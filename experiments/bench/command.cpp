@@ -16,10 +16,10 @@ void add_bench(CLI::App& app) {
       "Time decode steps on the GPU: stages, bytes, share of the read ceiling, ratio to dense");
   command->add_option("traces", options->traces, "recorded traces whose heads fill the caches")
       ->required();
-  command
-      ->add_option("-p,--policy", options->policies,
-                   "policy to time, name:key=value,key=value; repeat for more")
-      ->capture_default_str();
+  command->add_option(
+      "-p,--policy", options->policies,
+      "policy to time, name:key=value,key=value; repeat for more (default: dense, every "
+      "rival and Double-P at several settings)");
   command->add_option("-c,--context", options->contexts, "tokens of a sequence")
       ->capture_default_str();
   command->add_option("-b,--batch", options->batches, "sequences")->capture_default_str();
