@@ -13,8 +13,9 @@ using Catch::Approx;
 
 namespace doublep::test {
 
-/// Says on a line of its own that a case was not run, and why; tests/run.sh counts these lines. Both
-/// Catch2 versions understand it, unlike SKIP(). Use: `if (...) return skip("no CUDA device");`
+/// Says on a line of its own that a case was not run, and why; tests/run.sh counts these lines.
+/// Both Catch2 versions understand it, unlike SKIP(). Use: `if (...) return skip("no CUDA
+/// device");`
 inline void skip(const std::string& reason) {
   std::cout << "SKIPPED: " << reason << std::endl;
   SUCCEED("skipped: " << reason);
