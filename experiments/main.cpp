@@ -33,6 +33,10 @@ int main(int argc, char** argv) {
 #endif
   try {
     app.parse(argc, argv);
+    if (!std::cout.flush()) {
+      std::cerr << "doublep: standard output: writing failed; is the disk full?" << std::endl;
+      return 2;
+    }
     return 0;
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;

@@ -35,7 +35,9 @@ void execute(const Options& options) {
   const RunnerReport report = run_sweep(sweep, options.runner);
   if (report.interrupted) {
     std::cerr << "interrupted: finished runs are kept in " << sweep.output
-              << ".parts; the same command continues there\n";
+              << ".parts; the same command"
+              << (options.runner.fresh ? " without --fresh continues there\n"
+                                       : " continues there\n");
     throw ExitWith{130};
   }
   std::cout << report.total << " runs (" << report.reused << " were there already) in "

@@ -21,7 +21,9 @@ void execute(const Options& options) {
   set_num_threads(options.jobs);
   if (run_sweep(tuning.sweep, options.runner).interrupted) {
     std::cerr << "interrupted: finished candidates are kept in " << tuning.sweep.output
-              << ".parts; the same command continues there\n";
+              << ".parts; the same command"
+              << (options.runner.fresh ? " without --fresh continues there\n"
+                                       : " continues there\n");
     throw ExitWith{130};
   }
   const ResultFile result = ResultFile::load(tuning.sweep.output);

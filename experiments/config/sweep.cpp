@@ -1,5 +1,6 @@
 #include "experiments/config/sweep.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -101,12 +102,16 @@ void make_labels(std::vector<RunSpec>& runs) {
 
 ReplayOptions read_replay(const Yaml& root) {
   ReplayOptions options;
-  options.target_mass = root.real("target_mass", 0.95, 0, 1);
+  options.target_mass = root.real("target_mass", 0.95, 1e-12, 1);
   if (!root.has("replay")) return options;
   const Yaml replay = root.at("replay").only({"layers", "every_step", "max_steps"});
   if (replay.has("layers"))
-    for (const Yaml& layer : replay.at("layers").items())
-      options.layers.push_back(static_cast<int>(layer.integer(0, 1e9)));
+    for (const Yaml& layer : replay.at("layers").items()) {
+      const int index = static_cast<int>(layer.integer(0, 1e9));
+      if (std::find(options.layers.begin(), options.layers.end(), index) != options.layers.end())
+        layer.fail("the layer is named twice");
+      options.layers.push_back(index);
+    }
   options.every_step = replay.integer("every_step", 1, 1);
   options.max_steps = replay.integer("max_steps", 0, 0);
   return options;

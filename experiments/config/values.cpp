@@ -24,12 +24,13 @@ std::vector<ParamValue> expand_range(const Yaml& node) {
     const double step = node.at("step").real();
     if (!(step > 0)) node.at("step").fail("expected a positive step");
     if (scale == "log") node.fail("scale: log goes with 'count'");
-    count = static_cast<std::int64_t>(std::floor((to - from) / step * (1 + 1e-12))) + 1;
+    const double steps = std::floor((to - from) / step * (1 + 1e-12));
+    if (!(steps < 10000)) node.fail("the range has more than 10000 values; take a larger step");
+    count = static_cast<std::int64_t>(steps) + 1;
   } else {
     count = node.at("count").integer(2, 10000);
     if (scale == "log" && !(from > 0)) node.at("from").fail("scale: log needs a positive start");
   }
-  if (count > 10000) node.fail("the range has more than 10000 values; take a larger step");
   bool whole = from == std::floor(from);
   std::vector<double> numbers;
   for (std::int64_t i = 0; i < count; ++i) {

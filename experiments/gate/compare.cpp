@@ -72,6 +72,22 @@ void name_differences(const Baseline& now, const Baseline& baseline,
   }
 }
 
+// A baseline that was cut short must not pass for one that agrees.
+void check_shape(const BaselineRun& before, const BaselineRun& after,
+                 std::vector<std::string>& obstacles) {
+  const std::string name = before.trace_name + " " + before.label;
+  for (const auto& [place, values] : after.heads)
+    if (!before.heads.count(place))
+      obstacles.push_back(concat("the baseline lacks rows: ", name, " layer ", place.first,
+                                 " head ", place.second));
+  for (const auto& [place, values] : before.heads)
+    if (values.size() != gate_metrics().size()) {
+      obstacles.push_back(concat("the baseline lacks metrics, or has unknown ones: ", name,
+                                 " layer ", place.first, "; write it anew with --update"));
+      break;
+    }
+}
+
 }  // namespace
 
 int Comparison::exit_code() const {
@@ -91,6 +107,12 @@ Comparison compare(const Baseline& now, const Baseline& baseline) {
   for (const auto& [key, run] : baseline.runs)
     if (same_config && !now.runs.count(key))
       result.obstacles.push_back("missing run: " + run.trace_name + " " + run.label);
+  for (const auto& [key, run] : now.runs)
+    if (same_config && !baseline.runs.count(key))
+      result.obstacles.push_back("the baseline lacks the run: " + run.trace_name + " " + run.label);
+  for (const auto& [key, run] : baseline.runs)
+    if (const auto there = now.runs.find(key); same_config && there != now.runs.end())
+      check_shape(run, there->second, result.obstacles);
   if (!result.obstacles.empty()) return result;
   for (const auto& [key, before] : baseline.runs) {
     const BaselineRun& after = now.runs.at(key);

@@ -56,6 +56,14 @@ StoredTrace read_trace(hid_t group, const std::string& place) {
 
 }  // namespace
 
+std::vector<RowRecord> read_rows(hid_t run, const std::string& place) {
+  return read_table<RowRecord>(run, "rows", row_type(), place);
+}
+
+std::vector<LayerRecord> read_layers(hid_t run, const std::string& place) {
+  return read_table<LayerRecord>(run, "layers", layer_type(), place);
+}
+
 ResultFile ResultFile::load(const std::string& path) {
   const h5::Handle file = h5::open_file(path);
   const hid_t root = file.get();
@@ -93,8 +101,8 @@ ResultFile ResultFile::load(const std::string& path) {
     if (run.trace >= result.traces.size())
       fail_input(place, ": attribute trace is ", trace,
                  ", but there is no such group under /traces");
-    run.rows = read_table<RowRecord>(group.get(), "rows", row_type(), place);
-    run.layers = read_table<LayerRecord>(group.get(), "layers", layer_type(), place);
+    run.rows = read_rows(group.get(), place);
+    run.layers = read_layers(group.get(), place);
     result.runs.push_back(std::move(run));
   }
   if (result.runs.empty()) fail_input(path, ": holds no run");

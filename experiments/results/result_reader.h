@@ -31,4 +31,8 @@ struct ResultFile {
   static ResultFile load(const std::string& path);
 };
 
+/// The tables of one run's group; InputError, with `place`, where one is missing or damaged.
+std::vector<RowRecord> read_rows(hid_t run, const std::string& place);
+std::vector<LayerRecord> read_layers(hid_t run, const std::string& place);
+
 }  // namespace doublep

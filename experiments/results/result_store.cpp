@@ -10,6 +10,7 @@
 #include "core/base/parallel.h"
 #include "experiments/results/image.h"
 #include "experiments/results/provenance.h"
+#include "experiments/results/result_reader.h"
 
 namespace doublep {
 namespace {
@@ -22,11 +23,12 @@ void write_table(hid_t group, const char* name, const h5::Handle& type,
   const hsize_t size = records.size();
   const h5::Handle space(H5Screate_simple(1, &size, nullptr), H5Sclose);
   const h5::Handle options(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-  if (size > 64) {
+  if (size > 0) {  // chunks carry a checksum: damage is found when they are read
     const hsize_t chunk = std::min<hsize_t>(size, 4096);
     H5Pset_chunk(options.get(), 1, &chunk);
     H5Pset_shuffle(options.get());
     H5Pset_deflate(options.get(), 4);
+    H5Pset_fletcher32(options.get());
   }
   const h5::Handle dataset(
       H5Dcreate2(group, name, type.get(), space.get(), H5P_DEFAULT, options.get(), H5P_DEFAULT),
@@ -57,9 +59,11 @@ bool holds(const std::string& file, const std::string& key, bool any_program) {
   if (!fs::exists(file)) return false;
   try {
     const h5::Handle opened = h5::open_file(file);
-    if (!h5::exists(opened.get(), "runs/" + key + "/rows")) return false;
+    if (!h5::exists(opened.get(), "runs/" + key)) return false;
     const h5::Handle run = h5::open_group(opened.get(), "runs/" + key, file);
-    return any_program || h5::read_string(run.get(), "program_hash", file) == program_hash();
+    if (!any_program && h5::read_string(run.get(), "program_hash", file) != program_hash())
+      return false;
+    return !read_rows(run.get(), file).empty() && !read_layers(run.get(), file).empty();
   } catch (const InputError&) {
     return false;
   }
@@ -135,7 +139,10 @@ void ResultStore::finish(const std::vector<FinishedRun>& runs,
   const h5::Handle run_groups = h5::create_group(image.root(), "runs", sweep_.output);
   for (const FinishedRun& run : runs) {
     const std::string part = part_path(run.key);
-    const std::string from = holds(part, run.key, true) ? part : sweep_.output;
+    // A run of this program goes before one of another, which is here only where it was asked for.
+    const bool mine = holds(part, run.key, false);
+    const bool kept = !mine && holds(sweep_.output, run.key, false);
+    const std::string from = mine || (!kept && holds(part, run.key, true)) ? part : sweep_.output;
     const h5::Handle source = h5::open_file(from);
     h5::check_write(H5Ocopy(source.get(), ("runs/" + run.key).c_str(), run_groups.get(),
                             run.key.c_str(), H5P_DEFAULT, H5P_DEFAULT),
@@ -149,8 +156,13 @@ void ResultStore::finish(const std::vector<FinishedRun>& runs,
     h5::write_string(group.get(), "trace", run.trace);
   }
   image.save(sweep_.output);
+  // Parts of other configurations with this output stay: they may be continued yet.
   std::error_code ignored;
-  fs::remove_all(parts_, ignored);
+  for (const FinishedRun& run : runs) fs::remove(part_path(run.key), ignored);
+  bool others = false;
+  for (const auto& entry : fs::directory_iterator(parts_, ignored))
+    others = others || entry.path().extension() == ".h5";
+  if (!others) fs::remove_all(parts_, ignored);
 }
 
 }  // namespace doublep

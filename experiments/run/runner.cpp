@@ -64,6 +64,10 @@ std::vector<Trace> open_traces(const Sweep& sweep) {
   std::vector<Trace> traces;
   for (const std::string& path : sweep.traces) {
     traces.push_back(Trace::open(path));
+    for (std::size_t i = 0; i + 1 < traces.size(); ++i)
+      if (traces[i].content_hash() == traces.back().content_hash())
+        fail_input(sweep.path, ": ", path, " holds the same trace as ", traces[i].info().path,
+                   "; name it once");
     const auto& held = traces.back().info().layers;
     for (int layer : sweep.replay.layers)
       if (std::find(held.begin(), held.end(), layer) == held.end())

@@ -12,9 +12,12 @@ namespace {
 
 constexpr double kMiB = 1024.0 * 1024.0;
 
-// The one for whom it pays: per layer where it is there at all (it is kept only where it is
-// cheaper).
-const Choice* chosen(const PolicyTuning& t) {
+// Per layer where it is there at all (it is kept only where it is cheaper), unless only the one set
+// of parameters meets the target on the steps that judge.
+const Choice* chosen(const PolicyTuning& t, const Target& target) {
+  if (t.per_layer && t.uniform && !target.met(t.per_layer->heldout.value) &&
+      target.met(t.uniform->heldout.value))
+    return &*t.uniform;
   return t.per_layer ? &*t.per_layer : t.uniform ? &*t.uniform : nullptr;
 }
 
@@ -51,8 +54,10 @@ void print_tuning(const std::vector<PolicyTuning>& all, const ResultFile& result
     if (t.per_layer) print_choice("parameters per layer", *t.per_layer, result, tuning.target, out);
     if (t.per_layer && t.uniform)
       out << "  per layer saves " << std::setprecision(3)
-          << 100 * (1 - t.per_layer->tuning.bytes / t.uniform->tuning.bytes) << " % of the bytes\n";
-    if (!chosen(t))
+          << 100 * (1 - t.per_layer->tuning.bytes / t.uniform->tuning.bytes) << " % of the bytes"
+          << (chosen(t, tuning.target) == &*t.uniform ? ", but only one set meets the target\n"
+                                                      : "\n");
+    if (!chosen(t, tuning.target))
       out << "  no candidate meets the target; the closest reaches " << std::setprecision(4)
           << t.closest << ": widen the lists\n";
     out << "  Pareto front on the held-out steps:\n";
@@ -70,7 +75,7 @@ std::string tuning_yaml(const std::vector<PolicyTuning>& all, const ResultFile& 
   std::ostringstream out;
   out << "# Written by `doublep tune`. Target: " << tuning.target.text() << "\ntuned:\n";
   for (const PolicyTuning& t : all) {
-    const Choice* c = chosen(t);
+    const Choice* c = chosen(t, tuning.target);
     if (!c) continue;
     out << "  - trace: " << t.trace << "\n    policy: " << t.policy
         << "\n    heldout: {value: " << c->heldout.value

@@ -1,6 +1,7 @@
 // Bad input to the program: one clear line, exit code 2, earlier results intact.
 #include "tests/support/program.h"
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "tests/catch.h"
@@ -95,6 +96,47 @@ TEST_CASE("a full disk loses nothing that was there") {
   CHECK(again.out.find("2 runs (1 were there already)") != std::string::npos);
   for (const auto& entry : fs::recursive_directory_iterator(folder.path()))
     CHECK(entry.path().extension() != ".partial");
+}
+
+TEST_CASE("the same trace or layer twice is refused before anything is run") {
+  const TempDir folder;
+  const fs::path file = fs::path(folder.path()) / "s.yaml";
+  spill(file, "traces: [" + kTrace + ", " + kTrace + "]\npolicies: [{policy: dense}]\n");
+  auto result = run_program({"validate", file.string()}, folder.path());
+  CHECK(result.code == 2);
+  CHECK(is_one_clear_line(result.err, {"same trace", "name it once"}));
+  spill(file, "traces: [" + kTrace + "]\nreplay: {layers: [4, 4]}\npolicies: [{policy: dense}]\n");
+  result = run_program({"validate", file.string()}, folder.path());
+  CHECK(result.code == 2);
+  CHECK(is_one_clear_line(result.err, {"s.yaml:2:", "twice"}));
+}
+
+TEST_CASE("a damaged result is found and done again") {
+  const TempDir folder;
+  const fs::path file = fs::path(folder.path()) / "s.yaml",
+                 output = fs::path(folder.path()) / "r.h5";
+  spill(file, sweep_text("  - policy: dense\n"));
+  const std::vector<std::string> run = {"run", file.string(), "-o", output.string()};
+  REQUIRE(run_program(run, folder.path()).code == 0);
+  const std::string good = run_program({"export", output.string()}, folder.path()).out;
+  std::string bytes = slurp(output);
+  // The rows are the largest thing in the file: flip bits all along its middle.
+  for (std::size_t i = bytes.size() / 4; i < 3 * bytes.size() / 4; i += 16) bytes[i] ^= 0x5A;
+  spill(output, bytes);
+  const auto again = run_program(run, folder.path());
+  INFO(again.err);
+  CHECK(again.code == 0);
+  CHECK(again.out.find("(0 were there already)") != std::string::npos);
+  CHECK(run_program({"export", output.string()}, folder.path()).out == good);
+}
+
+TEST_CASE("output to a full device is an error") {
+  const TempDir folder;
+  if (!fs::is_character_file("/dev/full")) return doublep::test::skip("no /dev/full here");
+  const std::string command = std::string(DOUBLEP_PROGRAM) + " policies > /dev/full 2> " +
+                              (fs::path(folder.path()) / "err").string();
+  const int status = std::system(command.c_str());
+  CHECK(WEXITSTATUS(status) == 2);
 }
 
 TEST_CASE("files that are no result or baseline are refused by check and export") {

@@ -58,8 +58,9 @@ TEST_CASE("one token more is a regression, and is named by layer, head and metri
   changed.runs[0].rows[1].exact_tokens += 1;
   const Comparison c = compare(Baseline::of(changed), before);
   CHECK(c.exit_code() == 1);
-  REQUIRE(c.moves.size() == 1);
+  REQUIRE(c.moves.size() == 2);
   CHECK(c.moves[0].metric == "exact_tokens");
+  CHECK(c.moves[1].metric == "exact_tokens_by_step");
   CHECK(c.moves[0].layer == 3);
   CHECK(c.moves[0].head == 1);
   CHECK((c.moves[0].before == 9 && c.moves[0].after == 10));
@@ -114,4 +115,32 @@ TEST_CASE("another configuration or a missing run cannot be compared, and says w
   fewer.runs[0].rows.erase(fewer.runs[0].rows.begin() + 1);
   fewer.runs[0].rows.erase(fewer.runs[0].rows.begin() + 2);
   CHECK(compare(Baseline::of(fewer), before).exit_code() == 2);
+}
+
+TEST_CASE("a token moved from one step to another is a regression") {
+  const Baseline before = round_trip(Baseline::of(small_result()));
+  ResultFile changed = small_result();
+  changed.runs[0].rows[0].exact_tokens += 1;  // head 0, step 0
+  changed.runs[0].rows[2].exact_tokens -= 1;  // head 0, step 1
+  CHECK(compare(Baseline::of(changed), before).exit_code() == 1);
+}
+
+TEST_CASE("bytes moved from one stage to another are a regression") {
+  const Baseline before = round_trip(Baseline::of(small_result()));
+  ResultFile changed = small_result();
+  for (RowRecord& row : changed.runs[0].rows) std::swap(row.bytes[1], row.bytes[3]);
+  CHECK(compare(Baseline::of(changed), before).exit_code() == 1);
+}
+
+TEST_CASE("a baseline cut short cannot be compared: runs, heads and metrics must all be there") {
+  const Baseline now = Baseline::of(small_result());
+  Baseline cut = now;
+  cut.runs.clear();
+  CHECK(compare(now, cut).exit_code() == 2);
+  cut = now;
+  cut.runs.at("k1").heads.erase({3, 1});
+  CHECK(compare(now, cut).exit_code() == 2);
+  cut = now;
+  for (auto& [place, values] : cut.runs.at("k1").heads) values.erase("exact_tokens");
+  CHECK(compare(now, cut).exit_code() == 2);
 }
