@@ -6,17 +6,14 @@ audit_coverage.md: how often the interval holds the true covered mass, by layer.
 guarantee.md: what `guarantee: p` costs and how many steps still cover less than p.
 """
 
-import os
 import sys
 
 import numpy as np
 
 from analysis.audit import coverage
-from analysis.errors import ResultError
-from analysis.reader import read
+from analysis.committed import bytes_read, write_tables
 from analysis.table import grid, number
 
-FOLDER = os.path.join(os.path.dirname(__file__), "results")
 
 
 def setting(run):
@@ -55,10 +52,6 @@ def without(run, runs):
     return max(same, key=lambda r: r.parameters["value_side"] == run.parameters["value_side"])
 
 
-def bytes_read(run):
-    return sum(run.rows[f"bytes_{s}"] for s in ("index", "estimate", "select", "attend")).mean()
-
-
 def guarantee_table(runs):
     lines = []
     for run in runs:
@@ -79,21 +72,10 @@ def guarantee_table(runs):
     return grid(header, lines, left=2)
 
 
-def main(argv):
-    if not 2 <= len(argv) <= 3:
-        print(__doc__, file=sys.stderr)
-        return 2
-    try:
-        runs = read(argv[1]).runs
-    except ResultError as error:
-        print(error, file=sys.stderr)
-        return 2
-    runs = sorted(runs, key=lambda run: run.place)
+def tables(runs):
     double_p = [run for run in runs if run.policy == "double_p"]
-    folder = argv[2] if len(argv) == 3 else FOLDER
-    os.makedirs(folder, exist_ok=True)
     made = "Made by `python3 -m analysis.audit_tables` from the sweep configs/audit.yaml.\n\n"
-    texts = {
+    return {
         "audit_coverage.md": "# How often the audit's interval holds the covered mass\n\n" + made +
         "One row is a (layer, query head, step). `mean error`: |audited - covered|; `mean width`: "
         "of the interval. All three are shares of the step's true mass.\n\n" + coverage_table(runs),
@@ -103,11 +85,7 @@ def main(argv):
         "setting audited once, without a guarantee; tokens: attended exactly, mean.\n\n"
         + guarantee_table(double_p),
     }
-    for name, text in texts.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-            file.write(text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(write_tables(sys.argv, __doc__, tables))

@@ -8,14 +8,11 @@ the change against the same setting with jensen (or second_order where the sweep
 mean values.
 """
 
-import os
 import sys
 
-from analysis.errors import ResultError
-from analysis.reader import read
+from analysis.committed import bytes_read, write_tables
 from analysis.table import grid, number
 
-FOLDER = os.path.join(os.path.dirname(__file__), "results")
 ORDER = ("jensen", "second_order", "diagonal")
 
 
@@ -36,10 +33,6 @@ def label(run):
 def variant(run):
     p = run.parameters
     return ORDER.index(p["estimator"]), p.get("value_side", "mean") == "shifted"
-
-
-def bytes_read(run):
-    return sum(run.rows[f"bytes_{s}"] for s in ("index", "estimate", "select", "attend")).mean()
 
 
 def table(runs):
@@ -65,26 +58,14 @@ def table(runs):
     return grid(header, lines, left=3)
 
 
-def main(argv):
-    if not 2 <= len(argv) <= 3:
-        print(__doc__, file=sys.stderr)
-        return 2
-    try:
-        runs = read(argv[1]).runs
-    except ResultError as error:
-        print(error, file=sys.stderr)
-        return 2
-    folder = argv[2] if len(argv) == 3 else FOLDER
-    os.makedirs(folder, exist_ok=True)
+def tables(runs):
     text = ("# What each estimator, and the shifted value, buys\n\n"
             "Made by `python3 -m analysis.estimator_tables` from the sweep "
             "configs/ablation_estimators.yaml.\n\nMeans over layers, heads and steps; `KiB read`: a "
             "query head's share per step, in bf16. `change`: of the error, against the first line of "
-            "the same setting.\n\n" + table(sorted(runs, key=lambda run: run.place)))
-    with open(os.path.join(folder, "ablation_estimators.md"), "w", encoding="utf-8") as file:
-        file.write(text)
-    return 0
+            "the same setting.\n\n" + table(runs))
+    return {"ablation_estimators.md": text}
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(write_tables(sys.argv, __doc__, tables))
