@@ -49,10 +49,9 @@ __global__ void rotary_kernel(RotaryParams p) {
   }
   for (int i = threadIdx.x; i < half; i += blockDim.x) {
     const float a = __bfloat162float(from[i]), b = __bfloat162float(from[i + half]);
-    float sine = 0, cosine = 1;
-    if (!value) sincosf(p.position * powf(p.base, -static_cast<float>(i) / half), &sine, &cosine);
-    to[i] = __float2bfloat16_rn(a * cosine - b * sine);
-    to[i + half] = __float2bfloat16_rn(b * cosine + a * sine);
+    const float2 turn = value ? make_float2(1, 0) : p.turns[i];
+    to[i] = __float2bfloat16_rn(a * turn.x - b * turn.y);
+    to[i + half] = __float2bfloat16_rn(b * turn.x + a * turn.y);
   }
 }
 

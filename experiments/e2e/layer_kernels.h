@@ -17,7 +17,9 @@ struct RotaryParams {
   std::uint16_t* qkv = nullptr;
   std::uint16_t *keys = nullptr, *values = nullptr;
   int rows = 0, heads = 0, kv_heads = 0, head_dim = 0;
-  float position = 0, base = 500000.f;
+  /// cos, sin per pair of dimensions [head_dim / 2], of the position that all rows are at: a table,
+  /// as engines keep one, since the functions themselves are slow for large angles.
+  const float2* turns = nullptr;
 };
 void rotary_append(const RotaryParams& params, cudaStream_t stream);
 

@@ -1,5 +1,7 @@
 #include "experiments/e2e/stack.h"
 
+#include <cmath>
+
 #include "core/base/error.h"
 #include "cuda/common/check.h"
 #include "experiments/e2e/layer_kernels.h"
@@ -11,10 +13,18 @@ constexpr std::size_t kWorkspace = 32u << 20;  // what cuBLAS recommends on Hopp
 
 void check_blas(cublasStatus_t status, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS)
-    throw cuda::CudaError(concat(call, ": cuBLAS status ", static_cast<int>(status)));
+    throw cuda::CudaError(concat(call, ": cuBLAS status ", static_cast<int>(status), ", ",
+                                 cublasGetStatusString(status)));
 }
 
 }  // namespace
+
+double Stack::bytes(const StackShape& s, int most_rows) {
+  const double h = s.hidden, q = 1.0 * s.heads * s.head_dim, kv = 1.0 * s.kv_heads * s.head_dim;
+  const double layer = (q + 2 * kv) * h + h * q + 3.0 * s.ffn * h + 2 * h;
+  const double row = 3 * h + 2 * q + 4 * kv + 3.0 * s.ffn + s.vocabulary;
+  return 2 * (s.layers * layer + s.vocabulary * h + h + most_rows * row) + kWorkspace;
+}
 
 Stack::Stack(const StackShape& s, int most_rows) : shape_(s), layers_(s.layers) {
   const std::int64_t h = s.hidden, q = static_cast<std::int64_t>(s.heads) * s.head_dim,
@@ -30,18 +40,33 @@ Stack::Stack(const StackShape& s, int most_rows) : shape_(s), layers_(s.layers) 
     fill(layer.norm1, h, 1.f), fill(layer.norm2, h, 1.f);
   }
   fill(head_, static_cast<std::int64_t>(s.vocabulary) * h, 0.02f), fill(norm_, h, 1.f);
-  fill(x_, m * h, 1.f);
-  normed_.resize(m * h), qkv_.resize(m * (q + 2 * kv)), keys_.resize(m * kv);
-  values_.resize(m * kv), attended_.resize(m * q), delta_.resize(m * h);
-  gate_up_.resize(m * 2 * s.ffn), mixed_.resize(m * s.ffn);
-  logits_.resize(m * s.vocabulary);
-  fill(attended_, m * q, 1.f);
+  // Parts that run alone read what no part before them wrote: every activation begins random.
+  fill(x_, m * h, 1.f), fill(normed_, m * h, 1.f), fill(qkv_, m * (q + 2 * kv), 1.f);
+  fill(attended_, m * q, 1.f), fill(delta_, m * h, 0.1f);
+  fill(gate_up_, m * 2 * s.ffn, 1.f), fill(mixed_, m * s.ffn, 1.f);
+  keys_.resize(m * kv), values_.resize(m * kv), logits_.resize(m * s.vocabulary);
+  turns_.resize(s.head_dim / 2);
+  set_position(0);
   workspace_.resize(kWorkspace);
   check_blas(cublasCreate(&cublas_), "cublasCreate");
+  DP_CUDA(cudaDeviceSynchronize());
 }
 
 Stack::~Stack() {
   if (cublas_) cublasDestroy(cublas_);
+}
+
+void Stack::set_position(double position) {
+  std::vector<float2> turns(shape_.head_dim / 2);
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    const double angle = position * std::pow(double(shape_.rotary_base), -double(i) / turns.size());
+    turns[i] = {static_cast<float>(std::cos(angle)), static_cast<float>(std::sin(angle))};
+  }
+  turns_.upload(turns);
+}
+
+std::vector<std::uint16_t> Stack::attended(int rows) const {
+  return attended_.download(static_cast<std::size_t>(rows) * shape_.heads * shape_.head_dim);
 }
 
 // out[rows, n] = in[rows, k] weight[n, k]^T, as a linear layer keeps it.
@@ -53,31 +78,37 @@ void Stack::product(const Buffer& weight, const Buffer& in, int rows, int n, int
              "cublasGemmEx");
 }
 
-void Stack::enqueue(int rows, float position, const Attend& attend, cudaStream_t stream) {
+void Stack::enqueue(int rows, const Attend& attend, cudaStream_t stream, unsigned parts) {
   const StackShape& s = shape_;
   const int q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
+  // In this order: setting the stream takes the handle back to cuBLAS's own workspace, which it
+  // would allocate, and that ends a capture.
   check_blas(cublasSetStream(cublas_, stream), "cublasSetStream");
   check_blas(cublasSetWorkspace(cublas_, workspace_.get(), kWorkspace), "cublasSetWorkspace");
+  const bool small = parts & kSmall;
   const Buffer* delta = nullptr;
   for (int l = 0; l < s.layers; ++l) {
     const Layer& layer = layers_[l];
-    add_norm(x_.get(), delta ? delta->get() : nullptr, layer.norm1.get(), rows, s.hidden,
-             normed_.get(), stream);
-    product(layer.qkv, normed_, rows, q + 2 * kv, s.hidden, qkv_);
-    rotary_append(
-        {qkv_.get(), keys_.get(), values_.get(), rows, s.heads, s.kv_heads, s.head_dim, position},
-        stream);
+    if (small)
+      add_norm(x_.get(), delta ? delta->get() : nullptr, layer.norm1.get(), rows, s.hidden,
+               normed_.get(), stream);
+    if (parts & kQkv) product(layer.qkv, normed_, rows, q + 2 * kv, s.hidden, qkv_);
+    if (small)
+      rotary_append({qkv_.get(), keys_.get(), values_.get(), rows, s.heads, s.kv_heads, s.head_dim,
+                     turns_.get()},
+                    stream);
     if (attend)
       narrow(attend(l, stream), static_cast<std::int64_t>(rows) * q, attended_.get(), stream);
-    product(layer.o, attended_, rows, s.hidden, q, delta_);
-    add_norm(x_.get(), delta_.get(), layer.norm2.get(), rows, s.hidden, normed_.get(), stream);
-    product(layer.gate_up, normed_, rows, 2 * s.ffn, s.hidden, gate_up_);
-    silu_times(gate_up_.get(), rows, s.ffn, mixed_.get(), stream);
-    product(layer.down, mixed_, rows, s.hidden, s.ffn, delta_);
+    if (parts & kO) product(layer.o, attended_, rows, s.hidden, q, delta_);
+    if (small)
+      add_norm(x_.get(), delta_.get(), layer.norm2.get(), rows, s.hidden, normed_.get(), stream);
+    if (parts & kGateUp) product(layer.gate_up, normed_, rows, 2 * s.ffn, s.hidden, gate_up_);
+    if (small) silu_times(gate_up_.get(), rows, s.ffn, mixed_.get(), stream);
+    if (parts & kDown) product(layer.down, mixed_, rows, s.hidden, s.ffn, delta_);
     delta = &delta_;
   }
-  add_norm(x_.get(), delta->get(), norm_.get(), rows, s.hidden, normed_.get(), stream);
-  product(head_, normed_, rows, s.vocabulary, s.hidden, logits_);
+  if (small) add_norm(x_.get(), delta->get(), norm_.get(), rows, s.hidden, normed_.get(), stream);
+  if (parts & kHead) product(head_, normed_, rows, s.vocabulary, s.hidden, logits_);
 }
 
 }  // namespace doublep::e2e

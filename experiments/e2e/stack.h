@@ -14,20 +14,43 @@ namespace doublep::e2e {
 struct StackShape {
   int layers = 32, hidden = 4096, heads = 32, kv_heads = 8, head_dim = 128, ffn = 14336,
       vocabulary = 128256;
+  float rotary_base = 500000.f;
+};
+
+/// What a step is made of beside attention; a set of them can be timed on its own.
+enum StepPart : unsigned {
+  kQkv = 1,
+  kO = 2,
+  kGateUp = 4,
+  kDown = 8,
+  kHead = 16,
+  kSmall = 32,  ///< norms, rotary embedding with the append, activation
+  kEverything = 63
 };
 
 class Stack {
  public:
+  /// Room for `most_rows` rows. The weights are on the device when it returns.
   Stack(const StackShape& shape, int most_rows);
   ~Stack();
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
 
-  /// One token for `rows` sequences at `position`. `attend(layer, stream)` enqueues the layer's
-  /// attention and returns its output, float32 [rows, heads * head_dim]; null: no attention at all.
-  /// Nothing allocates or synchronises: capture it.
+  /// Bytes that a stack allocates.
+  static double bytes(const StackShape& shape, int most_rows);
+
+  /// The position of the token that a step decodes. Synchronous; not while a graph is captured.
+  void set_position(double position);
+
+  /// One token for `rows` sequences. `attend(layer, stream)` enqueues the layer's attention and
+  /// returns its output, float32 [rows, heads * head_dim]; null: no attention at all. Nothing
+  /// allocates or synchronises once every product has run outside of a graph: capture it then.
   using Attend = std::function<const float*(int layer, cudaStream_t stream)>;
-  void enqueue(int rows, float position, const Attend& attend, cudaStream_t stream);
+  void enqueue(int rows, const Attend& attend, cudaStream_t stream, unsigned parts = kEverything);
+
+  /// What the last layer's output projection read: attention's output in 16 bits, [rows, heads *
+  /// head_dim]. Synchronous.
+  std::vector<std::uint16_t> attended(int rows) const;
 
   const StackShape& shape() const { return shape_; }
 
@@ -43,6 +66,7 @@ class Stack {
   std::vector<Layer> layers_;
   Buffer head_, norm_, x_, normed_, qkv_, keys_, values_, attended_, delta_, gate_up_, mixed_,
       logits_;
+  cuda::DeviceBuffer<float2> turns_;
   cuda::DeviceBuffer<unsigned char> workspace_;
 };
 

@@ -1,0 +1,34 @@
+// The run: what attention stands beside first, then every policy at every context and batch, from
+// small to large.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace doublep::e2e {
+
+struct Options {
+  std::vector<std::string> traces;
+  std::vector<std::string> policies = {
+      "dense",
+      "quest:budget=4096",
+      "retroinfer",
+      "double_p:p1=0.95,p2=0.70",
+      "double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum",
+      "double_p:p1=0.90,p2=0.30,estimator=second_order,gqa=group_sum"};
+  std::vector<std::int64_t> contexts = {16384, 32768, 65536, 131072};
+  std::vector<int> batches = {1, 4, 8, 16};
+  std::vector<int> prefill_rows = {512, 2048, 8192};
+  int layers = 32, distinct = 4, repeats = 10;
+  double noise = 0.1;
+  double memory_share = 0.85;  ///< of the free device memory that a point may take
+  double max_seconds = 200;    ///< after which no point is begun
+  bool check = false;          ///< compare the graph with the same launches outside of one
+  std::string json;
+};
+
+/// Prints as it goes. Throws InputError (bad options, no device, a failed check) or CudaError.
+void run(const Options& options);
+
+}  // namespace doublep::e2e

@@ -1,0 +1,62 @@
+// What a run measures, and the file it leaves: complete after every point, so that a run that is
+// cut short has measured something.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "experiments/e2e/stack.h"
+
+namespace doublep::e2e {
+
+/// Microseconds of a decode step without attention, and of each part alone: all layers of it.
+struct Products {
+  int batch = 0;
+  double without_attention_us = 0, qkv_us = 0, o_us = 0, gate_up_us = 0, down_us = 0, head_us = 0,
+         small_us = 0;
+};
+
+/// The products of one layer over the rows of a prompt.
+struct Prefill {
+  int rows = 0;
+  double layer_us = 0, flops = 0;
+};
+
+/// One policy at one context and batch. Errors: relative distance of an output to dense attention
+/// over the same cache, over the query heads of the layers with a cache of their own.
+struct Point {
+  std::string policy;
+  std::int64_t context = 0;
+  int batch = 0, distinct = 0;
+  double step_us = 0, p95_us = 0, without_attention_us = 0;
+  double bytes = 0;  ///< that one layer's selection needs read, mean over layers
+  double exact_share = 0, union_share = 0, terms_share = 0;  ///< as `doublep bench` counts them
+  bool has_error = false;                                    ///< dense was measured too
+  double error_mean = 0, error_p95 = 0;
+  double build_ms = 0;  ///< index of one sequence of one layer
+};
+
+struct LeftOut {
+  std::string policy;  ///< empty: all
+  std::int64_t context = 0;
+  int batch = 0;
+  std::string why;
+};
+
+struct Report {
+  std::string device, caches;
+  StackShape shape;
+  double read_ceiling = 0;     ///< bytes per second
+  double launch_floor_us = 0;  ///< a graph with one empty launch
+  int repeats = 0;
+  std::vector<Products> products;
+  std::vector<Prefill> prefill;
+  std::vector<Point> points;
+  std::vector<LeftOut> left_out;
+};
+
+/// Writes beside `path` and renames. Throws InputError where it cannot; nothing for an empty path.
+void write_json(const Report& report, const std::string& path);
+
+}  // namespace doublep::e2e
