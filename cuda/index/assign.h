@@ -17,8 +17,9 @@ struct AssignParams {
   const std::uint16_t* keys = nullptr;  ///< [pairs, key_stride / head_dim, head_dim], from `begin`
   std::int64_t key_stride = 0;          ///< elements between pairs
   const std::uint16_t* centroids = nullptr;  ///< [pairs, clusters, head_dim]
-  const float* half_norms = nullptr;         ///< [pairs, clusters]: |c|^2 / 2
-  const Segment* segments = nullptr;         ///< [num_segments]
+  /// [pairs, clusters]: |c|^2 / 2, and m.c where distances are those of keys less m
+  const float* half_norms = nullptr;
+  const Segment* segments = nullptr;  ///< [num_segments]
   int num_segments = 0;
   std::int32_t max_segment = 0;     ///< points of the longest segment
   std::uint32_t* labels = nullptr;  ///< [pairs, points]: pair * clusters + nearest, ties lower

@@ -6,6 +6,8 @@
 #include "cuda/index/assign.h"
 #include "cuda/index/cluster_build.h"
 #include "cuda/index/cluster_kernels.cuh"
+#include "cuda/index/key_means.cuh"
+#include "cuda/index/refill.cuh"
 
 namespace doublep::cuda {
 namespace {
@@ -44,12 +46,15 @@ ClusterBuilder::ClusterBuilder(DType dtype, int pairs, int head_dim, std::int64_
                                std::int64_t clusters)
     : centroids_(pairs * clusters * head_dim),
       half_norms_(pairs * clusters),
+      distances_(pairs * points),
+      mean_parts_(static_cast<std::size_t>(pairs) * kMeanParts * head_dim),
+      means_(static_cast<std::size_t>(pairs) * head_dim),
       labels_(pairs * points),
       sorted_(pairs * points),
       tokens_(pairs * points),
       sorted_tokens_(pairs * points),
       starts_(pairs * clusters + 1),
-      segments_(clusters) {
+      segments_(clusters + 1) {
   if (dtype == DType::kFp32) narrow_keys_.resize(pairs * points * head_dim);
   if (pairs * points > 0) {
     DP_CUDA(cub::DeviceRadixSort::SortPairs(nullptr, sort_bytes_, labels_.get(), sorted_.get(),
@@ -96,59 +101,73 @@ void ClusterBuilder::assign(const ClusterBuildParams& p, const std::int32_t* lab
   finish(p, clusters, stream);
 }
 
-namespace {
-
 template <class T>
-void lloyd(const AssignParams& a, int iterations, T* centroids, float* half_norms,
-           const std::int32_t* starts, const std::int32_t* tokens, cudaStream_t stream,
-           const auto& sort) {
-  const T* keys = reinterpret_cast<const T*>(a.keys);
-  const int total = a.pairs * a.clusters;
-  launch({dim3(blocks_for(a.clusters, kWarps), a.pairs), dim3(kThreads), 0, stream},
-         first_centroids<T>, keys, a.key_stride, a.head_dim, a.clusters, a.segments, a.num_segments,
-         centroids, half_norms);
-  for (int i = 0; i < iterations; ++i) {
-    assign_nearest(a, stream);
-    sort();
-    if (i + 1 < iterations)  // the last move happens in finish, in full precision
-      launch({dim3(blocks_for(total, kWarps)), dim3(kThreads), 0, stream}, move_centroids<T>, keys,
-             a.key_stride, a.head_dim, a.clusters, total, starts, tokens, centroids, half_norms);
-  }
-}
-
-}  // namespace
-
-void ClusterBuilder::cluster(const ClusterBuildParams& p, const std::vector<Segment>& segments,
-                             int iterations, cudaStream_t stream) {
-  const int clusters = total_clusters(segments);
-  if (clusters == 0 || p.points == 0) return;
-  DP_CUDA(cudaMemcpyAsync(segments_.get(), segments.data(), segments.size() * sizeof(Segment),
-                          cudaMemcpyHostToDevice, stream));
-  const std::int64_t n = static_cast<std::int64_t>(p.pairs) * p.points, d = p.head_dim;
-  launch({dim3(blocks_for(n, kThreads)), dim3(kThreads), 0, stream}, count_up, tokens_.get(), n,
-         static_cast<std::int64_t>(p.points));
+void ClusterBuilder::lloyd(const ClusterBuildParams& p, const std::vector<Segment>& segments,
+                           int iterations, bool spherical, cudaStream_t stream) {
+  const int clusters = total_clusters(segments), total = p.pairs * clusters, d = p.head_dim;
+  const auto num_segments = static_cast<unsigned>(segments.size());
   AssignParams a;
   a.dtype = p.dtype == DType::kFp16 ? DType::kFp16 : DType::kBf16;
-  a.pairs = p.pairs, a.head_dim = p.head_dim, a.clusters = clusters, a.points = p.points;
-  a.keys = static_cast<const std::uint16_t*>(p.keys) + p.begin * d;
+  a.pairs = p.pairs, a.head_dim = d, a.clusters = clusters, a.points = p.points;
+  a.keys =
+      static_cast<const std::uint16_t*>(p.keys) + static_cast<std::int64_t>(p.source_begin) * d;
   a.key_stride = p.source_capacity * d;
   if (p.dtype == DType::kFp32) {
-    launch({dim3(blocks_for(p.points * d, kThreads), p.pairs), dim3(kThreads), 0, stream},
-           narrow_keys, static_cast<const float*>(p.keys) + p.begin * d, p.source_capacity * d,
-           p.points * d, narrow_keys_.get());
-    a.keys = narrow_keys_.get(), a.key_stride = p.points * d;
+    const std::int64_t count = static_cast<std::int64_t>(p.points) * d;
+    launch({dim3(blocks_for(count, kThreads), p.pairs), dim3(kThreads), 0, stream}, narrow_keys,
+           static_cast<const float*>(p.keys) + static_cast<std::int64_t>(p.source_begin) * d,
+           p.source_capacity * d, count, narrow_keys_.get());
+    a.keys = narrow_keys_.get(), a.key_stride = count;
   }
-  a.centroids = centroids_.get(), a.half_norms = half_norms_.get();
-  a.segments = segments_.get(), a.num_segments = static_cast<int>(segments.size());
+  a.centroids = centroids_.get(), a.half_norms = half_norms_.get(), a.labels = labels_.get();
+  a.segments = segments_.get(), a.num_segments = static_cast<int>(num_segments);
   for (const Segment& s : segments) a.max_segment = std::max(a.max_segment, s.points);
-  a.labels = labels_.get();
-  const auto sort_labels = [&] { sort(p, clusters, stream); };
-  if (a.dtype == DType::kFp16)
-    lloyd(a, iterations, reinterpret_cast<__half*>(centroids_.get()), half_norms_.get(),
-          starts_.get(), sorted_tokens_.get(), stream, sort_labels);
+
+  const Points<T> points{reinterpret_cast<const T*>(a.keys), a.key_stride, d, clusters,
+                         spherical ? means_.get() : nullptr};
+  T* centroids = reinterpret_cast<T*>(centroids_.get());
+  if (spherical) {
+    launch({dim3(kMeanParts, p.pairs), dim3(kMaxPairs * 32), 0, stream}, partial_sums<T>, points,
+           p.points, mean_parts_.get());
+    launch({dim3(1, p.pairs), dim3(kMaxPairs * 64), 0, stream}, finish_means,
+           static_cast<const float*>(mean_parts_.get()), d, p.points, means_.get());
+  }
+  launch({dim3(blocks_for(clusters, kWarps), p.pairs), dim3(kThreads), 0, stream},
+         first_centroids<T>, points, a.segments, a.num_segments, centroids, half_norms_.get());
+  const std::int32_t *starts = starts_.get(), *tokens = sorted_tokens_.get();
+  for (int i = 0; i < iterations; ++i) {
+    const bool last = i + 1 == iterations;
+    assign_nearest(a, stream);
+    sort(p, clusters, stream);
+    if (!last)  // a cluster moved by the last one would have no member to show for it
+      launch({dim3(num_segments, p.pairs), dim3(kRefillThreads), 0, stream}, refill_empty<T>,
+             points, a.segments, p.points, starts, static_cast<const std::uint32_t*>(labels_.get()),
+             distances_.get(), centroids, half_norms_.get());
+    if (!last || spherical)  // a Euclidean one's last move happens in finish, in full precision
+      launch({dim3(blocks_for(total, kWarps)), dim3(kThreads), 0, stream}, move_centroids<T>,
+             points, total, starts, tokens, centroids, half_norms_.get());
+  }
+  if (!spherical) return;
+  a.segments += num_segments, a.num_segments = 1, a.max_segment = p.points;
+  assign_nearest(a, stream);
+  sort(p, clusters, stream);
+}
+
+void ClusterBuilder::cluster(const ClusterBuildParams& p, const std::vector<Segment>& segments,
+                             int iterations, cudaStream_t stream, bool spherical) {
+  const int clusters = total_clusters(segments);
+  if (clusters == 0 || p.points == 0) return;
+  std::vector<Segment> all = segments;
+  all.push_back({0, p.points, 0, clusters});
+  DP_CUDA(cudaMemcpyAsync(segments_.get(), all.data(), all.size() * sizeof(Segment),
+                          cudaMemcpyHostToDevice, stream));
+  const std::int64_t n = static_cast<std::int64_t>(p.pairs) * p.points;
+  launch({dim3(blocks_for(n, kThreads)), dim3(kThreads), 0, stream}, count_up, tokens_.get(), n,
+         static_cast<std::int64_t>(p.points));
+  if (p.dtype == DType::kFp16)
+    lloyd<__half>(p, segments, iterations, spherical, stream);
   else
-    lloyd(a, iterations, reinterpret_cast<__nv_bfloat16*>(centroids_.get()), half_norms_.get(),
-          starts_.get(), sorted_tokens_.get(), stream, sort_labels);
+    lloyd<__nv_bfloat16>(p, segments, iterations, spherical, stream);
   finish(p, clusters, stream);
 }
 

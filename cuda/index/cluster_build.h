@@ -33,8 +33,9 @@ struct ClusterBuildParams {
   const void* keys = nullptr;    ///< [pairs, source_capacity, head_dim], tokens in order
   const void* values = nullptr;  ///< same
   std::int64_t source_capacity = 0;
-  std::int32_t begin = 0;   ///< first clustered token
-  std::int32_t points = 0;  ///< clustered tokens per pair
+  std::int32_t begin = 0;         ///< first clustered token
+  std::int32_t source_begin = 0;  ///< the row of keys and values that holds it
+  std::int32_t points = 0;        ///< clustered tokens per pair
 
   void* out_keys = nullptr;    ///< [pairs, out_capacity, head_dim]: rows begin .. in cluster order
   void* out_values = nullptr;  ///< same
@@ -54,25 +55,32 @@ class ClusterBuilder {
   ClusterBuilder(DType dtype, int pairs, int head_dim, std::int64_t points, std::int64_t clusters);
 
   /// Lloyd's algorithm from evenly spaced tokens, Euclidean; assignment on the tensor cores in 16
-  /// bits with float32 sums, means in float32. A cluster that loses all members stays empty (the
-  /// CPU moves it to a far point). Deterministic.
+  /// bits with float32 sums, means in float32. A cluster that loses all members moves to a far
+  /// point, as on the CPU. Deterministic.
+  /// `spherical` is RetroInfer's: on the keys less their mean over all points, with centroids of
+  /// unit length, and after the iterations one assignment to the nearest centroid of all segments.
   void cluster(const ClusterBuildParams& params, const std::vector<Segment>& segments,
-               int iterations, cudaStream_t stream);
+               int iterations, cudaStream_t stream, bool spherical = false);
   /// The same from given labels: labels[pair * points + i], host memory.
   void assign(const ClusterBuildParams& params, const std::int32_t* labels, int clusters,
               cudaStream_t stream);
 
  private:
+  template <class T>
+  void lloyd(const ClusterBuildParams& params, const std::vector<Segment>& segments, int iterations,
+             bool spherical, cudaStream_t stream);
   void sort(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
   void finish(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
 
   DeviceBuffer<std::uint16_t> centroids_;        // [pairs, clusters, head_dim], 16-bit
   DeviceBuffer<float> half_norms_;               // [pairs, clusters]
+  DeviceBuffer<float> distances_;                // [pairs, points]
+  DeviceBuffer<float> mean_parts_, means_;       // [pairs, parts, head_dim], [pairs, head_dim]
   DeviceBuffer<std::uint16_t> narrow_keys_;      // [pairs, points, head_dim], float32 caches only
   DeviceBuffer<std::uint32_t> labels_, sorted_;  // [pairs, points]: pair * clusters + cluster
   DeviceBuffer<std::int32_t> tokens_, sorted_tokens_;  // [pairs, points]
   DeviceBuffer<std::int32_t> starts_;                  // [pairs * clusters + 1]
-  DeviceBuffer<Segment> segments_;
+  DeviceBuffer<Segment> segments_;  // those of the clustering, then one of everything
   DeviceBuffer<unsigned char> sort_space_;
   std::size_t sort_bytes_ = 0;
 };

@@ -45,59 +45,96 @@ __device__ inline int global_warp() {
   return static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
 }
 
-/// Writes a centroid in 16 bits and half the squared norm of what was written. T is 16-bit.
+/// Where a clustering's points lie: 16-bit keys, and for a spherical one the mean that is taken off
+/// them.
 template <class T>
-__device__ void store_centroid(const float2 (&sum)[kMaxPairs], float inverse, int d, T* row,
-                               float* half_norm) {
-  float norm = 0;
+struct Points {
+  const T* keys;            ///< [pairs, key_stride / head_dim, head_dim]
+  std::int64_t key_stride;  ///< elements between pairs
+  int head_dim, clusters;   ///< clusters of a pair
+  const float* means;       ///< [pairs, head_dim]; null: Euclidean, on the keys as they are
+
+  /// This lane's part of the mean; zero where there is none.
+  __device__ void load_mean(int pair, float2 (&mean)[kMaxPairs]) const {
+    for_lane_pairs(head_dim, [&](int i, int n) {
+      mean[i] =
+          means ? load_pair(means + static_cast<std::int64_t>(pair) * head_dim, n) : float2{0, 0};
+    });
+  }
+};
+
+/// 1 / |sum|, or 0 for a zero vector.
+__device__ inline float inverse_norm(const float2 (&sum)[kMaxPairs], int d) {
+  float squares = 0;
+  for_lane_pairs(d, [&](int i, int) { squares += sum[i].x * sum[i].x + sum[i].y * sum[i].y; });
+  squares = warp_sum(squares);
+  return squares > 0 ? rsqrtf(squares) : 0.f;
+}
+
+/// Writes a centroid in 16 bits, and what a dot product with it lacks to order points by distance:
+/// half the squared norm of what was written, and the mean's product with it, since
+/// (k - m).c = k.c - m.c. T is 16-bit.
+template <class T>
+__device__ void store_centroid(const float2 (&sum)[kMaxPairs], float factor,
+                               const float2 (&mean)[kMaxPairs], int d, T* row, float* half_norm) {
+  float norm = 0, offset = 0;
   for_lane_pairs(d, [&](int i, int pair) {
-    store_pair(row, pair, {sum[i].x * inverse, sum[i].y * inverse});
+    store_pair(row, pair, {sum[i].x * factor, sum[i].y * factor});
     const float2 v = load_pair(row, pair);
     norm += v.x * v.x + v.y * v.y;
+    offset += v.x * mean[i].x + v.y * mean[i].y;
   });
-  norm = warp_sum(norm);
-  if (threadIdx.x % 32 == 0) *half_norm = 0.5f * norm;
+  norm = warp_sum(norm), offset = warp_sum(offset);
+  if (threadIdx.x % 32 == 0) *half_norm = 0.5f * norm + offset;
 }
 
 /// Evenly spaced tokens of each segment. grid: warps over clusters; blockIdx.y: KV head.
 template <class T>
-__global__ void first_centroids(const T* keys, std::int64_t key_stride, int d, int clusters,
-                                const Segment* segments, int num_segments, T* centroids,
-                                float* half_norms) {
-  const int cluster = global_warp();
-  if (cluster >= clusters) return;
+__global__ void first_centroids(Points<T> p, const Segment* segments, int num_segments,
+                                T* centroids, float* half_norms) {
+  const int cluster = global_warp(), d = p.head_dim;
+  if (cluster >= p.clusters) return;
   Segment s = segments[0];
   for (int i = 1; i < num_segments && segments[i].cluster <= cluster; ++i) s = segments[i];
   const auto point =
       static_cast<int>(static_cast<double>(cluster - s.cluster) * s.points / s.clusters);
-  const std::int64_t at = static_cast<std::int64_t>(blockIdx.y) * clusters + cluster;
-  const T* row = keys + blockIdx.y * key_stride + static_cast<std::int64_t>(s.point + point) * d;
-  float2 sum[kMaxPairs];
-  for_lane_pairs(d, [&](int i, int pair) { sum[i] = load_pair(row, pair); });
-  store_centroid(sum, 1.f, d, centroids + at * d, half_norms + at);
+  const std::int64_t at = static_cast<std::int64_t>(blockIdx.y) * p.clusters + cluster;
+  const T* row =
+      p.keys + blockIdx.y * p.key_stride + static_cast<std::int64_t>(s.point + point) * d;
+  float2 mean[kMaxPairs], sum[kMaxPairs];
+  p.load_mean(blockIdx.y, mean);
+  for_lane_pairs(d, [&](int i, int pair) {
+    sum[i] = load_pair(row, pair);
+    sum[i].x -= mean[i].x, sum[i].y -= mean[i].y;
+  });
+  store_centroid(sum, p.means ? inverse_norm(sum, d) : 1.f, mean, d, centroids + at * d,
+                 half_norms + at);
 }
 
-/// Means of the members; without a member the old centroid stays. One warp per (KV head, cluster).
+/// Means of the members, or their directions; without a member the old centroid stays. One warp per
+/// (KV head, cluster).
 template <class T>
-__global__ void move_centroids(const T* keys, std::int64_t key_stride, int d, int clusters,
-                               int total, const std::int32_t* starts, const std::int32_t* tokens,
-                               T* centroids, float* half_norms) {
-  const int at = global_warp();
+__global__ void move_centroids(Points<T> p, int total, const std::int32_t* starts,
+                               const std::int32_t* tokens, T* centroids, float* half_norms) {
+  const int at = global_warp(), d = p.head_dim;
   if (at >= total) return;
   const int begin = starts[at], end = starts[at + 1];
   if (begin == end) return;
-  const T* base = keys + at / clusters * key_stride;
-  float2 sum[kMaxPairs] = {};
+  const T* base = p.keys + at / p.clusters * p.key_stride;
+  float2 mean[kMaxPairs], sum[kMaxPairs] = {};
+  p.load_mean(at / p.clusters, mean);
 #pragma unroll 4
   for (int j = begin; j < end; ++j) {
     const T* row = base + static_cast<std::int64_t>(tokens[j]) * d;
     for_lane_pairs(d, [&](int i, int pair) {
       const float2 v = load_pair(row, pair);
-      sum[i].x += v.x, sum[i].y += v.y;
+      sum[i].x += v.x - mean[i].x, sum[i].y += v.y - mean[i].y;
     });
   }
-  store_centroid(sum, 1.f / static_cast<float>(end - begin), d,
-                 centroids + static_cast<std::int64_t>(at) * d, half_norms + at);
+  const float factor = p.means ? inverse_norm(sum, d) : 1.f / static_cast<float>(end - begin);
+  if (factor == 0) return;  // members that cancel out point nowhere
+  store_centroid(sum, factor, mean, d, centroids + static_cast<std::int64_t>(at) * d,
+                 half_norms + at);
 }
 
 /// What the decode step reads, and the cache in cluster order. One warp per (KV head, cluster).
@@ -109,7 +146,8 @@ __global__ void finish_clusters(ClusterBuildParams p, int clusters, int total,
   const int pair = at / clusters, cluster = at % clusters, begin = starts[at], end = starts[at + 1];
   const int first_row = p.begin + begin - pair * p.points;
   const std::int64_t slot = pair * p.cluster_capacity + cluster;
-  const std::int64_t source = pair * p.source_capacity + p.begin, out = pair * p.out_capacity;
+  const std::int64_t source = pair * p.source_capacity + p.source_begin;
+  const std::int64_t out = pair * p.out_capacity;
   const T* keys = static_cast<const T*>(p.keys) + source * d;
   const T* values = static_cast<const T*>(p.values) + source * d;
   float2 key_mean[kMaxPairs] = {}, value_mean[kMaxPairs] = {};

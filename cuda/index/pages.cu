@@ -16,30 +16,37 @@ unsigned blocks_for(std::int64_t work, int per_block) {
 /// grid (pages, pairs); a thread takes every kThreads-th dimension.
 template <class T>
 __global__ void page_kernel(PageParams p) {
-  const std::int64_t pair = blockIdx.y, page = blockIdx.x;
+  const std::int64_t pair = blockIdx.y, page = p.first_page + static_cast<int>(blockIdx.x);
   const int d = p.head_dim;
-  const T* rows = static_cast<const T*>(p.keys) + (pair * p.capacity + page * kTile) * d;
+  const std::int64_t first = page * p.page_size;
+  const int count = static_cast<int>(min(static_cast<std::int64_t>(p.page_size), p.rows - first));
+  const T* rows = static_cast<const T*>(p.keys) + (pair * p.capacity + first) * d;
   const std::int64_t out = (pair * p.page_capacity + page) * d;
   for (int i = threadIdx.x; i < d; i += kThreads) {
     float high = -INFINITY, low = INFINITY;
-    for (int r = 0; r < kTile; ++r) {
-      const float v = Packed<T>::to_float(rows[r * d + i]);
+    for (int r = 0; r < count; ++r) {
+      const float v = Packed<T>::to_float(rows[static_cast<std::int64_t>(r) * d + i]);
       high = fmaxf(high, v), low = fminf(low, v);
     }
     static_cast<T*>(p.highs)[out + i] = Packed<T>::from_float(high);
     static_cast<T*>(p.lows)[out + i] = Packed<T>::from_float(low);
   }
-  if (threadIdx.x == 0) {
-    std::int32_t* offsets = p.offsets + pair * (p.page_capacity + 1) + page;
-    offsets[0] = static_cast<std::int32_t>(page * kTile);
-    if (page == p.pages - 1) offsets[1] = static_cast<std::int32_t>((page + 1) * kTile);
-  }
+}
+
+/// All offsets: the tail moves with every token. grid (ceil((pages + 1) / threads), pairs)
+__global__ void page_offsets(PageParams p) {
+  const std::int64_t page = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (page > p.num_pages) return;
+  const std::int64_t row = max(min(page * p.page_size, static_cast<std::int64_t>(p.tail_begin)),
+                               static_cast<std::int64_t>(p.sink_end));
+  p.offsets[blockIdx.y * (p.page_capacity + 1) + page] = static_cast<std::int32_t>(row);
 }
 
 /// One warp a row; a lane packs words of eight dimensions.
 template <class T>
 __global__ void nibble_kernel(NibbleParams p) {
-  const int row = blockIdx.x * kWarps + threadIdx.x / 32, d = p.head_dim, lane = threadIdx.x % 32;
+  const int row = p.first_row + static_cast<int>(blockIdx.x * kWarps + threadIdx.x / 32);
+  const int d = p.head_dim, lane = threadIdx.x % 32;
   if (row >= p.rows) return;
   const std::int64_t at = blockIdx.y * p.capacity + row;
   const T* key = static_cast<const T*>(p.keys) + at * d;
@@ -52,17 +59,18 @@ __global__ void nibble_kernel(NibbleParams p) {
     low = fminf(low, __shfl_xor_sync(~0u, low, n));
     high = fmaxf(high, __shfl_xor_sync(~0u, high, n));
   }
-  const float step = (high - low) / 15, inverse = step > 0 ? 1 / step : 0;
+  // float64, as the reference: a code between two neighbours goes to the same one.
+  const double step = (static_cast<double>(high) - low) / 15;
   for (int word = lane; word < d / 8; word += 32) {
     std::uint32_t packed = 0;
     for (int i = 0; i < 8; ++i) {
       const float v = Packed<T>::to_float(key[8 * word + i]);
-      const float code = fminf(fmaxf(rintf((v - low) * inverse), 0.f), 15.f);
-      packed |= static_cast<std::uint32_t>(code) << (4 * i);
+      const double code = step > 0 ? rint((static_cast<double>(v) - low) / step) : 0;
+      packed |= static_cast<std::uint32_t>(fmin(fmax(code, 0.), 15.)) << (4 * i);
     }
     p.codes[at * (d / 8) + word] = packed;
   }
-  if (lane == 0) p.scales[at] = {low, step};
+  if (lane == 0) p.scales[at] = {low, static_cast<float>(step)};
 }
 
 /// Codes 2 i and 2 i + 1 of a word as two 16-bit floats. The integer is placed in the mantissa of
@@ -143,10 +151,44 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+/// float32: a warp scores one run, a row and a head at a time.
+__global__ void nibble_estimate_simt(const __grid_constant__ NibbleEstimateParams p) {
+  const int pair = blockIdx.y, d = p.shape.head_dim, lane = threadIdx.x % 32;
+  dependency_release();
+  dependency_wait();
+  const int runs = p.num_runs[pair];
+  if (blockIdx.x == 0 && threadIdx.x == 0) p.num_slots[pair] = runs * kTile;
+  for (int r = blockIdx.x * kWarps + threadIdx.x / 32; r < runs; r += gridDim.x * kWarps) {
+    const Run run = p.runs[pair * p.run_capacity + r];
+    const int count = run.meta & 0xFF;
+    for (int row = 0; row < kTile; ++row) {
+      const std::int64_t at = pair * p.capacity + run.row + row;
+      const NibbleScale k = row < count ? p.scales[at] : NibbleScale{0, 0};
+      for (int head = 0; head < p.shape.group; ++head) {
+        const std::int64_t h = static_cast<std::int64_t>(pair) * p.shape.group + head;
+        const float* q = static_cast<const float*>(p.queries) + h * d;
+        float dot = 0;
+        for (int i = lane; i < d && row < count; i += 32) {
+          const std::uint32_t code = p.codes[at * (d / 8) + i / 8] >> (4 * (i % 8)) & 0xF;
+          dot += q[i] * (k.low + k.step * static_cast<float>(code));
+        }
+        for (int lanes = 1; lanes < 32; lanes *= 2) dot += __shfl_xor_sync(~0u, dot, lanes);
+        const bool mine = row < count && (run.meta >> (8 + head) & 1);
+        if (lane == 0)
+          p.logits[h * p.slot_capacity + r * kTile + row] = mine ? p.scale * dot : -INFINITY;
+      }
+    }
+    if (lane < kTile) p.rows[pair * p.slot_capacity + r * kTile + lane] = run.row + lane;
+  }
+}
+
 }  // namespace
 
 void build_pages(const PageParams& p, cudaStream_t stream) {
-  const LaunchConfig config{dim3(p.pages, p.pairs), dim3(kThreads), 0, stream};
+  launch({dim3(blocks_for(p.num_pages + 1, kThreads), p.pairs), dim3(kThreads), 0, stream},
+         page_offsets, p);
+  if (p.num_pages <= p.first_page) return;
+  const LaunchConfig config{dim3(p.num_pages - p.first_page, p.pairs), dim3(kThreads), 0, stream};
   switch (p.dtype) {
     case DType::kFp32:
       return launch(config, page_kernel<float>, p);
@@ -158,7 +200,9 @@ void build_pages(const PageParams& p, cudaStream_t stream) {
 }
 
 void build_nibbles(const NibbleParams& p, cudaStream_t stream) {
-  const LaunchConfig config{dim3(blocks_for(p.rows, kWarps), p.pairs), dim3(kThreads), 0, stream};
+  if (p.rows <= p.first_row) return;
+  const LaunchConfig config{dim3(blocks_for(p.rows - p.first_row, kWarps), p.pairs), dim3(kThreads),
+                            0, stream};
   switch (p.dtype) {
     case DType::kFp32:
       return launch(config, nibble_kernel<float>, p);
@@ -173,6 +217,7 @@ void estimate_nibbles(const NibbleEstimateParams& p, cudaStream_t stream, bool o
   // Two runs a warp: enough blocks to fill the chip, not so many that their start is felt.
   const LaunchConfig config{dim3(blocks_for(p.run_capacity, 2 * kWarps), p.shape.pairs),
                             dim3(kThreads), 0, stream, overlap};
+  if (p.dtype == DType::kFp32) return launch(config, nibble_estimate_simt, p);
   for_head_dim(p.shape.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
     if (p.dtype == DType::kFp16)
       launch(config, nibble_estimate<__half, kDim>, p);

@@ -45,7 +45,7 @@ Cache::Cache(const Shape& shape, DType dtype, std::int64_t capacity)
       sink_end_(batch()),
       tail_begin_(batch()),
       lengths_(batch()),
-      host_lengths_(batch(), 0) {
+      host_zones_(batch()) {
   sink_end_.zero(), tail_begin_.zero(), lengths_.zero(), order_.zero();
 }
 
@@ -54,7 +54,7 @@ void Cache::set_zones(int sequence, std::int32_t sink_end, std::int32_t tail_beg
   sink_end_.upload(&sink_end, 1, sequence);
   tail_begin_.upload(&tail_begin, 1, sequence);
   lengths_.upload(&length, 1, sequence);
-  host_lengths_[sequence] = length;
+  host_zones_[sequence] = {sink_end, tail_begin, length};
 }
 
 void Cache::append(const void* keys, const void* values, cudaStream_t stream) {

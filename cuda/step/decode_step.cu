@@ -10,9 +10,12 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   const std::int64_t heads = static_cast<std::int64_t>(shape.pairs) * shape.group;
   const bool items = options.kind == StepKind::kItems || options.kind == StepKind::kTwilight;
   item_capacity_ = items ? index->capacity() : 0;
-  // Every cluster and zone may end in a run that is not full; a page is one run.
-  run_capacity_ = options.pages ? item_capacity_ + 3
-                                : (cache.capacity() + kTile - 1) / kTile + item_capacity_ + 2;
+  // Every cluster, page and zone may end in a run that is not full. A page of kTile rows is one
+  // run, and those that a zone covers are none: only the zones' two ends and the pages cut there
+  // add.
+  run_capacity_ = options.pages && options.page_size == kTile
+                      ? item_capacity_ + 4
+                      : (cache.capacity() + kTile - 1) / kTile + item_capacity_ + 2;
   queries_.resize(heads * cache.row_bytes());
   output_.resize(heads * shape.head_dim), log_sum_exp_.resize(heads);
   arrived_.resize(3 * static_cast<std::size_t>(shape.pairs)), arrived_.zero();
@@ -112,6 +115,11 @@ void DecodeStep::set_budget(int sequence, std::int32_t kept, std::int32_t refine
   budgets_.upload(budgets.data(), heads, static_cast<std::size_t>(sequence) * heads);
 }
 
+void DecodeStep::set_pair_budget(int pair, std::int32_t kept, std::int32_t refined) {
+  const int2 budget = make_int2(kept, refined);
+  budgets_.upload(&budget, 1, pair);
+}
+
 void DecodeStep::enqueue_estimate(cudaStream_t stream, bool overlap) {
   if (logits_.size() > 0) estimate(estimate_, stream, overlap);
 }
@@ -141,8 +149,8 @@ StepWork DecodeStep::work(int pair) const {
   if (options_.kind == StepKind::kDense) return work;
   if (options_.kind == StepKind::kTwilight) {
     work.tokens = tokens_.download(num_tokens_.download(1, pair)[0], pair * token_capacity_);
-    for (const Run& run : runs_.download(num_runs_.download(1, pair)[0], pair * run_capacity_))
-      work.candidates += run.meta & 0xFF;
+    work.candidate_runs = runs_.download(num_runs_.download(1, pair)[0], pair * run_capacity_);
+    for (const Run& run : work.candidate_runs) work.candidates += run.meta & 0xFF;
     return work;
   }
   work.runs = runs_.download(num_runs_.download(1, pair)[0], pair * run_capacity_);

@@ -21,9 +21,10 @@ enum class StepKind { kDense, kZone, kItems, kTwilight };
 
 struct StepOptions {
   StepKind kind = StepKind::kDense;
-  float scale = 1;            ///< of every dot product
-  bool pages = false;         ///< the index holds pages
-  bool second_order = false;  ///< clusters: mass estimate with the variance
+  float scale = 1;                 ///< of every dot product
+  bool pages = false;              ///< the index holds pages
+  std::int64_t page_size = kTile;  ///< pages: their rows, as extend_pages() was told
+  bool second_order = false;       ///< clusters: mass estimate with the variance
   SelectRule rule = SelectRule::kMass;
   double keep = 0.95, refine = 0.70;  ///< kMass: p1, p2; without terms only `refine` counts
   GroupMode group_mode = GroupMode::kPerHead;
@@ -41,6 +42,7 @@ struct StepWork {
   std::vector<std::uint32_t> tokens;  ///< kTwilight: row | mask << 24
   std::vector<std::uint32_t> terms;   ///< cluster | mask << 24
   double candidates = 0;              ///< kTwilight: rows whose 4-bit keys were read
+  std::vector<Run> candidate_runs;    ///< kTwilight: these rows
 };
 
 class DecodeStep {
@@ -56,6 +58,8 @@ class DecodeStep {
   std::int64_t logit_stride() const { return item_capacity_; }
   /// kCount: items kept, and of these refined, for every pair of a sequence.
   void set_budget(int sequence, std::int32_t kept, std::int32_t refined);
+  /// The same for one pair.
+  void set_pair_budget(int pair, std::int32_t kept, std::int32_t refined);
 
   void enqueue(cudaStream_t stream);
   /// The stages alone, for timing; each needs what the one before it left.

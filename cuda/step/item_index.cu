@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <numeric>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "cuda/step/item_index.h"
@@ -12,8 +14,9 @@ ItemIndex::ItemIndex(const Cache& cache, std::int64_t capacity, bool mean_values
       rows_(cache.shape().pairs * capacity_ * row_bytes_),
       meta_(cache.shape().pairs * capacity_),
       offsets_(cache.shape().pairs * (capacity_ + 1)),
-      num_items_(cache.shape().pairs) {
-  num_items_.zero(), meta_.zero(), offsets_.zero();  // kernels read up to the padding
+      num_items_(cache.shape().pairs),
+      host_items_(cache.batch(), 0) {
+  num_items_.zero(), meta_.zero(), offsets_.zero(), rows_.zero();  // kernels read the padding
   if (mean_values) others_.resize(rows_.size());
   if (nibbles) {
     const std::int64_t rows = cache.shape().pairs * cache.capacity();
@@ -38,6 +41,11 @@ void copy_rows(Cache& cache, std::int64_t pair, const void* keys, const void* va
   copy(cache.values(pair), values);
 }
 
+std::vector<Segment> segments_of(std::int32_t points, const ItemIndex::Clustering& options) {
+  if (options.labels) return {{0, points, 0, static_cast<int>(options.clusters)}};
+  return make_segments(points, options.tokens_per_cluster, options.clusters, options.segment);
+}
+
 }  // namespace
 
 void ItemIndex::build_clusters(Cache& cache, int sequence, const void* keys, const void* values,
@@ -47,11 +55,7 @@ void ItemIndex::build_clusters(Cache& cache, int sequence, const void* keys, con
   const int heads = cache.shape().kv_heads;
   const std::int64_t pair = static_cast<std::int64_t>(sequence) * heads;
   const std::int32_t points = tail_begin - sink_end;
-  const auto segments =
-      options.labels
-          ? std::vector<Segment>{{0, points, 0, static_cast<int>(options.clusters)}}
-          : make_segments(points, options.tokens_per_cluster, options.clusters, options.segment);
-  const int clusters = points > 0 ? total_clusters(segments) : 0;
+  const int clusters = points > 0 ? total_clusters(segments_of(points, options)) : 0;
   if (clusters > capacity_) throw CudaError("the index has no room for so many clusters");
 
   copy_rows(cache, pair, keys, values, source_capacity, 0, sink_end, stream);
@@ -61,48 +65,132 @@ void ItemIndex::build_clusters(Cache& cache, int sequence, const void* keys, con
   for (int h = 0; h < heads; ++h)
     DP_CUDA(cudaMemcpyAsync(cache.order(pair + h), order.data(), length * sizeof(std::int32_t),
                             cudaMemcpyHostToDevice, stream));
-  const std::vector<std::int32_t> counts(heads, clusters);
-  num_items_.upload(counts.data(), heads, pair);
-  if (clusters > 0) {
-    if (!builder_ || points > builder_points_ || clusters > builder_clusters_) {
-      builder_points_ = points, builder_clusters_ = clusters;
-      builder_ = std::make_unique<ClusterBuilder>(cache.dtype(), heads, cache.shape().head_dim,
-                                                  points, clusters);
-    }
-    ClusterBuildParams p;
-    p.dtype = cache.dtype(), p.pairs = heads, p.head_dim = cache.shape().head_dim;
-    p.keys = keys, p.values = values, p.source_capacity = source_capacity;
-    p.begin = sink_end, p.points = points;
-    p.out_keys = cache.keys(pair), p.out_values = cache.values(pair);
-    p.out_capacity = cache.capacity(), p.order = cache.order(pair);
-    p.centroids = rows(pair), p.mean_values = others(pair), p.meta = meta(pair);
-    p.offsets = offsets(pair), p.cluster_capacity = capacity_;
-    if (options.labels)
-      builder_->assign(p, options.labels, clusters, stream);
-    else
-      builder_->cluster(p, segments, options.iterations, stream);
-  }
+  set_items(sequence, heads, clusters);
+  ClusterBuildParams p;
+  p.keys = keys, p.values = values, p.source_capacity = source_capacity;
+  p.begin = p.source_begin = sink_end, p.points = points;
+  p.centroids = rows(pair), p.mean_values = others(pair), p.meta = meta(pair);
+  p.offsets = offsets(pair);
+  if (clusters > 0) cluster(cache, pair, p, options, stream);
   cache.set_zones(sequence, sink_end, tail_begin, length);
 }
 
+void ItemIndex::set_items(int sequence, int heads, std::int32_t items) {
+  const std::vector<std::int32_t> counts(heads, items);
+  num_items_.upload(counts.data(), heads, static_cast<std::size_t>(sequence) * heads);
+  host_items_[sequence] = items;
+}
+
+/// What the caller leaves open: the sequence's cache, and the segments.
+void ItemIndex::cluster(Cache& cache, std::int64_t pair, ClusterBuildParams p,
+                        const Clustering& options, cudaStream_t stream) {
+  const auto segments = segments_of(p.points, options);
+  const int clusters = total_clusters(segments);
+  p.dtype = cache.dtype(), p.pairs = cache.shape().kv_heads, p.head_dim = cache.shape().head_dim;
+  p.out_keys = cache.keys(pair), p.out_values = cache.values(pair);
+  p.out_capacity = cache.capacity(), p.order = cache.order(pair), p.cluster_capacity = capacity_;
+  if (!builder_ || p.points > builder_points_ || clusters > builder_clusters_) {
+    builder_points_ = p.points, builder_clusters_ = clusters;
+    builder_ = std::make_unique<ClusterBuilder>(p.dtype, p.pairs, p.head_dim, p.points, clusters);
+  }
+  if (options.labels)
+    builder_->assign(p, options.labels, clusters, stream);
+  else
+    builder_->cluster(p, segments, options.iterations, stream, options.spherical);
+}
+
+void ItemIndex::append_clusters(Cache& cache, int sequence, std::int32_t tail_begin,
+                                const Clustering& options, cudaStream_t stream) {
+  const int heads = cache.shape().kv_heads;
+  const std::int64_t pair = static_cast<std::int64_t>(sequence) * heads, bytes = cache.row_bytes();
+  const Cache::Zones before = cache.host_zones(sequence);
+  const std::int32_t points = tail_begin - before.tail_begin, first = host_items_[sequence];
+  if (points > 0) {
+    const int clusters = total_clusters(segments_of(points, options));
+    reserve(cache, first + clusters);
+    // In cluster order they go to where they stand now.
+    DeviceBuffer<unsigned char> keys(heads * points * bytes), values(heads * points * bytes);
+    const auto copy = [&](void* to, const void* from) {
+      DP_CUDA(cudaMemcpy2DAsync(
+          to, points * bytes, static_cast<const char*>(from) + before.tail_begin * bytes,
+          cache.capacity() * bytes, points * bytes, heads, cudaMemcpyDeviceToDevice, stream));
+    };
+    copy(keys.get(), cache.keys(pair));
+    copy(values.get(), cache.values(pair));
+    ClusterBuildParams p;
+    p.keys = keys.get(), p.values = values.get(), p.source_capacity = points;
+    p.begin = before.tail_begin, p.points = points;
+    p.centroids = static_cast<char*>(rows(pair)) + first * row_bytes_;
+    p.mean_values = static_cast<char*>(others(pair)) + first * row_bytes_;
+    p.meta = meta(pair) + first, p.offsets = offsets(pair) + first;
+    cluster(cache, pair, p, options, stream);
+    set_items(sequence, heads, first + clusters);
+    DP_CUDA(cudaStreamSynchronize(stream));  // the copies go
+  }
+  cache.set_zones(sequence, before.sink_end, tail_begin, before.length);
+}
+
+void ItemIndex::reserve(const Cache& cache, std::int64_t capacity) {
+  const std::int64_t before = capacity_, pairs = cache.shape().pairs;
+  if (capacity <= before) return;
+  DP_CUDA(cudaDeviceSynchronize());
+  capacity_ = (capacity + 15) / 16 * 16;
+  const auto widen = [&](auto& buffer, std::int64_t width, std::int64_t from) {
+    std::remove_reference_t<decltype(buffer)> wider(pairs * width);
+    wider.zero();
+    const std::size_t element = sizeof(*buffer.get());
+    DP_CUDA(cudaMemcpy2D(wider.get(), width * element, buffer.get(), from * element, from * element,
+                         pairs, cudaMemcpyDeviceToDevice));
+    buffer = std::move(wider);
+  };
+  widen(rows_, capacity_ * row_bytes_, before * row_bytes_);
+  if (others_.size() > 0) widen(others_, capacity_ * row_bytes_, before * row_bytes_);
+  widen(meta_, capacity_, before);
+  widen(offsets_, capacity_ + 1, before + 1);
+}
+
+std::int32_t ItemIndex::occupied(int pair) const {
+  const std::int32_t items = num_items_.download(1, pair)[0];
+  const auto starts = offsets_.download(items + 1, pair * (capacity_ + 1));
+  std::int32_t count = 0;
+  for (std::int32_t i = 0; i < items; ++i) count += starts[i + 1] > starts[i];
+  return count;
+}
+
 void ItemIndex::build_pages(Cache& cache, int sequence, cudaStream_t stream) {
+  const std::int32_t length = cache.host_length(sequence), pages = length / kTile;
+  PageParams p;
+  p.num_pages = pages, p.rows = length, p.tail_begin = pages * kTile;
+  cache.set_zones(sequence, 0, pages * kTile, length);  // an unfinished page is always attended
+  summarise(cache, sequence, p, 0, stream);
+}
+
+void ItemIndex::extend_pages(Cache& cache, int sequence, std::int64_t page_size, std::int32_t from,
+                             cudaStream_t stream) {
+  const Cache::Zones& zones = cache.host_zones(sequence);
+  PageParams p;
+  p.rows = zones.length, p.sink_end = zones.sink_end, p.tail_begin = zones.tail_begin;
+  p.page_size = static_cast<std::int32_t>(std::min(page_size, cache.capacity()));
+  p.num_pages = (p.rows + p.page_size - 1) / p.page_size;
+  p.first_page = from / p.page_size;  // the one that was not full yet, too
+  summarise(cache, sequence, p, from, stream);
+}
+
+void ItemIndex::summarise(Cache& cache, int sequence, PageParams p, std::int32_t from,
+                          cudaStream_t stream) {
   const int heads = cache.shape().kv_heads;
   const std::int64_t pair = static_cast<std::int64_t>(sequence) * heads;
-  const std::int32_t length = cache.host_length(sequence), pages = length / kTile;
-  if (pages > capacity_) throw CudaError("the index has no room for so many pages");
-  PageParams p;
+  if (p.num_pages > capacity_) throw CudaError("the index has no room for so many pages");
   p.dtype = cache.dtype(), p.pairs = heads, p.head_dim = cache.shape().head_dim;
-  p.keys = cache.keys(pair), p.capacity = cache.capacity(), p.pages = pages;
+  p.keys = cache.keys(pair), p.capacity = cache.capacity();
   p.highs = rows(pair), p.lows = others(pair), p.offsets = offsets(pair);
   p.page_capacity = capacity_;
-  if (pages > 0) doublep::cuda::build_pages(p, stream);
-  const std::vector<std::int32_t> counts(heads, pages);
-  num_items_.upload(counts.data(), heads, pair);
-  cache.set_zones(sequence, 0, pages * kTile, length);  // an unfinished page is always attended
+  doublep::cuda::build_pages(p, stream);
+  set_items(sequence, heads, p.num_pages);
   if (codes_.size() == 0) return;
   NibbleParams n;
   n.dtype = cache.dtype(), n.pairs = heads, n.head_dim = cache.shape().head_dim;
-  n.keys = cache.keys(pair), n.capacity = cache.capacity(), n.rows = length;
+  n.keys = cache.keys(pair), n.capacity = cache.capacity(), n.first_row = from, n.rows = p.rows;
   n.codes = codes_.get() + pair * cache.capacity() * cache.shape().head_dim / 8;
   n.scales = scales_.get() + pair * cache.capacity();
   build_nibbles(n, stream);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "cuda/index/cluster_build.h"
 #include "cuda/index/pages.h"
@@ -33,19 +34,39 @@ class ItemIndex {
     std::int64_t tokens_per_cluster = 16, clusters = 0, segment = 0;
     int iterations = 4;
     const std::int32_t* labels = nullptr;
+    bool spherical = false;  ///< as ClusterBuilder::cluster says
   };
   void build_clusters(Cache& cache, int sequence, const void* keys, const void* values,
                       std::int64_t source_capacity, std::int32_t sink_end, std::int32_t tail_begin,
                       std::int32_t length, const Clustering& options, cudaStream_t stream);
+  /// Clusters the rows from the cache's tail_begin to `tail_begin`, which are in token order there,
+  /// by themselves; the clusters come after those that there are. Makes room where there is none:
+  /// steps over this index must be made anew. Synchronous.
+  void append_clusters(Cache& cache, int sequence, std::int32_t tail_begin,
+                       const Clustering& options, cudaStream_t stream);
   /// Pages over all full pages of a sequence whose rows are in token order.
   void build_pages(Cache& cache, int sequence, cudaStream_t stream);
+  /// Pages on a grid over all rows, the last one as far as it is filled, beside the zones that the
+  /// cache has. Rows before `from` were there at an earlier call and are not read again.
+  void extend_pages(Cache& cache, int sequence, std::int64_t page_size, std::int32_t from,
+                    cudaStream_t stream);
+  /// Clusters of a pair that have members. Synchronous.
+  std::int32_t occupied(int pair) const;
 
  private:
+  void reserve(const Cache& cache, std::int64_t capacity);
+  void set_items(int sequence, int heads, std::int32_t items);
+  void cluster(Cache& cache, std::int64_t pair, ClusterBuildParams params,
+               const Clustering& options, cudaStream_t stream);
+  void summarise(Cache& cache, int sequence, PageParams params, std::int32_t from,
+                 cudaStream_t stream);
+
   std::int64_t capacity_, row_bytes_;
   DeviceBuffer<unsigned char> rows_, others_;  // [pairs, capacity, head_dim]
   DeviceBuffer<ClusterMeta> meta_;             // [pairs, capacity]
   DeviceBuffer<std::int32_t> offsets_;         // [pairs, capacity + 1]
   DeviceBuffer<std::int32_t> num_items_;       // [pairs]
+  std::vector<std::int32_t> host_items_;       // [batch], of every pair of a sequence
   DeviceBuffer<std::uint32_t> codes_;          // [pairs, cache rows, head_dim / 8]
   DeviceBuffer<NibbleScale> scales_;           // [pairs, cache rows]
   std::unique_ptr<ClusterBuilder> builder_;
