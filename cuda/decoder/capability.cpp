@@ -11,8 +11,9 @@
 namespace doublep::cuda {
 namespace {
 
-constexpr std::array<std::string_view, 5> kPolicies = {"dense", "streaming", "cluster_top_k",
-                                                       "cluster_top_p", "double_p"};
+constexpr std::array<std::string_view, 8> kPolicies = {
+    "dense",    "streaming", "cluster_top_k", "cluster_top_p",
+    "double_p", "quest",     "twilight",      "retroinfer"};
 constexpr std::array kHeadDims = {64, 80, 128, 256};
 
 template <class List>
@@ -76,6 +77,8 @@ std::string refusal(const std::string& policy, const Parameters& parameters,
   plain("value_side", std::string("mean"));
   plain("audit", std::int64_t{0});
   plain("guarantee", 0.0);
+  plain("base", std::string("quest"));  // of twilight: what proposes, and its keys
+  plain("bits", std::int64_t{4});
   if (const auto it = parameters.values().find("estimator"); it != parameters.values().end())
     require(it->second != ParamValue(std::string("diagonal")), "estimator diagonal");
   if (missing.empty()) return "";

@@ -1,10 +1,12 @@
 #include "cuda/decoder/cuda_decoder.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/base/error.h"
 #include "core/policy/exact_zone.h"
 #include "cuda/decoder/convert.h"
+#include "cuda/decoder/costs.h"
 
 namespace doublep::cuda {
 
@@ -23,8 +25,32 @@ CudaDecoder::CudaDecoder(const PolicyInfo& policy, const Parameters& parameters,
 void CudaDecoder::prefill(const KvCacheView& cache) {
   DP_ASSERT(built_length_ == 0, "a decoder is prefilled once");
   view_ = cache;
-  const ExactZone zone = ExactZone::of(plan_.sink, plan_.window, cache.length);
-  sink_end_ = zone.sink_end, tail_begin_ = zone.tail_begin, built_length_ = cache.length;
+  place();
+  if (plan_.step.pages)
+    build_ += paging_work(plan_, cache.length, cache.head_dim, context_.kv_dtype);
+  charged_ = build_;  // the first index is the prompt's cost
+}
+
+void CudaDecoder::place() {
+  const ExactZone zone = ExactZone::of(plan_.sink, plan_.window, view_.length);
+  sink_end_ = zone.sink_end, tail_begin_ = zone.tail_begin;
+  if (!plan_.clustered) return;
+  built_length_ = view_.length;
+  parts_.clear(), clusters_ = 0;
+  add_part(sink_end_, tail_begin_, plan_.clustering);
+}
+
+void CudaDecoder::add_part(std::int64_t begin, std::int64_t end,
+                           const ItemIndex::Clustering& clustering) {
+  if (begin == end) return;
+  parts_.push_back({begin, end, clustering});
+  if (given_) {
+    clusters_ = given_->clusters;
+    return;
+  }
+  clusters_ += total_clusters(make_segments(end - begin, clustering.tokens_per_cluster,
+                                            clustering.clusters, clustering.segment));
+  build_ += clustering_work(end - begin, view_.head_dim, clustering);
 }
 
 void CudaDecoder::append(const KvCacheView& grown) {
@@ -32,18 +58,40 @@ void CudaDecoder::append(const KvCacheView& grown) {
             "append continues the cache that prefill saw");
   const std::int64_t before = view_.length;
   view_ = grown;
-  const bool rebuild =
+  if (plan_.step.pages)
+    build_ += paging_work(plan_, grown.length - before, grown.head_dim, context_.kv_dtype);
+  const bool due =
       plan_.recluster_every > 0 && grown.length - built_length_ >= plan_.recluster_every;
-  if (rebuild || !plan_.clustered) {
-    const ExactZone zone = ExactZone::of(plan_.sink, plan_.window, grown.length);
-    sink_end_ = zone.sink_end, tail_begin_ = zone.tail_begin;
-  }
-  if (rebuild) built_length_ = grown.length;
-  if (!step_) return;
-  if (rebuild)
+  if (due && !(plan_.grows && !parts_.empty())) {
+    place();
     step_.reset(), index_.reset(), cache_.reset();  // made anew at the next step
-  else
-    load_tail(before);
+    return;
+  }
+  if (!plan_.clustered) place();
+  if (step_) load_tail(before);
+  if (due) grow();
+  if (!step_ || !plan_.step.pages) return;
+  index_->extend_pages(*cache_, 0, plan_.step.page_size, static_cast<std::int32_t>(before),
+                       nullptr);
+  set_budgets();
+}
+
+/// The tokens before the window are clustered by themselves, as ClusteredCache::grow has it.
+void CudaDecoder::grow() {
+  const std::int64_t begin = tail_begin_, end = std::max(begin, view_.length - plan_.window);
+  ItemIndex::Clustering clustering = plan_.clustering;
+  // A fixed number of clusters means those of the first build; what joins gets its share.
+  if (clustering.clusters > 0)
+    clustering.clusters =
+        std::max<std::int64_t>(1, clustering.clusters * (end - begin) / (begin - sink_end_));
+  built_length_ = view_.length;
+  if (begin == end) return;
+  add_part(begin, end, clustering);
+  tail_begin_ = end;
+  if (!step_) return;
+  index_->append_clusters(*cache_, 0, static_cast<std::int32_t>(end), clustering, nullptr);
+  host_indices_.clear(), host_order_.clear();
+  make_step();  // the index may have moved
 }
 
 void CudaDecoder::open(const QueryBlock& queries) {
@@ -53,50 +101,77 @@ void CudaDecoder::open(const QueryBlock& queries) {
     throw InputError(line);
   shape_ = {view_.num_kv_heads, view_.num_kv_heads, queries.num_query_heads / view_.num_kv_heads,
             view_.head_dim};
+  softmax_scale_ = queries.softmax_scale;
   cache_ = std::make_unique<Cache>(shape_, dtype_, view_.capacity);
   host_indices_.clear(), host_order_.clear();
-  load();
+  if (plan_.clustered)
+    load_clusters();
+  else
+    load_tail(0);
+  if (plan_.step.pages) {
+    const std::int64_t size = plan_.step.page_size;
+    index_ = std::make_unique<ItemIndex>(*cache_, (view_.capacity + size - 1) / size, true,
+                                         plan_.twilight());
+    index_->extend_pages(*cache_, 0, size, 0, nullptr);
+  }
+  make_step();
+}
+
+void CudaDecoder::make_step() {
   StepOptions options = plan_.step;
-  options.scale = static_cast<float>(queries.softmax_scale);
+  options.scale = static_cast<float>(softmax_scale_);
   if (plan_.mass_with_zone)
     options.zone_capacity = std::min(view_.capacity, sink_end_ + view_.capacity - tail_begin_);
+  step_.reset();  // its buffers go before others come
   step_ = std::make_unique<DecodeStep>(*cache_, index_.get(), options);
-  if (options.rule == SelectRule::kCount) {
+  set_budgets();
+}
+
+void CudaDecoder::set_budgets() {
+  if (plan_.step.rule != SelectRule::kCount) return;
+  if (plan_.step.pages) {
+    const std::int64_t size = plan_.step.page_size, n = view_.length,
+                       budget = budget_tokens(plan_.page_budget, n);
+    // Whole pages within the budget; a budget of every token is every page, the partial one too.
+    const auto k = static_cast<std::int32_t>(budget < n ? budget / size : (n + size - 1) / size);
+    return step_->set_budget(0, k, k);
+  }
+  if (!plan_.grows) {
     const auto k = static_cast<std::int32_t>(budget_tokens(plan_.top_k, clusters_));
-    step_->set_budget(0, k, k);
+    return step_->set_budget(0, k, k);
+  }
+  for (int pair = 0; pair < shape_.pairs; ++pair) {
+    const std::int32_t n = index_->occupied(pair);
+    // Rounded up: a zone of a positive share is never empty.
+    const auto part = [&](double share) {
+      return std::min(n, static_cast<std::int32_t>(std::ceil(share * n - 1e-9)));
+    };
+    step_->set_pair_budget(pair, part(plan_.kept_share), part(plan_.exact_share));
   }
 }
 
-void CudaDecoder::load() {
+void CudaDecoder::load_clusters() {
   const std::int64_t count = view_.num_kv_heads * view_.capacity * view_.head_dim;
-  if (!plan_.clustered) {
-    load_tail(0);
-    return;
-  }
-  const std::int64_t points = tail_begin_ - sink_end_, n = view_.num_kv_heads;
   DeviceBuffer<unsigned char> keys, values;
   keys.upload(to_device_type(view_.keys, count, dtype_));
   values.upload(to_device_type(view_.values, count, dtype_));
-  ItemIndex::Clustering options = plan_.clustering;
+  index_ = std::make_unique<ItemIndex>(*cache_, clusters_, true);
+  const std::int64_t first_end = parts_.empty() ? sink_end_ : parts_[0].end;
+  ItemIndex::Clustering options = parts_.empty() ? plan_.clustering : parts_[0].clustering;
   std::vector<std::int32_t> labels;
   if (given_) {
     for (const auto& head : given_->labels) labels.insert(labels.end(), head.begin(), head.end());
-    DP_ASSERT(static_cast<std::int64_t>(labels.size()) == n * points,
-              "a label per clustered token");
-    options.labels = labels.data(), options.clusters = clusters_ = given_->clusters;
-  } else {
-    const auto segments =
-        make_segments(points, options.tokens_per_cluster, options.clusters, options.segment);
-    clusters_ = total_clusters(segments);
-    for (const Segment& s : segments)
-      build_ += Work{2.0 * options.iterations * n * s.points * view_.head_dim * bytes_of(dtype_),
-                     2.0 * options.iterations * n * s.points * s.clusters * view_.head_dim};
+    DP_ASSERT(
+        static_cast<std::int64_t>(labels.size()) == view_.num_kv_heads * (first_end - sink_end_),
+        "a label per clustered token");
+    options.labels = labels.data(), options.clusters = given_->clusters;
   }
-  index_ = std::make_unique<ItemIndex>(*cache_, clusters_, true);
   index_->build_clusters(*cache_, 0, keys.get(), values.get(), view_.capacity,
-                         static_cast<std::int32_t>(sink_end_),
-                         static_cast<std::int32_t>(tail_begin_),
+                         static_cast<std::int32_t>(sink_end_), static_cast<std::int32_t>(first_end),
                          static_cast<std::int32_t>(view_.length), options, nullptr);
+  for (std::size_t i = 1; i < parts_.size(); ++i)
+    index_->append_clusters(*cache_, 0, static_cast<std::int32_t>(parts_[i].end),
+                            parts_[i].clustering, nullptr);
   DP_CUDA(cudaDeviceSynchronize());  // the source buffers go
 }
 
@@ -136,15 +211,30 @@ StepResult CudaDecoder::step(const QueryBlock& queries, Audit wanted) {
                      cudaMemcpyDeviceToHost));
   result.log_sum_exp.assign(lse.begin(), lse.end());
   result.cost.resize(queries.num_query_heads);
+  charge_index(result);
   if (wanted == Audit::kSelection) audit(queries, result);
   return result;
 }
 
+void CudaDecoder::charge_index(StepResult& result) {
+  const double group = shape_.group;
+  for (StepCost& cost : result.cost)
+    cost[Stage::kIndex] +=
+        Work{(build_.bytes - charged_.bytes) / group, (build_.flops - charged_.flops) / group};
+  charged_ = build_;
+}
+
 IndexCost CudaDecoder::index_cost() const {
-  if (!plan_.clustered) return {};
-  const double per_head = clusters_ * (2.0 * view_.head_dim * bytes_of(dtype_) + 8 + 4) +
-                          4.0 * static_cast<double>(tail_begin_ - sink_end_);
-  return {view_.num_kv_heads * per_head, build_};
+  const double heads = view_.num_kv_heads;
+  IndexCost cost;
+  cost.build = Work{heads * build_.bytes, heads * build_.flops};
+  if (plan_.step.pages)
+    cost.memory_bytes =
+        heads * paging_bytes(plan_, view_.length, view_.head_dim, context_.kv_dtype);
+  if (plan_.clustered)  // as ClusterIndex::memory_bytes
+    cost.memory_bytes = heads * (clusters_ * (2.0 * view_.head_dim * bytes_of(dtype_) + 12) +
+                                 4.0 * static_cast<double>(tail_begin_ - sink_end_));
+  return cost;
 }
 
 std::unique_ptr<Decoder> make_decoder(const PolicyInfo& policy, const Parameters& parameters,

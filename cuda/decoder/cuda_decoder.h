@@ -18,16 +18,31 @@ class CudaDecoder final : public Decoder {
 
   void prefill(const KvCacheView& cache) override;
   void append(const KvCacheView& grown) override;
-  /// Costs are counted only with an audit: counting reads the work lists back.
+  /// Costs other than of the index are counted only with an audit: counting reads the work lists
+  /// back.
   StepResult step(const QueryBlock& queries, Audit audit) override;
   IndexCost index_cost() const override;
 
  private:
+  /// Tokens [begin, end) that were clustered at one time, on their own.
+  struct Part {
+    std::int64_t begin, end;
+    ItemIndex::Clustering clustering;
+  };
+  /// Zones and clusters over the visible tokens as they are now.
+  void place();
+  void add_part(std::int64_t begin, std::int64_t end, const ItemIndex::Clustering& clustering);
+  void grow();
   /// Device objects need the group size, which only a query tells.
   void open(const QueryBlock& queries);
-  void load();
+  void make_step();
+  void load_clusters();
   void load_tail(std::int64_t from);
+  void set_budgets();
+  void charge_index(StepResult& result);
   void audit(const QueryBlock& queries, StepResult& result) const;
+  void audit_head(int pair, const QueryGroup& group, GroupSelection& out) const;
+  const std::vector<std::int32_t>& host_order(int kv_head) const;
   std::shared_ptr<const ClusterIndex> host_index(int kv_head) const;
 
   std::string policy_;
@@ -38,8 +53,10 @@ class CudaDecoder final : public Decoder {
   DType dtype_;
   KvCacheView view_;
   std::int64_t sink_end_ = 0, tail_begin_ = 0, built_length_ = 0;
-  int clusters_ = 0;
-  Work build_, charged_;
+  std::vector<Part> parts_;  // of [sink_end_, tail_begin_), where clustered
+  int clusters_ = 0;         // of all parts
+  Work build_, charged_;     // of one KV head: all builds so far, and what steps were charged
+  double softmax_scale_ = 1;
   Shape shape_;
   std::unique_ptr<Cache> cache_;
   std::unique_ptr<ItemIndex> index_;

@@ -1,5 +1,7 @@
 #include "cuda/decoder/step_options.h"
 
+#include <algorithm>
+
 #include "core/base/error.h"
 
 namespace doublep::cuda {
@@ -11,6 +13,44 @@ DType device_type(KvDtype dtype) {
                                    : DType::kBf16;
 }
 
+namespace {
+
+void plan_pages(const std::string& policy, const Parameters& p, PolicyPlan& plan) {
+  plan.step.pages = true, plan.step.rule = SelectRule::kCount;
+  plan.step.page_size = p.integer("page_size");
+  plan.step.kind = StepKind::kItems;
+  if (policy == "quest") {
+    plan.page_budget = p.real("budget");
+    return;
+  }
+  plan.step.kind = StepKind::kTwilight;
+  plan.page_budget = p.real("base_budget");
+  plan.step.twilight_p = plan.target_p = p.real("p");
+}
+
+void plan_clusters(const Parameters& p, PolicyPlan& plan) {
+  plan.clustered = true;
+  plan.recluster_every = p.integer("recluster_every");
+  plan.clustering.tokens_per_cluster = p.integer("tokens_per_cluster");
+  plan.clustering.clusters = p.integer("clusters");
+  plan.clustering.segment = p.integer("segment");
+  plan.clustering.iterations = static_cast<int>(p.integer("iterations"));
+  plan.step.kind = StepKind::kItems;
+  plan.step.second_order = p.choice("estimator") == "second_order";
+}
+
+void plan_retroinfer(const Parameters& p, PolicyPlan& plan) {
+  // The last of the iterations is the assignment over all segments.
+  plan.clustering.iterations = std::max(1, plan.clustering.iterations - 1);
+  plan.clustering.spherical = plan.grows = true;
+  plan.step.rule = SelectRule::kCount, plan.step.group_mode = GroupMode::kSum;
+  plan.step.rank_without_size = plan.step.terms = true;
+  plan.exact_share = p.real("retrieval");
+  plan.kept_share = plan.exact_share + p.real("estimation");
+}
+
+}  // namespace
+
 PolicyPlan plan_for(const std::string& policy, const Parameters& p) {
   PolicyPlan plan;
   if (policy == "dense") return plan;
@@ -20,14 +60,15 @@ PolicyPlan plan_for(const std::string& policy, const Parameters& p) {
     plan.step.kind = StepKind::kZone;
     return plan;
   }
-  plan.clustered = true;
-  plan.recluster_every = p.integer("recluster_every");
-  plan.clustering.tokens_per_cluster = p.integer("tokens_per_cluster");
-  plan.clustering.clusters = p.integer("clusters");
-  plan.clustering.segment = p.integer("segment");
-  plan.clustering.iterations = static_cast<int>(p.integer("iterations"));
-  plan.step.kind = StepKind::kItems;
-  plan.step.second_order = p.choice("estimator") == "second_order";
+  if (policy == "quest" || policy == "twilight") {
+    plan_pages(policy, p, plan);
+    return plan;
+  }
+  plan_clusters(p, plan);
+  if (policy == "retroinfer") {
+    plan_retroinfer(p, plan);
+    return plan;
+  }
   if (policy == "cluster_top_k") {
     plan.step.rule = SelectRule::kCount;
     plan.top_k = p.real("k");
