@@ -50,6 +50,7 @@ class Simulation:
     curves: list
     calibration: dict = field(default_factory=dict)
     measured: np.ndarray = None
+    end_to_end: dict = None  # attributes, and the datasets "steps" and "products"
     profiles: list = field(default_factory=list)
 
     def studies(self):
@@ -93,6 +94,11 @@ def _read(path, file):
         simulation.calibration = {k: _text(group, k) if k == "hardware" else float(v)
                                   for k, v in group.attrs.items()}
         simulation.measured = group["points"][()]
+    if "end_to_end" in file:
+        group = file["end_to_end"]
+        simulation.end_to_end = {k: _text(group, k) if k in ("device", "model", "caches")
+                                 else float(v) for k, v in group.attrs.items()}
+        simulation.end_to_end.update({k: group[k][()] for k in ("steps", "products")})
     for key in sorted(file["profiles"], key=int):
         group = file["profiles"][key]
         simulation.profiles.append(

@@ -15,7 +15,7 @@ except ImportError as missing:
           file=sys.stderr)
     sys.exit(2)
 from analysis.errors import ResultError
-from analysis.simulation import bars_figure, other_figures, speedup_figure, tables
+from analysis.simulation import bars_figure, end_to_end, other_figures, speedup_figure, tables
 from analysis.simulation.names import tokens
 from analysis.simulation.reader import read
 
@@ -163,6 +163,8 @@ def run(argv):
                    f"Configuration {simulation.config_hash}, program of commit "
                    f"{simulation.commit}.\n")
         calibration(report, simulation)
+        if simulation.calibration:
+            end_to_end.section(report, simulation)
         for name in simulation.studies():
             curves = simulation.of(name)
             if any(c.serving is not None for c in curves):

@@ -55,20 +55,16 @@ double option(const std::string& text, const std::string& key, double fallback) 
   return fallback;
 }
 
-// A point of `doublep bench`. It gives the bytes of the whole step; those of attend follow from the
-// shares of tokens and terms that it reads, and the rest are the summaries of the estimate stage.
-MeasuredPoint read_bench_point(const Yaml& node, const MeasuredPoint& shape) {
+}  // namespace
+
+MeasuredPoint read_bench_work(const Yaml& node, const MeasuredPoint& shape) {
   MeasuredPoint p = shape;
   p.label = node.at("policy").text();
   p.policy = p.label.substr(0, p.label.find(':'));
   p.context = node.at("context").integer(1);
   p.batch = static_cast<int>(node.at("batch").integer(1, 1e6));
-  const auto seconds = [&](const char* key) { return 1e-6 * std::max(0.0, node.at(key).real()); };
-  p.seconds = seconds("step_us");
+  p.seconds = 1e-6 * node.at("step_us").real();
   if (!(p.seconds > 0)) node.at("step_us").fail("expected a time above 0");
-  p.stage_seconds[kEstimate] = seconds("estimate_us");
-  p.stage_seconds[kSelect] = seconds("select_us");
-  p.stage_seconds[kAttend] = seconds("attend_us");
   const double n = static_cast<double>(p.context), row = 2.0 * p.head_dim,
                pairs = static_cast<double>(p.batch) * p.kv_heads;
   const double per_item = option(p.label, "tokens_per_cluster", 16);
@@ -96,15 +92,27 @@ MeasuredPoint read_bench_point(const Yaml& node, const MeasuredPoint& shape) {
   return p;
 }
 
-std::vector<MeasuredPoint> read_bench(const Yaml& root) {
+MeasuredPoint read_bench_shape(const Yaml& root) {
   MeasuredPoint shape;
   shape.device = root.at("device").text();
   shape.kv_heads = static_cast<int>(root.at("kv_heads").integer(1, 1e4));
   shape.head_dim = static_cast<int>(root.at("head_dim").integer(1, 1e4));
   shape.group_size = static_cast<int>(root.at("query_heads").integer(1, 1e5)) / shape.kv_heads;
+  return shape;
+}
+
+namespace {
+
+std::vector<MeasuredPoint> read_bench(const Yaml& root) {
+  const MeasuredPoint shape = read_bench_shape(root);
   std::vector<MeasuredPoint> points;
-  for (const Yaml& item : root.at("points").items())
-    points.push_back(read_bench_point(item, shape));
+  for (const Yaml& item : root.at("points").items()) {
+    MeasuredPoint& p = points.emplace_back(read_bench_work(item, shape));
+    const auto seconds = [&](const char* key) { return 1e-6 * std::max(0.0, item.at(key).real()); };
+    p.stage_seconds[kEstimate] = seconds("estimate_us");
+    p.stage_seconds[kSelect] = seconds("select_us");
+    p.stage_seconds[kAttend] = seconds("attend_us");
+  }
   return points;
 }
 

@@ -4,12 +4,20 @@
 #include <string>
 #include <vector>
 
+#include "experiments/config/yaml.h"
 #include "sim/calibration/calibrate.h"
 
 namespace doublep::sim {
 
-/// JSON (or YAML) of the form that MEASURED_FORMAT.md describes, or the output of `doublep bench`.
-/// Throws InputError "file:line:column: ...".
+/// JSON (or YAML) of the form that SIMULATION_FORMAT.md describes, or the output of `doublep
+/// bench`. Throws InputError "file:line:column: ...".
 std::vector<MeasuredPoint> load_measured(const std::string& path);
+
+/// A point of `doublep bench` without the times of its stages. It gives the bytes of the whole
+/// step; those of attend follow from the shares of tokens and terms that it reads, and the rest are
+/// the summaries of the estimate stage. `shape`: device and heads, as read_bench_shape() finds them
+/// at the root.
+MeasuredPoint read_bench_work(const Yaml& node, const MeasuredPoint& shape);
+MeasuredPoint read_bench_shape(const Yaml& root);
 
 }  // namespace doublep::sim

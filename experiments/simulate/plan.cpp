@@ -12,17 +12,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Files that a list names, relative to the configuration's folder; each must exist.
+// A file that is named relative to the configuration's folder; it must exist.
+std::string read_path(const Yaml& node) {
+  const fs::path given(node.text());
+  const fs::path full = given.is_absolute() ? given : fs::path(node.file()).parent_path() / given;
+  const std::string path = full.lexically_normal().string();
+  if (!fs::exists(full))
+    node.fail("no such file: " + path + "; paths are relative to the configuration's folder");
+  return path;
+}
 std::vector<std::string> read_paths(const Yaml& list) {
   std::vector<std::string> paths;
-  for (const Yaml& item : list.items()) {
-    const fs::path given(item.text());
-    const fs::path full = given.is_absolute() ? given : fs::path(list.file()).parent_path() / given;
-    paths.push_back(full.lexically_normal().string());
-    if (!fs::exists(full))
-      item.fail("no such file: " + paths.back() +
-                "; paths are relative to the configuration's folder");
-  }
+  for (const Yaml& item : list.items()) paths.push_back(read_path(item));
   return paths;
 }
 
@@ -221,13 +222,9 @@ SimulationPlan load_plan(const std::string& path, const std::vector<std::string>
   }
   plan.measure.seed = plan.seed;
   if (root.has("calibration")) {
-    const Yaml c = root.at("calibration").only({"points", "hardware", "hold_out"});
-    const fs::path given(c.at("points").text());
-    plan.calibration.points = (given.is_absolute() ? given : fs::path(path).parent_path() / given)
-                                  .lexically_normal()
-                                  .string();
-    if (!fs::exists(plan.calibration.points))
-      c.at("points").fail("no such file: " + plan.calibration.points);
+    const Yaml c = root.at("calibration").only({"points", "hardware", "hold_out", "end_to_end"});
+    plan.calibration.points = read_path(c.at("points"));
+    if (c.has("end_to_end")) plan.calibration.end_to_end = read_path(c.at("end_to_end"));
     plan.calibration.hardware = c.at("hardware").text();
     plan.calibration.hold_out = static_cast<int>(c.integer("hold_out", 3, 0, 1e6));
   }

@@ -136,6 +136,65 @@ h5::Handle calibration_type() {
   return t;
 }
 
+StepRecord to_record(const StepPrediction& p) {
+  StepRecord r = {};
+  const MeasuredPoint& point = p.step.attention;
+  copy_text(r.policy, point.policy);
+  copy_text(r.label, point.label);
+  r.context = point.context, r.batch = point.batch, r.distinct = p.step.distinct;
+  r.held_out = p.held_out, r.measured = point.seconds, r.predicted = p.predicted;
+  r.output_error = p.step.output_error;
+  return r;
+}
+
+h5::Handle step_type() {
+  h5::Handle t = compound(sizeof(StepRecord));
+  insert_text(t, "policy", offsetof(StepRecord, policy), sizeof(StepRecord::policy));
+  insert_text(t, "label", offsetof(StepRecord, label), sizeof(StepRecord::label));
+  DOUBLEP_FIELD(StepRecord, context, INT64);
+  DOUBLEP_FIELD(StepRecord, batch, INT32);
+  DOUBLEP_FIELD(StepRecord, distinct, INT32);
+  DOUBLEP_FIELD(StepRecord, held_out, INT32);
+  DOUBLEP_FIELD(StepRecord, measured, DOUBLE);
+  DOUBLEP_FIELD(StepRecord, predicted, DOUBLE);
+  DOUBLEP_FIELD(StepRecord, output_error, DOUBLE);
+  return t;
+}
+
+std::vector<ProductRecord> to_records(const EndToEnd& e) {
+  std::vector<ProductRecord> records;
+  const auto add = [&](const std::string& part, std::int64_t batch, bool held, double measured,
+                       double predicted) {
+    ProductRecord& r = records.emplace_back();
+    copy_text(r.part, part);
+    r.batch = static_cast<std::int32_t>(batch), r.held_out = held;
+    r.measured = measured, r.predicted = predicted;
+  };
+  for (const ProductsPrediction& p : e.products) {
+    const MeasuredProducts &m = p.measured, &q = p.predicted;
+    add("without attention", m.batch, p.held_out, m.seconds, q.seconds);
+    add("qkv", m.batch, p.held_out, m.qkv, q.qkv);
+    add("o", m.batch, p.held_out, m.o, q.o);
+    add("gate_up", m.batch, p.held_out, m.gate_up, q.gate_up);
+    add("down", m.batch, p.held_out, m.down, q.down);
+    add("head", m.batch, p.held_out, m.head, q.head);
+    add("small kernels", m.batch, p.held_out, m.small, q.small);
+  }
+  for (const PrefillPrediction& p : e.prefill)
+    add("prefill, one layer", p.measured.rows, p.held_out, p.measured.seconds, p.predicted);
+  return records;
+}
+
+h5::Handle product_type() {
+  h5::Handle t = compound(sizeof(ProductRecord));
+  insert_text(t, "part", offsetof(ProductRecord, part), sizeof(ProductRecord::part));
+  DOUBLEP_FIELD(ProductRecord, batch, INT32);
+  DOUBLEP_FIELD(ProductRecord, held_out, INT32);
+  DOUBLEP_FIELD(ProductRecord, measured, DOUBLE);
+  DOUBLEP_FIELD(ProductRecord, predicted, DOUBLE);
+  return t;
+}
+
 h5::Handle hit_type() {
   h5::Handle t = compound(sizeof(HitRecord));
   DOUBLEP_FIELD(HitRecord, share, DOUBLE);

@@ -33,8 +33,23 @@ struct ServingRecord {
 };
 
 struct CalibrationRecord {
-  char policy[32], label[64];
+  char policy[32], label[128];
   std::int64_t context;
+  std::int32_t batch, held_out;
+  double measured, predicted;
+};
+
+/// A whole decode step.
+struct StepRecord {
+  char policy[32], label[128];
+  std::int64_t context;
+  std::int32_t batch, distinct, held_out;
+  double measured, predicted, output_error;
+};
+
+/// A part of a step without attention, or a layer's products over a prompt (`batch`: its rows).
+struct ProductRecord {
+  char part[32];
   std::int32_t batch, held_out;
   double measured, predicted;
 };
@@ -46,10 +61,14 @@ struct HitRecord {
 PointRecord to_record(const PointResult& point);
 ServingRecord to_record(const ServingResult& serving);
 CalibrationRecord to_record(const Prediction& prediction);
+StepRecord to_record(const StepPrediction& prediction);
+std::vector<ProductRecord> to_records(const EndToEnd& end_to_end);
 
 h5::Handle point_type();
 h5::Handle serving_type();
 h5::Handle calibration_type();
+h5::Handle step_type();
+h5::Handle product_type();
 h5::Handle hit_type();
 
 }  // namespace doublep::sim

@@ -6,6 +6,7 @@
 #include "core/base/parallel.h"
 #include "experiments/config/yaml.h"
 #include "experiments/simulate/measured.h"
+#include "experiments/simulate/measured_model.h"
 #include "experiments/simulate/serving_run.h"
 #include "sim/decode/memory.h"
 #include "sim/decode/prefill.h"
@@ -62,6 +63,19 @@ bool untouched(const Scale& s) {
          s.memory_capacity == 1 && s.launch_overhead == 1;
 }
 
+// Fits what whole steps add to what attention alone has given.
+EndToEnd end_to_end(const SimulationPlan& plan, const Hardware& hardware, Efficiency& efficiency) {
+  MeasuredModel measured = load_measured_model(plan.calibration.end_to_end);
+  for (const Study& study : plan.studies)
+    for (const Model& model : study.models)
+      if (model.name == measured.model) {
+        check_shape(measured.path, model);
+        return fit_end_to_end(hardware, model, std::move(measured), {plan.calibration.hold_out},
+                              efficiency);
+      }
+  fail_input(measured.path, ": model: '", measured.model, "' is not among the models of any study");
+}
+
 // A study's curves in the order of its lists, without their points yet.
 struct Job {
   const Study* study;
@@ -113,6 +127,8 @@ SimulationResult simulate(const SimulationPlan& plan, const Note& note) {
                  "' is not among the hardware of any study");
     result.calibration =
         calibrate(*measured, load_measured(plan.calibration.points), {plan.calibration.hold_out});
+    if (!plan.calibration.end_to_end.empty())
+      result.end_to_end = end_to_end(plan, *measured, result.calibration->efficiency);
   }
   std::vector<Job> jobs;
   for (const Study& study : plan.studies)
@@ -126,8 +142,10 @@ SimulationResult simulate(const SimulationPlan& plan, const Note& note) {
               Job job{&study, {scaled(hardware, scale), {}}, {}, &model, &workload};
               if (result.calibration) {
                 job.machine.efficiency = result.calibration->efficiency;
-                if (hardware.name == plan.calibration.hardware && untouched(scale))
+                if (hardware.name == plan.calibration.hardware && untouched(scale)) {
                   job.coverage = result.calibration->coverage();
+                  job.coverage.products = result.end_to_end.has_value();
+                }
               }
               jobs.push_back(std::move(job));
               result.curves.push_back({study.name,

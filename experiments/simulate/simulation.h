@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "experiments/simulate/plan.h"
-#include "sim/calibration/calibrate.h"
+#include "sim/calibration/end_to_end.h"
 #include "sim/serving/serve.h"
 
 namespace doublep::sim {
@@ -37,6 +37,7 @@ struct Curve {
 struct SimulationResult {
   std::vector<Profile> profiles;  ///< read or measured
   std::optional<Calibration> calibration;
+  std::optional<EndToEnd> end_to_end;
   std::vector<Curve> curves;
 };
 

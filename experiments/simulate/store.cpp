@@ -54,6 +54,14 @@ void write_curve(hid_t runs, const Curve& c, const std::string& key, int order,
   write_table(group.get(), "serving", serving_type(), serving);
 }
 
+void write_errors(hid_t group, const ErrorSummary& fitted, const ErrorSummary& held_out) {
+  for (const auto& [name, e] : {std::pair{"fitted", fitted}, {"held_out", held_out}}) {
+    h5::write_int(group, concat(name, "_points"), e.points);
+    h5::write_real(group, concat(name, "_median_error"), e.median);
+    h5::write_real(group, concat(name, "_worst_error"), e.worst);
+  }
+}
+
 void write_calibration(hid_t root, const Calibration& c, const std::string& hardware,
                        const std::string& file) {
   const h5::Handle group = h5::create_group(root, "calibration", file);
@@ -74,14 +82,27 @@ void write_calibration(hid_t root, const Calibration& c, const std::string& hard
     h5::write_real(group.get(), concat("search_", name, "_turn_latency"), fit.turn_latency);
   }
   h5::write_real(group.get(), "build_share", c.efficiency.build_share);
-  for (const auto& [name, e] : {std::pair{"fitted", c.fitted}, {"held_out", c.held_out}}) {
-    h5::write_int(group.get(), concat(name, "_points"), e.points);
-    h5::write_real(group.get(), concat(name, "_median_error"), e.median);
-    h5::write_real(group.get(), concat(name, "_worst_error"), e.worst);
-  }
+  write_errors(group.get(), c.fitted, c.held_out);
   std::vector<CalibrationRecord> records;
   for (const Prediction& p : c.predictions) records.push_back(to_record(p));
   write_table(group.get(), "points", calibration_type(), records);
+}
+
+void write_end_to_end(hid_t root, const EndToEnd& e, const Efficiency& efficiency,
+                      const std::string& file) {
+  const h5::Handle group = h5::create_group(root, "end_to_end", file);
+  h5::write_string(group.get(), "device", e.measured.device);
+  h5::write_string(group.get(), "model", e.measured.model);
+  h5::write_string(group.get(), "caches", e.measured.caches);
+  h5::write_int(group.get(), "layers", e.measured.layers);
+  h5::write_real(group.get(), "small_latency", efficiency.small_latency);
+  h5::write_real(group.get(), "attention_offset", efficiency.attention_offset);
+  h5::write_real(group.get(), "prefill_share", efficiency.prefill_share);
+  write_errors(group.get(), e.fitted, e.held_out);
+  std::vector<StepRecord> steps;
+  for (const StepPrediction& s : e.steps) steps.push_back(to_record(s));
+  write_table(group.get(), "steps", step_type(), steps);
+  write_table(group.get(), "products", product_type(), to_records(e));
 }
 
 void write_profiles(hid_t root, const std::vector<Profile>& profiles, const std::string& file) {
@@ -129,6 +150,8 @@ void write_simulation(const std::string& path, const SimulationPlan& plan,
                 static_cast<int>(i), path);
   if (result.calibration)
     write_calibration(root, *result.calibration, plan.calibration.hardware, path);
+  if (result.end_to_end)
+    write_end_to_end(root, *result.end_to_end, result.calibration->efficiency, path);
   write_profiles(root, result.profiles, path);
   image.save(path);
 }

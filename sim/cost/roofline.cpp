@@ -22,6 +22,10 @@ double Machine::latency(Access access) const {
   return fitted < 0 ? hardware.launch_overhead.value : fitted;
 }
 
+double Machine::small_kernel_latency() const {
+  return efficiency.small_latency < 0 ? hardware.launch_overhead.value : efficiency.small_latency;
+}
+
 Timing kernel_time(const Machine& machine, Access access, double bytes, double flops,
                    const std::string& dtype, double slowest_share, int launches) {
   const KernelFit& fit = machine.efficiency[access];

@@ -51,6 +51,11 @@ struct SearchFit {
 struct Efficiency {
   KernelFit kernels[kNumAccesses] = {{1, -1, 1}, {1, -1, 1}, {1, -1, 1}, {1, -1, 1}};
   SearchFit searches[kNumSearches];
+  /// s of a kernel that moves a few rows (norms and the like); negative: the launch overhead.
+  double small_latency = -1;
+  /// s that a layer's attention takes inside of a whole step beyond what it takes alone in a graph;
+  /// below 0 where the graph's own start weighed more.
+  double attention_offset = 0;
   double prefill_share = 1;  ///< of the compute rate that dense prefill reaches
   double build_share = 1;    ///< of the compute rate that building an index reaches
   const KernelFit& operator[](Access a) const { return kernels[static_cast<int>(a)]; }
@@ -61,6 +66,7 @@ struct Machine {
   Hardware hardware;
   Efficiency efficiency;
   double latency(Access access) const;
+  double small_kernel_latency() const;
 };
 
 struct Timing {

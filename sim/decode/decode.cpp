@@ -9,10 +9,6 @@
 namespace doublep::sim {
 namespace {
 
-// Kernels of a layer beside products and attention: two norms (residuals fused in), rotary
-// embedding with the append to the cache, attention's output to 16 bits, activation times gate.
-constexpr int kSmallKernels = 5;
-
 class Parts {
  public:
   void add(const std::string& name, double seconds, Bound bound) {
@@ -70,7 +66,9 @@ void add_attention(const Model& model, const Machine& machine, const Workload& w
       for (double b : head.bytes) cost.bytes += b;
     }
     options.host_bytes = offloaded ? exact * token_bytes * (1 - cost.hit_rate) : 0;
-    const AttentionTiming t = attention_time(machine, heads, options);
+    AttentionTiming t = attention_time(machine, heads, options);
+    Timing& attend = t.stages[static_cast<int>(Stage::kAttend)];
+    attend.seconds = std::max(0.0, attend.seconds + machine.efficiency.attention_offset);
     for (Stage stage : {Stage::kEstimate, Stage::kSelect, Stage::kAttend})
       parts.add(std::string(kStageNames[static_cast<int>(stage)]),
                 t.stages[static_cast<int>(stage)]);
@@ -146,8 +144,8 @@ DecodeCost decode_step(const Model& model, const Machine& machine, const Workloa
   // Norms and the like read and write a few rows: their launches are what they cost.
   Timing small = kernel_time(machine, Access::kDense, 0, 0, "bf16");
   parts.add("small kernels",
-            model.layers * kSmallKernels *
-                (machine.hardware.launch_overhead.value + 4 * row / machine.hardware.bandwidth()),
+            (model.layers * (kSmallKernels + 1) + 1) *
+                (machine.small_kernel_latency() + 4 * row / machine.hardware.bandwidth()),
             small.bound);
   add_attention(model, machine, workload, point, parts, cost);
   Timing reduce = all_reduce_time(machine.hardware, row, point.tensor_parallel);

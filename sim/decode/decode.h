@@ -11,6 +11,11 @@
 
 namespace doublep::sim {
 
+/// Kernels of a layer beside products and attention: two norms (residuals fused in), rotary
+/// embedding with the append to the cache, activation times gate. Another norm ends the stack, and
+/// where there is attention, its output is turned to 16 bits in every layer.
+inline constexpr int kSmallKernels = 4;
+
 enum class KvPlace {
   kHbm,  ///< all keys and values in device memory
   kHost  ///< in host memory, with a cache of hot tokens and the index on the device
