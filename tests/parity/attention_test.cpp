@@ -21,8 +21,27 @@ const std::vector<Setup>& setups() {
         {"p2", 0.3}}},
       {"double_p", {{"gqa", std::string("group_sum")}}},
       {"double_p", {{"mass_scope", std::string("all")}, {"segment", std::int64_t{256}}}},
+      {"quest", {{"budget", 200.0}}},
+      {"quest", {{"budget", 1e6}}},  // every page
+      {"quest", {{"budget", 0.3}, {"sink", std::int64_t{20}}, {"window", std::int64_t{41}}}},
+      {"quest", {{"budget", 100.0}, {"page_size", std::int64_t{24}}}},
+      {"quest", {{"budget", 8.0}, {"sink", std::int64_t{0}}, {"window", std::int64_t{0}}}},  // none
+      {"twilight", {}},
+      {"twilight", {{"p", 1.0}, {"base_budget", 1e6}, {"page_size", std::int64_t{8}}}},
+      {"retroinfer", {}},
+      {"retroinfer",
+       {{"retrieval", 0.1},
+        {"estimation", 0.9},
+        {"segment", std::int64_t{256}},
+        {"estimator", std::string("second_order")}}},
   };
   return list;
+}
+std::vector<Setup> setups_of(const std::string& policy) {
+  std::vector<Setup> mine;
+  for (const Setup& s : setups())
+    if (s.policy == policy) mine.push_back(s);
+  return mine;
 }
 
 void check(const Case& c, const Setup& setup) {
@@ -36,6 +55,8 @@ void check(const Case& c, const Setup& setup) {
   INFO(setup.policy << ", " << c.text());
   for (std::int64_t h = 0; h < c.block().num_query_heads; ++h) {
     INFO("head " << h);
+    const auto& tokens = result.selections[h].tokens;
+    CHECK(std::adjacent_find(tokens.begin(), tokens.end()) == tokens.end());  // none twice
     CHECK(distance(result.output.data() + h * c.head_dim, same.output.data() + h * c.head_dim,
                    c.head_dim) < allowed);
     if (std::isinf(same.log_sum_exp[h]))
@@ -70,6 +91,8 @@ TEST_CASE("every head dimension and group size", "[parity]") {
         c.head_dim = d, c.group = group, c.dtype = dtype;
         c.fill();
         for (const int i : {0, 6, 8, 9}) check(c, setups()[i]);
+        for (const char* policy : {"quest", "twilight", "retroinfer"})
+          check(c, setups_of(policy).front());
       }
 }
 
@@ -91,7 +114,11 @@ TEST_CASE("generated tokens join, and the index is rebuilt", "[parity][quick]") 
   for (const Setup& setup :
        {Setup{"dense", {}}, Setup{"streaming", {}}, Setup{"double_p", {}},
         Setup{"double_p",
-              {{"recluster_every", std::int64_t{40}}, {"mass_scope", std::string("all")}}}}) {
+              {{"recluster_every", std::int64_t{40}}, {"mass_scope", std::string("all")}}},
+        Setup{"quest", {{"budget", 100.0}}},
+        Setup{"quest", {{"budget", 0.5}, {"page_size", std::int64_t{40}}}},
+        Setup{"twilight", {{"base_budget", 0.6}}},
+        Setup{"retroinfer", {{"retrieval", 0.2}, {"recluster_every", std::int64_t{40}}}}}) {
     const auto decoder = on_gpu(setup, c.dtype);
     c.length = 300;
     decoder->prefill(c.cache());
@@ -102,8 +129,11 @@ TEST_CASE("generated tokens join, and the index is rebuilt", "[parity][quick]") 
       INFO(setup.policy << " at " << c.length);
       CHECK(distance(result.output.data(), same.output.data(), result.output.size()) <
             tolerance(c.dtype).terms);
-      for (const Selection& s : result.selections)  // the newest token is always among them
-        CHECK(s.tokens.back() == c.length - 1);
+      for (const Selection& s : result.selections) {
+        CHECK(std::adjacent_find(s.tokens.begin(), s.tokens.end()) == s.tokens.end());
+        // The newest token is always among them, but where only its mass counts.
+        if (setup.policy != "twilight") CHECK(s.tokens.back() == c.length - 1);
+      }
     }
   }
 }

@@ -52,9 +52,11 @@ std::vector<std::string> traces() {
 
 }  // namespace
 
-// Stated tolerances. Clusterings differ (16-bit centroids while they move, empty clusters stay
-// empty), so what depends on them agrees on average: error within 10 % and 0.003, exact tokens
-// within 6 %, covered mass within 0.01. Dense has rounding to 16 bits as its only error.
+// Stated tolerances. Clusterings differ (16-bit centroids while they move), so what depends on them
+// agrees on average: error within 10 % and 0.003, exact tokens within 6 %, covered mass within
+// 0.01. Pages and 4-bit keys do not: error within 5 % and 0.003, exact tokens within 2 %, covered
+// mass within 0.005; what is left is the rounding of keys and values to 16 bits, which near-ties
+// feel. Dense has that as its only error.
 TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
   if (without_device()) return;
   const std::vector<Setup> setups = {
@@ -63,6 +65,11 @@ TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
       {"cluster_top_p", {{"p", 0.9}}},
       {"double_p", {}},
       {"double_p", {{"estimator", std::string("second_order")}, {"gqa", std::string("group_sum")}}},
+      {"quest", {{"budget", 512.0}}},
+      {"twilight", {}},
+      {"retroinfer",
+       {{"recluster_every", std::int64_t{16}}}},  // generated tokens are clustered too
+      {"retroinfer", {{"retrieval", 0.1}}},
   };
   std::cout << std::fixed << std::setprecision(4);
   for (const std::string& path : traces()) {
@@ -81,9 +88,10 @@ TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
                 << " cuda " << gpu.tokens << "  covered cpu " << cpu.covered << " cuda "
                 << gpu.covered << std::endl;
       INFO(trace.info().name << ", " << setup.policy);
-      CHECK(std::abs(gpu.error - cpu.error) < 0.1 * cpu.error + 0.003);
-      CHECK(std::abs(gpu.tokens - cpu.tokens) < 0.06 * cpu.tokens);
-      CHECK(std::abs(gpu.covered - cpu.covered) < 0.01);
+      const bool clustered = setup.policy != "quest" && setup.policy != "twilight";
+      CHECK(std::abs(gpu.error - cpu.error) < (clustered ? 0.1 : 0.05) * cpu.error + 0.003);
+      CHECK(std::abs(gpu.tokens - cpu.tokens) < (clustered ? 0.06 : 0.02) * cpu.tokens);
+      CHECK(std::abs(gpu.covered - cpu.covered) < (clustered ? 0.01 : 0.005));
     }
   }
 }

@@ -1,49 +1,12 @@
 // Second check: the GPU selects what the reference selects from the same index, near-ties aside.
-#include <set>
-
 #include "core/index/mass_estimate.h"
 #include "core/policy/cluster_nucleus.h"
 #include "core/policy/exact_zone.h"
 #include "core/selection/top_k.h"
-#include "tests/parity/support.h"
+#include "tests/parity/near_ties.h"
 
 namespace doublep::test {
 namespace {
-
-/// Logits are sums of float32 products here and float64 ones there; a log mass this close to the
-/// last one taken may fall on either side.
-constexpr double kNearTie = 2e-3;
-
-using Set = std::vector<std::int32_t>;
-
-Set refined_clusters(const Selection& s) {
-  const std::set<std::int32_t> tokens(s.tokens.begin(), s.tokens.end());
-  Set out;
-  for (std::int64_t c = 0; c < s.index->num_clusters(); ++c)
-    if (s.index->size(c) > 0 && tokens.count(s.index->members(c)[0]))
-      out.push_back(static_cast<std::int32_t>(c));
-  return out;
-}
-
-/// Every cluster in one set only lies within kNearTie of the smallest mass that either took, and
-/// the masses of the two sets differ by no more than such a cluster.
-void check_sets(const Set& gpu, const Set& reference, std::span<const double> log_masses) {
-  double last = INFINITY, top = -INFINITY;
-  for (const std::int32_t c : reference) last = std::min(last, log_masses[c]);
-  for (const double m : log_masses) top = std::max(top, m);
-  double difference = 0;
-  std::vector<std::int32_t> only;
-  std::set_symmetric_difference(gpu.begin(), gpu.end(), reference.begin(), reference.end(),
-                                std::back_inserter(only));
-  for (const std::int32_t c : only) {
-    if (log_masses[c] - top < -30) continue;  // no mass to speak of
-    INFO("cluster " << c << " log mass " << log_masses[c] << ", last taken " << last);
-    CHECK(std::abs(log_masses[c] - last) < kNearTie);
-    difference +=
-        (std::binary_search(gpu.begin(), gpu.end(), c) ? 1 : -1) * std::exp(log_masses[c] - top);
-  }
-  CHECK(std::abs(difference) <= 1.5 * std::exp(last - top) + 1e-6);
-}
 
 void check(const Case& c, const Setup& setup) {
   const PolicyInfo& info = PolicyRegistry::instance().find(setup.policy);
@@ -132,39 +95,6 @@ TEST_CASE("thousands of clusters, and ties by the thousand", "[parity]") {
   }
 }
 
-TEST_CASE("clusters partition the tokens and are as tight as the reference's", "[parity]") {
-  if (without_device()) return;
-  for (const KvDtype dtype : {KvDtype::kFp32, KvDtype::kBf16})
-    for (const std::int64_t segment : {0, 512}) {
-      Case c;
-      c.dtype = dtype, c.length = c.capacity = 2000;
-      c.fill();
-      const Setup setup{"double_p", {{"segment", segment}}};
-      const auto decoder = on_gpu(setup, dtype);
-      decoder->prefill(c.cache());
-      const StepResult result = decoder->step(c.block(), Audit::kSelection);
-      const Parameters p = resolve(PolicyRegistry::instance().find("double_p"), setup.given);
-      for (int kv = 0; kv < c.kv_heads; ++kv) {
-        const ClusterIndex& gpu = *result.selections[kv * c.group].index;
-        const ClusterIndex cpu =
-            ClusterIndex::build(c.cache().head(kv), gpu.begin(), gpu.end(), clustering_options(p));
-        REQUIRE(gpu.num_clusters() == cpu.num_clusters());
-        std::vector<int> seen(c.length, 0);
-        double spread[2] = {0, 0};
-        for (std::int64_t i = 0; i < gpu.num_clusters(); ++i) {
-          for (const std::int32_t token : gpu.members(i)) ++seen[token];
-          spread[0] += gpu.variances()[i] * static_cast<double>(gpu.size(i));
-          spread[1] += cpu.variances()[i] * static_cast<double>(cpu.size(i));
-        }
-        for (std::int64_t j = 0; j < c.length; ++j)
-          CHECK(seen[j] == (j >= gpu.begin() && j < gpu.end() ? 1 : 0));
-        INFO("within-cluster spread " << spread[0] << " against " << spread[1]);
-        // A cluster that runs empty stays empty here; the reference moves it to a far token.
-        CHECK(spread[0] < 1.1 * spread[1]);
-      }
-    }
-}
-
 TEST_CASE("a refusal lists what is required, supported and missing", "[parity]") {
   const PolicyInfo& info = PolicyRegistry::instance().find("double_p");
   const std::string line = cuda::refusal("double_p", resolve(info, {}), {10, 1, 96, KvDtype::kFp8});
@@ -172,6 +102,25 @@ TEST_CASE("a refusal lists what is required, supported and missing", "[parity]")
                            "missing head_dim 96, group size 10, kv_dtype fp8"})
     CHECK(line.find(part) != std::string::npos);
   CHECK(cuda::refusal("double_p", resolve(info, {}), {32, 8, 128, KvDtype::kBf16}).empty());
+}
+
+TEST_CASE("parameters that only the reference serves are refused by name", "[parity]") {
+  const auto refused = [](const Setup& setup) {
+    const PolicyInfo& policy = PolicyRegistry::instance().find(setup.policy);
+    return cuda::refusal(setup.policy, resolve(policy, setup.given), {32, 8, 128, KvDtype::kBf16});
+  };
+  const auto names = [&](const Setup& setup, const std::string& what) {
+    INFO(setup.policy << " " << what);
+    CHECK(refused(setup).find("missing " + what) != std::string::npos);
+  };
+  for (const char* policy : {"quest", "twilight", "retroinfer"})
+    CHECK(refused({policy, {}}).empty());
+  names({"twilight", {{"base", std::string("double_sparsity")}}}, "base other than quest");
+  names({"twilight", {{"bits", std::int64_t{8}}}}, "bits other than 4");
+  names({"retroinfer", {{"value_side", std::string("shifted")}}}, "value_side other than mean");
+  names({"retroinfer", {{"estimator", std::string("diagonal")}}}, "estimator diagonal");
+  names({"retroinfer", {{"audit", std::int64_t{64}}}}, "audit other than 0");
+  names({"loki", {}}, "policy loki");
 }
 
 }  // namespace doublep::test

@@ -11,6 +11,7 @@
 #include "core/attention/attend.h"
 #include "core/base/half.h"
 #include "core/base/random.h"
+#include "core/decoder/reference_decoder.h"
 #include "core/policy/registry.h"
 #include "cuda/decoder/factory.h"
 #include "tests/catch.h"
@@ -110,6 +111,13 @@ inline std::unique_ptr<Decoder> on_gpu(const Setup& setup, KvDtype dtype) {
   PolicyContext context;
   context.kv_dtype = dtype;
   return cuda::make_decoder(info, resolve(info, setup.given), context);
+}
+
+inline std::unique_ptr<Decoder> on_cpu(const Setup& setup, KvDtype dtype) {
+  const PolicyInfo& info = PolicyRegistry::instance().find(setup.policy);
+  PolicyContext context;
+  context.kv_dtype = dtype;
+  return std::make_unique<ReferenceDecoder>(info, resolve(info, setup.given), context);
 }
 
 /// |a - b| / |b|, or |a - b| where b is zero. Values that are not finite must stand in the same

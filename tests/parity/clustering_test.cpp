@@ -1,0 +1,115 @@
+// The device's clusterings: partitions, as tight as the reference's.
+#include "core/index/cluster_index.h"
+#include "tests/parity/support.h"
+
+namespace doublep::test {
+namespace {
+
+/// As the policy clusters; retroinfer.cpp keeps its own options to itself.
+ClusteringOptions reference_options(const Setup& setup) {
+  ClusteringOptions options =
+      clustering_options(resolve(PolicyRegistry::instance().find(setup.policy), setup.given));
+  if (setup.policy == "retroinfer") {
+    options.kmeans.normalise = options.centre = options.global_pass = true;
+    options.kmeans.iterations = std::max(1, options.kmeans.iterations - 1);
+  }
+  return options;
+}
+
+struct Tightness {
+  double spread = 0;  ///< sum of squared distances to the mean of the cluster, per dimension
+  std::int64_t occupied = 0;
+
+  Tightness(const KvHead& head, const ClusterIndex& index) {
+    for (std::int64_t i = 0; i < index.num_clusters(); ++i) {
+      occupied += index.size(i) > 0;
+      Eigen::RowVectorXd mean = Eigen::RowVectorXd::Zero(head.head_dim);
+      for (const std::int32_t j : index.members(i))
+        mean += ConstRowF(head.key(j), head.head_dim).cast<double>() /
+                static_cast<double>(index.size(i));
+      for (const std::int32_t j : index.members(i))
+        spread += (ConstRowF(head.key(j), head.head_dim).cast<double>() - mean).squaredNorm() /
+                  head.head_dim;
+    }
+  }
+};
+
+/// Calls visit(gpu, cpu) for every KV head.
+template <class Visit>
+void compare(const Case& c, const Setup& setup, Visit visit) {
+  const auto decoder = on_gpu(setup, c.dtype);
+  decoder->prefill(c.cache());
+  const StepResult result = decoder->step(c.block(), Audit::kSelection);
+  for (int kv = 0; kv < c.kv_heads; ++kv) {
+    const KvHead head = c.cache().head(kv);
+    const ClusterIndex& gpu = *result.selections[kv * c.group].index;
+    const ClusterIndex cpu =
+        ClusterIndex::build(head, gpu.begin(), gpu.end(), reference_options(setup));
+    INFO(setup.policy << ", " << c.text() << ", KV head " << kv);
+    REQUIRE(gpu.num_clusters() == cpu.num_clusters());
+    std::vector<int> seen(c.length, 0);
+    for (std::int64_t i = 0; i < gpu.num_clusters(); ++i)
+      for (const std::int32_t token : gpu.members(i)) ++seen[token];
+    for (std::int64_t j = 0; j < c.length; ++j)
+      CHECK(seen[j] == (j >= gpu.begin() && j < gpu.end() ? 1 : 0));
+    const Tightness mine(head, gpu), reference(head, cpu);
+    INFO("within-cluster spread " << mine.spread << " against " << reference.spread
+                                  << ", clusters with members " << mine.occupied << " against "
+                                  << reference.occupied);
+    visit(mine, reference);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("clusters partition the tokens and are as tight as the reference's", "[parity]") {
+  if (without_device()) return;
+  for (const KvDtype dtype : {KvDtype::kFp32, KvDtype::kFp16, KvDtype::kBf16})
+    for (const std::int64_t segment : {0, 512})
+      for (const char* policy : {"double_p", "retroinfer"}) {
+        Case c;
+        c.dtype = dtype, c.length = c.capacity = 2000;
+        c.fill();
+        compare(c, {policy, {{"segment", segment}}},
+                [](const Tightness& gpu, const Tightness& cpu) {
+                  CHECK(gpu.spread < 1.05 * cpu.spread);
+                });
+      }
+}
+
+// Only the direction counts: keys far from the origin on one side cluster by what is left when
+// their mean is taken off.
+TEST_CASE("a common offset of all keys does not spoil retroinfer's clusters", "[parity]") {
+  if (without_device()) return;
+  for (const KvDtype dtype : {KvDtype::kFp32, KvDtype::kFp16}) {
+    Case c;
+    c.dtype = dtype, c.length = c.capacity = 1200;
+    c.fill();
+    for (float& k : c.keys) k = rounded(k + 6, dtype);
+    compare(c, {"retroinfer", {}}, [](const Tightness& gpu, const Tightness& cpu) {
+      CHECK(gpu.spread < 1.1 * cpu.spread);  // fp32 keys are clustered in bf16
+    });
+  }
+}
+
+// Half of the tokens share one key, so that the first centroids coincide and all but one of them
+// lose their members at once.
+TEST_CASE("clusters without members move to far tokens, as the reference's do", "[parity][quick]") {
+  if (without_device()) return;
+  for (const char* policy : {"double_p", "retroinfer"}) {
+    Case c;
+    c.length = c.capacity = 700;
+    c.fill();
+    for (int h = 0; h < c.kv_heads; ++h)
+      for (std::int64_t j = 1; j < 350; ++j)
+        std::copy_n(c.keys.begin() + h * c.capacity * c.head_dim, c.head_dim,
+                    c.keys.begin() + (h * c.capacity + j) * c.head_dim);
+    compare(c, {policy, {{"segment", std::int64_t{0}}}},
+            [](const Tightness& gpu, const Tightness& cpu) {
+              CHECK(static_cast<double>(gpu.occupied) > 0.9 * static_cast<double>(cpu.occupied));
+              CHECK(gpu.spread < 1.1 * cpu.spread);
+            });
+  }
+}
+
+}  // namespace doublep::test
