@@ -3,7 +3,7 @@
 # PyTorch's attention right after. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR.
 set -u -o pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-out=${OUT_DIR:-$PWD/visit-out}
+out=$(realpath -m "${OUT_DIR:-$PWD/visit-out}")
 build=${BUILD_DIR:-$root/build/visit}
 arch=${DOUBLEP_CUDA_ARCHITECTURES:-90}
 traces=("$@")
@@ -49,6 +49,14 @@ rm -rf "$out/both.h5" "$out/both.h5.parts"
 "$program" run "$root/cuda/both_backends.yaml" -o "$out/both.h5" > "$out/sweep.txt" 2>&1
 check $? "sweep, see sweep.txt"
 tail -1 "$out/sweep.txt"
+python=${PYTHON:-/usr/bin/python3}
+if "$python" -c "import h5py, numpy" 2> /dev/null; then
+  (cd "$root" && "$python" -m analysis.backends "$out/both.h5") > "$out/backends.txt" 2>&1
+  check $? "both backends agree, see backends.txt"
+  tail -1 "$out/backends.txt"
+else
+  echo "SKIPPED: $python has no h5py here; elsewhere: python3 -m analysis.backends both.h5"
+fi
 
 step "bench"
 "$program" bench "${traces[@]}" ${BENCH_ARGS:-} --json "$out/bench.json" > "$out/bench.txt" 2>&1
