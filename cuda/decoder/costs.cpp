@@ -38,7 +38,7 @@ void charge_clusters(const PolicyPlan& plan, const QueryGroup& group, KvDtype dt
                   plan.step.second_order ? Estimator::kSecondOrder : Estimator::kJensen, dtype,
                   out);
   const double k = static_cast<double>(touched.index->num_clusters()), size = group.size;
-  if (plan.grows)  // one ranking for the group
+  if (plan.step.rank_without_size)  // RetroInfer: one ranking for the group
     return out.charge(Stage::kSelect, 4 * k * size, 3 * k + k * std::log2(k + 1) / size);
   if (plan.step.rule == SelectRule::kCount) return out.charge(Stage::kSelect, 4 * k * size, 2 * k);
   out.charge(Stage::kSelect, 4 * k * size, k * std::log2(k + 1));

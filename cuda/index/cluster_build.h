@@ -47,6 +47,8 @@ struct ClusterBuildParams {
   ClusterMeta* meta = nullptr;      ///< [pairs, cluster_capacity]
   std::int32_t* offsets = nullptr;  ///< [pairs, cluster_capacity + 1], rows
   std::int64_t cluster_capacity = 0;
+  /// Offsets up to this one are set to the end: clusters that there are not have no rows.
+  std::int64_t cluster_room = 0;
 };
 
 /// Owns the workspace, so that re-clustering allocates nothing.

@@ -181,9 +181,10 @@ __global__ void finish_clusters(ClusterBuildParams p, int clusters, int total,
     p.meta[slot] = {end > begin ? logf(static_cast<float>(end - begin)) : -INFINITY,
                     squares * inverse / static_cast<float>(d)};
     p.offsets[pair * (p.cluster_capacity + 1) + cluster] = first_row;
-    if (cluster == clusters - 1)
-      p.offsets[pair * (p.cluster_capacity + 1) + clusters] = p.begin + p.points;
   }
+  if (cluster == clusters - 1)
+    for (std::int64_t i = clusters + lane; i <= p.cluster_room; i += 32)
+      p.offsets[pair * (p.cluster_capacity + 1) + i] = p.begin + p.points;
 }
 
 /// starts[i]: the first place of label i or above in the sorted labels.

@@ -33,10 +33,11 @@ __global__ void page_kernel(PageParams p) {
   }
 }
 
-/// All offsets: the tail moves with every token. grid (ceil((pages + 1) / threads), pairs)
+/// All offsets: the tail moves with every token. Pages that there are not have no rows.
+/// grid (ceil((capacity + 1) / threads), pairs)
 __global__ void page_offsets(PageParams p) {
   const std::int64_t page = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (page > p.num_pages) return;
+  if (page > p.page_capacity) return;
   const std::int64_t row = max(min(page * p.page_size, static_cast<std::int64_t>(p.tail_begin)),
                                static_cast<std::int64_t>(p.sink_end));
   p.offsets[blockIdx.y * (p.page_capacity + 1) + page] = static_cast<std::int32_t>(row);
@@ -185,7 +186,7 @@ __global__ void nibble_estimate_simt(const __grid_constant__ NibbleEstimateParam
 }  // namespace
 
 void build_pages(const PageParams& p, cudaStream_t stream) {
-  launch({dim3(blocks_for(p.num_pages + 1, kThreads), p.pairs), dim3(kThreads), 0, stream},
+  launch({dim3(blocks_for(p.page_capacity + 1, kThreads), p.pairs), dim3(kThreads), 0, stream},
          page_offsets, p);
   if (p.num_pages <= p.first_page) return;
   const LaunchConfig config{dim3(p.num_pages - p.first_page, p.pairs), dim3(kThreads), 0, stream};

@@ -16,8 +16,9 @@ ItemIndex::ItemIndex(const Cache& cache, std::int64_t capacity, bool mean_values
       offsets_(cache.shape().pairs * (capacity_ + 1)),
       num_items_(cache.shape().pairs),
       host_items_(cache.batch(), 0) {
-  num_items_.zero(), meta_.zero(), offsets_.zero(), rows_.zero();  // kernels read the padding
   if (mean_values) others_.resize(rows_.size());
+  // Kernels may ask for items that there are not, and drop what comes of it.
+  num_items_.zero(), meta_.zero(), offsets_.zero(), rows_.zero(), others_.zero();
   if (nibbles) {
     const std::int64_t rows = cache.shape().pairs * cache.capacity();
     codes_.resize(rows * cache.shape().head_dim / 8), scales_.resize(rows);
@@ -70,7 +71,7 @@ void ItemIndex::build_clusters(Cache& cache, int sequence, const void* keys, con
   p.keys = keys, p.values = values, p.source_capacity = source_capacity;
   p.begin = p.source_begin = sink_end, p.points = points;
   p.centroids = rows(pair), p.mean_values = others(pair), p.meta = meta(pair);
-  p.offsets = offsets(pair);
+  p.offsets = offsets(pair), p.cluster_room = capacity_;
   if (clusters > 0) cluster(cache, pair, p, options, stream);
   cache.set_zones(sequence, sink_end, tail_begin, length);
 }
@@ -123,6 +124,7 @@ void ItemIndex::append_clusters(Cache& cache, int sequence, std::int32_t tail_be
     p.centroids = static_cast<char*>(rows(pair)) + first * row_bytes_;
     p.mean_values = static_cast<char*>(others(pair)) + first * row_bytes_;
     p.meta = meta(pair) + first, p.offsets = offsets(pair) + first;
+    p.cluster_room = capacity_ - first;
     cluster(cache, pair, p, options, stream);
     set_items(sequence, heads, first + clusters);
     DP_CUDA(cudaStreamSynchronize(stream));  // the copies go

@@ -1,5 +1,6 @@
 #include "experiments/bench/spec.h"
 
+#include <algorithm>
 #include <set>
 
 #include "core/base/error.h"
@@ -99,6 +100,9 @@ Spec parse_spec(const std::string& text, float scale) {
   if (s.policy == "retroinfer") {
     o.terms = true, o.rule = SelectRule::kCount, o.group_mode = GroupMode::kSum;
     o.rank_without_size = true;
+    // As the policy of that name: the last of the iterations is the assignment over all segments.
+    s.clustering.spherical = true;
+    s.clustering.iterations = std::max(1, s.clustering.iterations - 1);
     s.refined = number("exact", 0.018), s.kept = s.refined + number("estimated", 0.232);
   }
   return s;
