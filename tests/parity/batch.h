@@ -1,0 +1,89 @@
+// A batch of sequences on the device without a decoder around it.
+#pragma once
+
+#include "cuda/decoder/convert.h"
+#include "cuda/step/decode_step.h"
+#include "tests/parity/support.h"
+
+namespace doublep::test {
+
+using namespace doublep::cuda;
+
+inline constexpr int kDim = 128, kGroup = 4, kHeads = 2;
+inline constexpr float kScale = 0.08838834764f;
+
+/// Sequences in one cache; row j of pair p is token j until an index reorders it.
+struct Batch {
+  std::vector<Case> cases;
+  std::unique_ptr<Cache> cache;
+  DeviceBuffer<unsigned char> source_keys, source_values;  // token order, same shape as the cache
+
+  explicit Batch(const std::vector<std::int64_t>& lengths, std::int64_t capacity = 800) {
+    const int batch = static_cast<int>(lengths.size());
+    cache = std::make_unique<Cache>(Shape{batch * kHeads, kHeads, kGroup, kDim}, DType::kBf16,
+                                    capacity);
+    std::vector<unsigned char> keys, values;
+    for (int b = 0; b < batch; ++b) {
+      Case c;
+      c.length = lengths[b], c.capacity = capacity;
+      c.fill(b + 1);
+      const auto k = to_device_type(c.keys.data(), c.keys.size(), DType::kBf16);
+      const auto v = to_device_type(c.values.data(), c.values.size(), DType::kBf16);
+      keys.insert(keys.end(), k.begin(), k.end()), values.insert(values.end(), v.begin(), v.end());
+      cases.push_back(std::move(c));
+    }
+    source_keys.upload(keys), source_values.upload(values);
+    DP_CUDA(cudaMemcpy(cache->keys(), keys.data(), keys.size(), cudaMemcpyHostToDevice));
+    DP_CUDA(cudaMemcpy(cache->values(), values.data(), values.size(), cudaMemcpyHostToDevice));
+    for (int b = 0; b < batch; ++b) zones(b, 4, std::max<std::int64_t>(4, lengths[b] - 64));
+  }
+  void zones(int b, std::int64_t sink, std::int64_t tail) {
+    const auto n = static_cast<std::int32_t>(cases[b].length);
+    cache->set_zones(b, std::min<std::int32_t>(n, sink), std::min<std::int32_t>(n, tail), n);
+  }
+  void cluster(ItemIndex& index) {
+    for (std::size_t b = 0; b < cases.size(); ++b) {
+      const auto n = static_cast<std::int32_t>(cases[b].length), sink = std::min(n, 4);
+      const std::size_t at = b * kHeads * cache->capacity() * cache->row_bytes();
+      index.build_clusters(*cache, static_cast<int>(b), source_keys.get() + at,
+                           source_values.get() + at, cache->capacity(), sink,
+                           std::max(sink, n - 64), n, {}, nullptr);
+    }
+  }
+  void set_queries(DecodeStep& step) const {
+    std::vector<float> all;
+    for (const Case& c : cases) all.insert(all.end(), c.queries.begin(), c.queries.end());
+    const auto bytes = to_device_type(all.data(), all.size(), DType::kBf16);
+    DP_CUDA(cudaMemcpy(step.queries(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
+  }
+  std::vector<float> output(const DecodeStep& step) const {
+    std::vector<float> out(cases.size() * kHeads * kGroup * kDim);
+    DP_CUDA(cudaMemcpy(out.data(), step.output(), out.size() * 4, cudaMemcpyDeviceToHost));
+    return out;
+  }
+};
+
+inline double logit(const Case& c, int kv, int g, std::int64_t token) {
+  double dot = 0;
+  const float* q = c.queries.data() + (kv * kGroup + g) * kDim;
+  const float* k = c.keys.data() + (kv * c.capacity + token) * kDim;
+  for (int i = 0; i < kDim; ++i) dot += double(q[i]) * k[i];
+  return dot * kScale;
+}
+
+inline std::vector<float> attend_tokens(const Case& c, int kv, int g,
+                                        const std::vector<std::int32_t>& tokens) {
+  double top = -INFINITY, sum = 0;
+  for (const auto j : tokens) top = std::max(top, logit(c, kv, g, j));
+  std::vector<double> out(kDim, 0.0);
+  for (const auto j : tokens) {
+    const double p = std::exp(logit(c, kv, g, j) - top);
+    sum += p;
+    for (int i = 0; i < kDim; ++i) out[i] += p * c.values[(kv * c.capacity + j) * kDim + i];
+  }
+  std::vector<float> result(kDim);
+  for (int i = 0; i < kDim; ++i) result[i] = static_cast<float>(out[i] / sum);
+  return result;
+}
+
+}  // namespace doublep::test
