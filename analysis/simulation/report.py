@@ -29,9 +29,9 @@ longest trace: policies are at different accuracies, and a ratio of times is to 
 
 
 class Report:
-    def __init__(self, folder, formats, dpi):
+    def __init__(self, folder, formats, dpi, text_only=False):
         self.folder, self.formats, self.dpi = folder, formats, dpi
-        self.text = []
+        self.text, self.text_only = [], text_only
 
     def add(self, *texts):
         self.text.extend(texts)
@@ -39,7 +39,10 @@ class Report:
     def figure(self, drawn, name, caption):
         if drawn is None:
             return
-        style.save(drawn, self.folder, name, self.formats, self.dpi)
+        if self.text_only:
+            style.plt.close(drawn)
+        else:
+            style.save(drawn, self.folder, name, self.formats, self.dpi)
         kind = self.formats[0]
         self.add(f"![{caption}]({name}.{kind})\n\n*{caption}*\n")
 
@@ -154,11 +157,13 @@ def run(argv):
     parser.add_argument("--out", required=True, metavar="DIR", help="folder (made if absent)")
     parser.add_argument("--format", nargs="+", choices=("png", "svg"), default=["png", "svg"])
     parser.add_argument("--dpi", type=int, default=200)
+    parser.add_argument("--text-only", action="store_true",
+                        help="write simulation.md alone, as it would be with its figures")
     args = parser.parse_args(argv)
     try:
         simulation = read(args.result)
         os.makedirs(args.out, exist_ok=True)
-        report = Report(args.out, args.format, args.dpi)
+        report = Report(args.out, args.format, args.dpi, args.text_only)
         report.add(f"# Simulation: {simulation.name}\n", HOW,
                    f"Configuration {simulation.config_hash}, program of commit "
                    f"{simulation.commit}.\n")

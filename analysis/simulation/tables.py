@@ -75,11 +75,16 @@ def calibration(simulation):
         latency = c[access + "_latency"]
         lines.append([access, f"{c[access + '_share']:.3f}" if latency >= 0 else "not measured",
                       f"{1e6 * latency:.2f}" if latency >= 0 else "–"])
-    for kind in ("heads", "pages", "group", "tokens"):
-        rate, latency = (c.get(f"search_{kind}_{what}", 0) for what in ("rate", "latency"))
-        lines.append([f"search by {kind}", f"{rate / 1e9:.2f} masses/ns" if rate else "–",
-                      f"{1e6 * latency:.2f}" if latency >= 0 else "–"])
-    fitted = grid(["kernel", "share of read bandwidth", "latency µs"], lines)
+    for line in lines:
+        line.append("–")
+    for kind in ("heads", "pages", "group", "tokens", "zone"):
+        rate, latency, turn = (c.get(f"search_{kind}_{what}", 0)
+                               for what in ("rate", "latency", "turn_latency"))
+        lines.append(["sinks and window only" if kind == "zone" else f"search by {kind}",
+                      f"{rate / 1e9:.2f} masses/ns" if rate else "–",
+                      f"{1e6 * latency:.2f}" if latency >= 0 else "–",
+                      f"{1e6 * turn:.2f}" if latency >= 0 else "–"])
+    fitted = grid(["kernel", "share of read bandwidth", "latency µs", "a turn µs"], lines)
     errors = grid(["points", "count", "median error", "worst error"],
                   [[kind.replace("_", "-"), f"{c[kind + '_points']:.0f}",
                     _percent(c[kind + "_median_error"]), _percent(c[kind + "_worst_error"])]

@@ -13,8 +13,8 @@ constexpr int kEstimate = static_cast<int>(Stage::kEstimate),
 
 MeasuredPoint read_point(const Yaml& node) {
   node.only({"device", "policy", "label", "context", "batch", "kv_heads", "group_size", "head_dim",
-             "seconds", "stage_seconds", "stage_bytes", "select_items", "search", "build_seconds",
-             "build_flops"});
+             "seconds", "stage_seconds", "stage_bytes", "late_estimate_bytes", "select_items",
+             "search", "build_seconds", "build_flops"});
   MeasuredPoint p;
   p.device = node.text("device", "");
   p.policy = node.at("policy").text();
@@ -35,13 +35,15 @@ MeasuredPoint read_point(const Yaml& node) {
   if (!(p.stage_bytes[kAttend] > 0))
     node.fail("expected stage_bytes with the bytes that attend reads");
   p.select_items = node.real("select_items", 0, 0);
+  p.late_estimate_bytes = node.real("late_estimate_bytes", 0, 0);
+  if (p.late_estimate_bytes > p.stage_bytes[kEstimate])
+    node.at("late_estimate_bytes").fail("exceeds the bytes of the estimate, of which it is a part");
   const std::string search = node.text("search", "heads");
-  if (search != "heads" && search != "pages" && search != "group" && search != "tokens")
-    node.at("search").fail("expected heads, pages, group or tokens, not '" + search + "'");
-  p.search = search == "heads"   ? Search::kHeads
-             : search == "pages" ? Search::kPages
-             : search == "group" ? Search::kGroup
-                                 : Search::kTokens;
+  int kind = 0;
+  while (kind < kNumSearches && search != name_of(static_cast<Search>(kind))) ++kind;
+  if (kind == kNumSearches)
+    node.at("search").fail("expected heads, pages, group, tokens or zone, not '" + search + "'");
+  p.search = static_cast<Search>(kind);
   p.build_seconds = node.real("build_seconds", 0, 0);
   p.build_flops = node.real("build_flops", 0, 0);
   return p;
@@ -75,9 +77,14 @@ MeasuredPoint read_bench_work(const Yaml& node, const MeasuredPoint& shape) {
   p.stage_bytes[kAttend] = std::max(attend, row);
   if (items > 0)
     p.stage_bytes[kEstimate] = std::max(0.0, node.at("bytes").real(0) - p.stage_bytes[kAttend]);
-  // Twilight reads its 4-bit keys in the kernel that selects tokens: the bytes of the pages remain.
-  if (p.policy == "twilight") p.stage_bytes[kEstimate] = pairs * items * 2 * row;
-  p.select_items = p.policy == "twilight" ? option(p.label, "base", 0.25) * n : items;
+  p.select_items = items;
+  if (p.policy == "twilight") {
+    // Its 4-bit keys are a second estimate, which `doublep bench` times with the search. A key of
+    // head_dim / 2 bytes has a scale and an offset, float32 each.
+    p.late_estimate_bytes = std::max(0.0, p.stage_bytes[kEstimate] - pairs * items * 2 * row);
+    p.select_items = p.late_estimate_bytes / pairs / (row / 4 + 8);
+  }
+  if (p.policy == "streaming") p.search = Search::kZone;
   if (p.policy == "twilight") p.search = Search::kTokens;
   if (p.policy == "quest") p.search = Search::kPages;
   if (p.policy == "retroinfer" || p.label.find("gqa=group_sum") != std::string::npos)

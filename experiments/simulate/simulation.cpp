@@ -1,5 +1,6 @@
 #include "experiments/simulate/simulation.h"
 
+#include <algorithm>
 #include <map>
 
 #include "core/base/error.h"
@@ -61,6 +62,19 @@ PointResult simulate_point(const Model& model, const Machine& machine, const Wor
 bool untouched(const Scale& s) {
   return s.memory_bandwidth == 1 && s.compute == 1 && s.host_link == 1 && s.interconnect == 1 &&
          s.memory_capacity == 1 && s.launch_overhead == 1;
+}
+
+// A fitted latency holds a launch and what a kernel does beside its bytes: the first part is
+// scaled.
+Efficiency scaled(Efficiency e, const Hardware& hardware, const Scale& scale) {
+  const double less = hardware.launch_overhead.value * (1 - scale.launch_overhead);
+  const auto lower = [&](double& latency) {
+    if (latency >= 0) latency = std::max(0.0, latency - less);
+  };
+  for (KernelFit& k : e.kernels) lower(k.latency);
+  for (SearchFit& s : e.searches) lower(s.latency);
+  lower(e.small_latency);
+  return e;
 }
 
 // Fits what whole steps add to what attention alone has given.
@@ -141,7 +155,7 @@ SimulationResult simulate(const SimulationPlan& plan, const Note& note) {
               const RunSpec& policy = plan.policies[p];
               Job job{&study, {scaled(hardware, scale), {}}, {}, &model, &workload};
               if (result.calibration) {
-                job.machine.efficiency = result.calibration->efficiency;
+                job.machine.efficiency = scaled(result.calibration->efficiency, hardware, scale);
                 if (hardware.name == plan.calibration.hardware && untouched(scale)) {
                   job.coverage = result.calibration->coverage();
                   job.coverage.products = result.end_to_end.has_value();

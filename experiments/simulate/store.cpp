@@ -72,14 +72,12 @@ void write_calibration(hid_t root, const Calibration& c, const std::string& hard
     h5::write_real(group.get(), name + "_share", fit.share);
     h5::write_real(group.get(), name + "_latency", fit.latency);
   }
-  for (const auto& [name, search] : {std::pair{"heads", Search::kHeads},
-                                     {"pages", Search::kPages},
-                                     {"group", Search::kGroup},
-                                     {"tokens", Search::kTokens}}) {
-    const SearchFit& fit = c.efficiency.searches[static_cast<int>(search)];
-    h5::write_real(group.get(), concat("search_", name, "_rate"), fit.rate);
-    h5::write_real(group.get(), concat("search_", name, "_latency"), fit.latency);
-    h5::write_real(group.get(), concat("search_", name, "_turn_latency"), fit.turn_latency);
+  for (int k = 0; k < kNumSearches; ++k) {
+    const SearchFit& fit = c.efficiency.searches[k];
+    const std::string name = concat("search_", name_of(static_cast<Search>(k)));
+    h5::write_real(group.get(), name + "_rate", fit.rate);
+    h5::write_real(group.get(), name + "_latency", fit.latency);
+    h5::write_real(group.get(), name + "_turn_latency", fit.turn_latency);
   }
   h5::write_real(group.get(), "build_share", c.efficiency.build_share);
   write_errors(group.get(), c.fitted, c.held_out);

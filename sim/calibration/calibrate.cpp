@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "sim/calibration/fit.h"
+#include "sim/cost/search.h"
 
 namespace doublep::sim {
 namespace {
@@ -15,7 +16,8 @@ constexpr int kEstimate = static_cast<int>(Stage::kEstimate),
               kAttend = static_cast<int>(Stage::kAttend);
 
 bool is_dense(const MeasuredPoint& p) {
-  return !(p.stage_bytes[kEstimate] > 0) && !(p.stage_bytes[kSelect] > 0);
+  return p.search != Search::kZone && !(p.stage_bytes[kEstimate] > 0) &&
+         !(p.stage_bytes[kSelect] > 0);
 }
 
 // Bytes of a stage as the cost model sees them: whole tiles, the fullest block's share.
@@ -39,11 +41,20 @@ struct Samples {
 struct SearchSamples {
   std::vector<std::array<double, 3>> terms;  // 1, turns, turns * masses
   std::vector<double> seconds;
-  void add(const Hardware& hardware, const MeasuredPoint& p) {
-    if (!(p.stage_seconds[kSelect] > 0) || !(p.select_items > 0)) return;
-    const double turns = search_turns(hardware, p.search, p.batch * p.kv_heads, p.group_size);
+  /// What the time holds beside the search is taken off: the part of the estimate that was timed
+  /// with it, or of a step without a search its bytes.
+  void add(const Hardware& hardware, const MeasuredPoint& p, const Efficiency& e) {
+    const bool zone = p.search == Search::kZone;
+    if (!zone && (!(p.stage_seconds[kSelect] > 0) || !(p.select_items > 0))) return;
+    const double whole = zone ? p.seconds : p.stage_seconds[kSelect];
+    const double reads = zone ? tiled_bytes(hardware, p, kAttend) / e[Access::kSparse].share
+                              : p.late_estimate_bytes / e[Access::kSummary].share;
+    const double rest = whole - reads / hardware.bandwidth();
+    if (rest <= 0) return;  // no time is left that a search could have taken
+    const double turns =
+        search_turns(hardware, p.search, p.select_items, p.batch * p.kv_heads, p.group_size);
     terms.push_back({1, turns, turns * p.select_items});
-    seconds.push_back(p.stage_seconds[kSelect]);
+    seconds.push_back(rest);
   }
   SearchFit fit() const {
     const auto found = fit_terms(terms, seconds);
@@ -64,16 +75,19 @@ Efficiency fit_efficiency(const Hardware& hardware,
   Samples dense, sparse, summary;
   SearchSamples searches[kNumSearches];
   for (const MeasuredPoint* p : points) {
+    if (p->search == Search::kZone) continue;
     const bool whole = is_dense(*p);
     // A policy of one stage needs no breakdown: its step is its attend.
     (whole ? dense : sparse)
         .add(tiled_bytes(hardware, *p, kAttend), whole ? p->seconds : p->stage_seconds[kAttend]);
-    summary.add(tiled_bytes(hardware, *p, kEstimate), p->stage_seconds[kEstimate]);
-    searches[static_cast<int>(p->search)].add(hardware, *p);
+    summary.add(tiled_bytes(hardware, *p, kEstimate) *
+                    (1 - p->late_estimate_bytes / std::max(1.0, p->stage_bytes[kEstimate])),
+                p->stage_seconds[kEstimate]);
   }
   fit_access(hardware, dense, e[Access::kDense]);
   fit_access(hardware, sparse.empty() ? dense : sparse, e[Access::kSparse]);
   fit_access(hardware, summary.empty() ? dense : summary, e[Access::kSummary]);
+  for (const MeasuredPoint* p : points) searches[static_cast<int>(p->search)].add(hardware, *p, e);
   for (int k = 0; k < kNumSearches; ++k)
     if (!searches[k].seconds.empty()) e.searches[k] = searches[k].fit();
   double build_top = 0, build_bottom = 0;  // relative least squares through the origin

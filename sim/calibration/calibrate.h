@@ -16,7 +16,9 @@ struct MeasuredPoint {
   double seconds = 0;                              ///< of the whole step, in a graph
   std::array<double, kNumStages> stage_seconds{};  ///< each on its own; 0: not measured
   std::array<double, kNumStages> stage_bytes{};    ///< of the batch
-  double select_items = 0;                         ///< masses that one query head searches
+  /// Bytes of the estimate whose time stage_seconds holds under select: Twilight's 4-bit keys.
+  double late_estimate_bytes = 0;
+  double select_items = 0;  ///< masses that one query head searches
   Search search = Search::kHeads;
   double build_seconds = 0, build_flops = 0;  ///< index of one sequence; 0: not measured
 };

@@ -1,8 +1,9 @@
 #include "sim/cost/attention.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
+
+#include "sim/cost/search.h"
 
 namespace doublep::sim {
 namespace {
@@ -26,20 +27,6 @@ Timing select_time(const Machine& machine, std::span<const HeadWork> heads,
 
 }  // namespace
 
-double search_turns(const Hardware& hardware, Search search, double pairs, int group_size) {
-  const double blocks = search == Search::kTokens ? pairs * group_size : pairs;
-  return std::ceil(blocks / hardware.processors.value);
-}
-
-double search_seconds(const Machine& machine, Search search, double masses, double pairs,
-                      int group_size) {
-  const SearchFit& fit = machine.efficiency.searches[static_cast<int>(search)];
-  const double latency = fit.latency < 0 ? machine.hardware.launch_overhead.value : fit.latency;
-  if (fit.rate <= 0) return latency;
-  const double turns = search_turns(machine.hardware, search, pairs, group_size);
-  return latency + turns * (fit.turn_latency + masses / fit.rate);
-}
-
 double tile_bytes(const AttentionOptions& options) { return kTileTokens * options.token_bytes; }
 
 double AttentionTiming::seconds() const {
@@ -60,7 +47,8 @@ AttentionTiming attention_time(const Machine& machine, std::span<const HeadWork>
       bytes.push_back(head.bytes[s]);
       total += head.bytes[s], flops += head.flops[s];
     }
-    if (total <= 0 && flops <= 0) continue;
+    const bool zone = options.search == Search::kZone;
+    if (total <= 0 && flops <= 0 && !(zone && stage == Stage::kSelect)) continue;
     Timing& t = result.stages[s];
     if (stage == Stage::kSelect) {
       t = select_time(machine, heads, options);
@@ -71,7 +59,10 @@ AttentionTiming attention_time(const Machine& machine, std::span<const HeadWork>
     const Access access = stage == Stage::kEstimate ? Access::kSummary
                           : options.dense           ? Access::kDense
                                                     : Access::kSparse;
-    t = kernel_time(machine, access, total, flops, "bf16", slowest);
+    // The fit of a step without a search holds all that does not grow with its bytes.
+    const bool fitted =
+        zone && machine.efficiency.searches[static_cast<int>(Search::kZone)].latency >= 0;
+    t = kernel_time(machine, access, total, flops, "bf16", slowest, fitted ? 0 : 1);
     if (stage != Stage::kAttend) continue;
     result.imbalance = imbalance(bytes, processors, Balance::kHead, tile);
     if (options.host_bytes <= 0) continue;

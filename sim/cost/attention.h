@@ -20,14 +20,6 @@ struct AttentionOptions {
   double host_bytes = 0;
 };
 
-/// Seconds of a search over `masses` per query head, for so many (sequence, KV head) pairs. Pairs
-/// take turns where there are more than processors; the search over tokens runs a block per query
-/// head.
-double search_seconds(const Machine& machine, Search search, double masses, double pairs,
-                      int group_size);
-/// Turns that the heads take in it.
-double search_turns(const Hardware& hardware, Search search, double pairs, int group_size);
-
 struct AttentionTiming {
   std::array<Timing, kNumStages> stages;
   double imbalance =

@@ -17,6 +17,12 @@ std::string_view name_of(Access access) {
   return kNames[static_cast<int>(access)];
 }
 
+std::string_view name_of(Search search) {
+  constexpr std::array<std::string_view, kNumSearches> kNames = {"heads", "pages", "group",
+                                                                 "tokens", "zone"};
+  return kNames[static_cast<int>(search)];
+}
+
 double Machine::latency(Access access) const {
   const double fitted = efficiency[access].latency;
   return fitted < 0 ? hardware.launch_overhead.value : fitted;

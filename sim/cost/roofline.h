@@ -32,15 +32,16 @@ struct KernelFit {
 
 /// What a policy searches to turn masses into work lists; each is a kernel of its own.
 enum class Search {
-  kHeads,  ///< every query head's items by their mass, for itself
-  kPages,  ///< every query head's items by their number
-  kGroup,  ///< one search per KV head over the sum of its heads' masses
-  kTokens  ///< single tokens after the items: a second estimate by 4-bit keys, then a second search
+  kHeads,   ///< every query head's items by their mass, for itself
+  kPages,   ///< every query head's items by their number
+  kGroup,   ///< one search per KV head over the sum of its heads' masses
+  kTokens,  ///< single tokens after the items, by a second search
+  kZone  ///< nothing: sinks and window alone are listed. Its latencies are those of the whole step
 };
-inline constexpr int kNumSearches = 4;
+inline constexpr int kNumSearches = 5;
+std::string_view name_of(Search search);
 
-/// t = latency + turns * (turn_latency + masses of a head / rate): a search is bounded by one
-/// block's own speed, and blocks take turns where there are more of them than processors.
+/// t = latency + turns * (turn_latency + masses of a head / rate), as sim/cost/search.h says.
 struct SearchFit {
   double latency = -1;      ///< s; negative: the machine's launch overhead
   double turn_latency = 0;  ///< s

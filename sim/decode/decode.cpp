@@ -53,7 +53,8 @@ void add_attention(const Model& model, const Machine& machine, const Workload& w
   options.token_bytes = token_bytes;
   options.search = workload.search();
   const HeadWork mean = workload.mean(point.context);
-  options.dense = mean.bytes[static_cast<int>(Stage::kEstimate)] <= 0 &&
+  options.dense = options.search != Search::kZone &&
+                  mean.bytes[static_cast<int>(Stage::kEstimate)] <= 0 &&
                   mean.bytes[static_cast<int>(Stage::kSelect)] <= 0;
   const bool offloaded = point.place == KvPlace::kHost;
   cost.hit_rate = offloaded ? workload.hit_rate(point.cache_share) : 1;

@@ -23,6 +23,7 @@ struct Hardware {
   std::optional<Figure> achieved_bandwidth;    ///< bytes/s, the best read loop measured
   Figure l2_capacity;                          ///< bytes of the last cache before memory
   Figure processors;                           ///< SMs, compute units or cores
+  std::optional<Figure> shared_memory;         ///< bytes of a processor's own memory
   Figure launch_overhead;                      ///< s between dependent kernels of a graph
   Figure host_link_bandwidth;                  ///< bytes/s from the host, one direction
   Figure interconnect_bandwidth;               ///< bytes/s to peers, one direction; 0 = none
@@ -32,6 +33,9 @@ struct Hardware {
 
   /// What a read loop reaches: measured, or else the data sheet times kUnmeasuredShare.
   double bandwidth() const;
+  /// Shared memory of a processor; where none is given, that of the H100, whose searches are
+  /// fitted.
+  double shared_bytes() const { return shared_memory ? shared_memory->value : 228e3; }
   bool bandwidth_measured() const { return achieved_bandwidth.has_value(); }
   /// FLOP/s of a type; a type without units of its own runs at the rate of the next wider one.
   double flops(const std::string& dtype) const;

@@ -161,6 +161,7 @@ IndexCost Workload::index(std::int64_t context) const {
 Search Workload::search() const {
   if (policy() == "twilight") return Search::kTokens;
   if (policy() == "quest") return Search::kPages;
+  if (policy() == "streaming") return Search::kZone;
   const bool by_group =
       policy() == "retroinfer" || parameters().find("\"gqa\": \"group_sum\"") != std::string::npos;
   return by_group ? Search::kGroup : Search::kHeads;

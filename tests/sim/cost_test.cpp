@@ -3,6 +3,7 @@
 
 #include "sim/cost/attention.h"
 #include "sim/cost/gemm.h"
+#include "sim/cost/search.h"
 #include "tests/catch.h"
 #include "tests/sim/machine.h"
 
@@ -94,4 +95,41 @@ TEST_CASE("All-reduce: nothing alone, a ring together, an error without an inter
   CHECK(all_reduce_time(h, 1e6, 8).seconds == Approx(5e-6 + 1.75e6 / 400e9));
   h.interconnect_bandwidth.value = 0;
   CHECK_THROWS_AS(all_reduce_time(h, 1e6, 2), InputError);
+}
+
+TEST_CASE("Blocks of a search take turns where they are not resident together", "[sim]") {
+  Hardware h = simple_hardware();  // 100 processors
+  h.shared_memory = Figure{228e3, "made up"};
+  // One block a query head; two to a processor while two heads' masses fit its shared memory.
+  CHECK(resident_blocks(h, Search::kHeads, 1000) == 2);
+  CHECK(resident_blocks(h, Search::kHeads, 30000) == 1);
+  CHECK(resident_blocks(h, Search::kTokens, 10000) ==
+        1);  // room for every token, not candidates only
+  CHECK(search_turns(h, Search::kHeads, 1000, 50, 4) == 1);
+  CHECK(search_turns(h, Search::kHeads, 1000, 100, 4) == Approx(2.5));
+  CHECK(search_turns(h, Search::kHeads, 30000, 50, 4) == Approx(2.5));
+  Machine machine{h, {}};
+  machine.efficiency.searches[0] = {3e-6, 2e-6, 1e9};
+  CHECK(search_seconds(machine, Search::kHeads, 1000, 50, 4) == Approx(3e-6 + 2e-6 + 1e-6));
+  CHECK(search_seconds(machine, Search::kHeads, 1000, 100, 4) == Approx(3e-6 + 2.5 * 3e-6));
+  for (double pairs = 1; pairs < 1000; pairs *= 1.3)
+    CHECK(search_seconds(machine, Search::kHeads, 1000, pairs, 4) <=
+          search_seconds(machine, Search::kHeads, 1000, pairs * 1.3, 4));
+  h.shared_memory.reset();
+  CHECK(h.shared_bytes() == 228e3);  // the machine on which searches are fitted
+}
+
+TEST_CASE("A step of sinks and window alone costs its launches, not a search of nothing", "[sim]") {
+  Machine machine{simple_hardware(), {}};
+  machine.efficiency[Access::kSparse].latency = 9e-6;
+  std::vector<HeadWork> heads(16);
+  for (HeadWork& w : heads) w.bytes[static_cast<int>(Stage::kAttend)] = 34816;
+  AttentionOptions options;
+  options.search = Search::kZone;
+  const double unfitted = attention_time(machine, heads, options).seconds();
+  CHECK(unfitted > 10e-6);  // two launches: the list, and the kernel over it
+  machine.efficiency.searches[static_cast<int>(Search::kZone)] = {8e-6, 4e-6, 0};
+  const double fitted = attention_time(machine, heads, options).seconds();
+  CHECK(fitted > 12e-6);
+  CHECK(fitted < 13e-6);  // the fit holds the latency of both
 }

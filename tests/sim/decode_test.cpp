@@ -44,7 +44,8 @@ TEST_CASE("Infinite bandwidth and compute leave launches; none of these leave no
   h.achieved_bandwidth->value = 1e40;
   for (auto& [type, rate] : h.compute) rate.value = 1e40;
   const DecodeCost cost = decode_step(simple_model(), {h, {}}, simple_workload(), simple_point());
-  // per layer: 4 products, 5 small kernels, estimate, select, attend; then the last norm and the head
+  // per layer: 4 products, 5 small kernels, estimate, select, attend; then the last norm and the
+  // head
   CHECK(cost.seconds == Approx((4 * 12 + 2) * 1e-6));
   CHECK(cost.bound == Bound::kLaunch);
   h.launch_overhead.value = 0;
