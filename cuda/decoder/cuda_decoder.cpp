@@ -33,9 +33,8 @@ void CudaDecoder::prefill(const KvCacheView& cache) {
 
 void CudaDecoder::place() {
   const ExactZone zone = ExactZone::of(plan_.sink, plan_.window, view_.length);
-  sink_end_ = zone.sink_end, tail_begin_ = zone.tail_begin;
+  sink_end_ = zone.sink_end, tail_begin_ = zone.tail_begin, built_length_ = view_.length;
   if (!plan_.clustered) return;
-  built_length_ = view_.length;
   parts_.clear(), clusters_ = 0;
   add_part(sink_end_, tail_begin_, plan_.clustering);
 }
@@ -44,7 +43,7 @@ void CudaDecoder::add_part(std::int64_t begin, std::int64_t end,
                            const ItemIndex::Clustering& clustering) {
   if (begin == end) return;
   parts_.push_back({begin, end, clustering});
-  if (given_) {
+  if (given_ && parts_.size() == 1) {
     clusters_ = given_->clusters;
     return;
   }
