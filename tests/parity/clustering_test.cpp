@@ -16,6 +16,10 @@ ClusteringOptions reference_options(const Setup& setup) {
   return options;
 }
 
+/// How much wider the device's clusters may be: centroids of 16 bits make 0.1 %, clusters that stay
+/// empty 3 to 8 %.
+constexpr double kWider = 1.02;
+
 struct Tightness {
   double spread = 0;  ///< sum of squared distances to the mean of the cluster, per dimension
   std::int64_t occupied = 0;
@@ -72,7 +76,7 @@ TEST_CASE("clusters partition the tokens and are as tight as the reference's", "
         c.fill();
         compare(c, {policy, {{"segment", segment}}},
                 [](const Tightness& gpu, const Tightness& cpu) {
-                  CHECK(gpu.spread < 1.05 * cpu.spread);
+                  CHECK(gpu.spread < kWider * cpu.spread);
                 });
       }
 }
@@ -87,7 +91,7 @@ TEST_CASE("a common offset of all keys does not spoil retroinfer's clusters", "[
     c.fill();
     for (float& k : c.keys) k = rounded(k + 6, dtype);
     compare(c, {"retroinfer", {}}, [](const Tightness& gpu, const Tightness& cpu) {
-      CHECK(gpu.spread < 1.1 * cpu.spread);  // fp32 keys are clustered in bf16
+      CHECK(gpu.spread < kWider * cpu.spread);  // fp32 keys are clustered in bf16
     });
   }
 }
@@ -107,7 +111,7 @@ TEST_CASE("clusters without members move to far tokens, as the reference's do", 
     compare(c, {policy, {{"segment", std::int64_t{0}}}},
             [](const Tightness& gpu, const Tightness& cpu) {
               CHECK(static_cast<double>(gpu.occupied) > 0.9 * static_cast<double>(cpu.occupied));
-              CHECK(gpu.spread < 1.1 * cpu.spread);
+              CHECK(gpu.spread < kWider * cpu.spread);
             });
   }
 }
