@@ -54,7 +54,7 @@ std::vector<std::string> traces() {
 
 // Stated tolerances. Clusterings differ (16-bit centroids while they move), so what depends on them
 // agrees on average: error within 10 % and 0.003, exact tokens within 6 %, covered mass within
-// 0.01. Pages and 4-bit keys do not: error within 5 % and 0.003, exact tokens within 2 %, covered
+// 0.01. Pages and 4-bit keys do not: error within 5 % and 0.003, exact tokens within 3 %, covered
 // mass within 0.005; what is left is the rounding of keys and values to 16 bits, which near-ties
 // feel. Dense has that as its only error.
 TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
@@ -90,7 +90,7 @@ TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
       INFO(trace.info().name << ", " << setup.policy);
       const bool clustered = setup.policy != "quest" && setup.policy != "twilight";
       CHECK(std::abs(gpu.error - cpu.error) < (clustered ? 0.1 : 0.05) * cpu.error + 0.003);
-      CHECK(std::abs(gpu.tokens - cpu.tokens) < (clustered ? 0.06 : 0.02) * cpu.tokens);
+      CHECK(std::abs(gpu.tokens - cpu.tokens) < (clustered ? 0.06 : 0.03) * cpu.tokens);
       CHECK(std::abs(gpu.covered - cpu.covered) < (clustered ? 0.01 : 0.005));
     }
   }
