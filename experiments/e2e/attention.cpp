@@ -125,6 +125,7 @@ void LayerAttention::poison() {
   const std::size_t floats =
       static_cast<std::size_t>(cache_.shape().pairs) * workload_.group() * workload_.head_dim();
   DP_CUDA(cudaMemset(const_cast<float*>(step_->output()), 0xFF, floats * sizeof(float)));
+  DP_CUDA(cudaDeviceSynchronize());  // streams of other kinds do not wait for this one
 }
 
 std::vector<float> LayerAttention::output(int sequences) const {

@@ -123,7 +123,9 @@ class Run {
     if (late(place)) return leave_out("", place, "--max-seconds"), void(left_ -= tokens);
     progress_.say("context ", place.context, ", batch ", place.batch, ": ", distinct,
                   " layers with a cache of their own, ", gib(distinct * each + source), " of ",
-                  gib(free_memory()), " GiB free; about ", estimate(left_), " s left in all");
+                  gib(free_memory()), " GiB free; ",
+                  done_ > 0 ? concat("about ", std::lround(estimate(left_)), " s left in all")
+                            : std::string("the first"));
     std::unique_ptr<cuda::Cache> room_for_source;
     std::vector<std::unique_ptr<LayerAttention>> layers;
     dense_.clear();

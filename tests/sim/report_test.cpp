@@ -69,6 +69,20 @@ TEST_CASE("The committed report of time against accuracy is reproduced", "[sim]"
   check_reproduced("simulate_accuracy.yaml", "simulation_accuracy");
 }
 
+TEST_CASE("A committed profile is recorded again, byte for byte", "[sim]") {
+  const TempDir folder;  // the trace that is shipped; sim/profiles/record.sh has all of them
+  const auto run =
+      run_program({"simulate", kRoot + "/configs/simulate.yaml", "--set", "measure.every_step=4",
+                   "--set", "workloads=[{name: needle, traces: [" + kRoot + "/data/needle-4k.h5]}]",
+                   "--record", folder.path()},
+                  folder.path());
+  INFO(run.err);
+  REQUIRE(run.code == 0);
+  const std::string found = slurp(folder.file("needle.tsv"));
+  CHECK(found.size() > 10000);
+  CHECK(slurp(kRoot + "/sim/profiles/needle.tsv").substr(0, found.size()) == found);
+}
+
 TEST_CASE("The committed measurements are predicted as well as the project asks for", "[sim]") {
   const SimulationPlan plan = load_plan(kRoot + "/configs/simulate.yaml");
   REQUIRE_FALSE(plan.calibration.points.empty());
