@@ -60,6 +60,11 @@ class Backends(unittest.TestCase):
         self.assertEqual(self.status(both("double_p", cpu, cuda))[0], 0)
         self.assertEqual(self.status(both("quest", cpu, cuda))[0], 1)
 
+    def test_retroinfer_has_half_as_much_room_again_for_its_error(self):
+        cpu, cuda = dict(output_error=0.2), dict(output_error=0.23)
+        self.assertEqual(self.status(both("retroinfer", cpu, cuda))[0], 0)
+        self.assertEqual(self.status(both("double_p", cpu, cuda))[0], 1)
+
     def test_runs_pair_by_parameters_and_a_lone_one_fails(self):
         runs = both("quest", {}, {}, budget=64) + both("quest", {}, {}, budget=128)[:1]
         found, alone = backends.pairs(read(self.write(runs)).runs)

