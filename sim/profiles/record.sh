@@ -3,7 +3,8 @@
 # recorded and synthetic traces. Some minutes on two cores; the recorded traces beside the checkout
 # are too large to ship, and what needs one is left out where it is missing.
 #   sim/profiles/record.sh [program doublep] [folder to write to] [folder of the recorded traces]
-# A profile of an unchanged policy is the same byte for byte.
+# A profile of an unchanged policy is the same byte for byte; another build's may differ in the last
+# digits of its errors.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 program=$(realpath "${1:-$root/build/ci/experiments/doublep}")
