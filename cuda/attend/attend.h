@@ -15,9 +15,10 @@ namespace doublep::cuda {
 enum class WorkKind { kDense, kRuns, kTokens };
 
 /// One tile of work is a run, 16 tokens, or 16 cluster terms. All tiles of all pairs are numbered
-/// through, and every thread block takes an equal, contiguous share of them; a pair that spans
-/// several blocks is merged by the block that finishes it last, in the order of the blocks, so the
-/// result does not depend on which one that is.
+/// through and shared out evenly over the thread blocks; a pair that spans several blocks is merged
+/// by the one that finishes it last, in the order of the blocks, so the result does not depend on
+/// which one that is. Two kernels: rows straight into registers (attend_kernel.cuh), and for 16-bit
+/// dense attention from sm_90 on, rows through shared memory by bulk copies (bulk_kernel.cuh).
 struct AttendParams {
   Shape shape;
   WorkKind kind = WorkKind::kDense;
@@ -44,7 +45,9 @@ struct AttendParams {
   float* output = nullptr;       ///< [pairs * group, head_dim]
   float* log_sum_exp = nullptr;  ///< [pairs * group], natural log; -infinity without mass
 
-  int warps = 0;                    ///< of a block; 0: as many as the engine likes
+  bool registers = false;           ///< never the kernel with bulk copies
+  int warps = 0;                    ///< of a block of the other one; 0: as many as the engine likes
+  int depth = 0;                    ///< stages of the bulk kernel's ring; 0: by the shape
   int blocks = 0;                   ///< of attend_blocks()
   float* partial = nullptr;         ///< attend_workspace() floats
   std::int32_t* arrived = nullptr;  ///< [pairs], zero before the first launch; left zero
@@ -56,8 +59,8 @@ constexpr std::size_t attend_slot(const Shape& s) {
 }
 /// Thread blocks that fill the current device with this kernel.
 int attend_blocks(const AttendParams& params);
-/// Floats of `partial` for so many blocks.
-std::size_t attend_workspace(const Shape& shape, int blocks);
+/// Floats of `partial`, once shape, team and blocks are set.
+std::size_t attend_workspace(const AttendParams& params);
 void attend(const AttendParams& params, cudaStream_t stream, bool overlap = false);
 
 }  // namespace doublep::cuda

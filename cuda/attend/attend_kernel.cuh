@@ -4,7 +4,6 @@
 #include <cuda_runtime.h>
 
 #include "cuda/attend/merge.cuh"
-#include "cuda/attend/shares.cuh"
 #include "cuda/attend/simt_engine.cuh"
 #include "cuda/common/launch.h"
 
@@ -31,7 +30,7 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
       reinterpret_cast<float2*>(shared + (sizeof(std::int32_t) * (pairs + 1) + 15) / 16 * 16);
   auto* outputs = reinterpret_cast<float*>(states + warps * (group + group % 2));
   const WarpResults results{states, outputs, group + group % 2};
-  __shared__ bool finish;
+  __shared__ bool last;
 
   const std::int64_t query_bytes =
       static_cast<std::int64_t>(pairs) * group * D * static_cast<int>(sizeof(T));
@@ -41,20 +40,14 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
   dependency_wait();
   const Shares<kKind> shares(p, prefix);
   const int block = blockIdx.x, warp = threadIdx.x / 32;
-  for (int pair = block; pair < pairs; pair += gridDim.x) {
-    if (prefix[pair + 1] > prefix[pair]) continue;  // nothing selected: zeros
-    for (int i = threadIdx.x; i < group * D; i += threads)
-      p.output[static_cast<std::int64_t>(pair) * group * D + i] = 0;
-    if (static_cast<int>(threadIdx.x) < group)
-      p.log_sum_exp[pair * group + threadIdx.x] = -INFINITY;
-  }
+  clear_empty<D>(p, prefix);
   if (block >= shares.blocks()) return;
 
-  const std::int32_t begin = shares.first_tile(block), end = shares.first_tile(block + 1);
-  const std::size_t slot_size = attend_slot(p.shape);
+  const auto [begin, end] = shares.stretch(block);
+  if (begin == end) return;
   Engine engine;
   std::int32_t tile = begin;
-  for (int pair = shares.pair_of(begin, pairs); tile < end; ++pair) {
+  for (int pair = shares.pair_of(begin); tile < end; ++pair) {
     const std::int32_t pair_begin = prefix[pair], pair_end = prefix[pair + 1];
     if (pair_begin == pair_end) continue;
     const std::int32_t stop = min(end, pair_end);
@@ -73,56 +66,29 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
     Run next{};
     if (kKind == WorkKind::kRuns && local < min(local_stop, exact)) next = runs[local];
     for (; local < min(local_stop, exact); local += warps) {
-      Tile<kGather> t{};
+      GlobalRows<T, D, kGather> rows{keys, values};
       if constexpr (kGather) {
-        t.ids = p.tokens + pair * p.work_capacity + local * kTile;
-        t.count = min(kTile, work - local * kTile);
+        rows.ids = p.tokens + pair * p.work_capacity + local * kTile;
+        rows.count = min(kTile, work - local * kTile);
       } else if constexpr (kKind == WorkKind::kDense) {
-        t.row = local * kTile, t.mask = all, t.count = min(kTile, visible - local * kTile);
+        rows.row = local * kTile, rows.all = all, rows.count = min(kTile, visible - local * kTile);
       } else {
-        t.row = next.row, t.mask = next.meta >> 8, t.count = next.meta & 0xFF;
+        rows.row = next.row, rows.all = next.meta >> 8, rows.count = next.meta & 0xFF;
         if (local + warps < min(local_stop, exact)) next = runs[local + warps];
       }
-      engine.exact(keys, values, t, p.scale * kLog2e);
+      engine.exact(rows, p.scale * kLog2e);
     }
     for (; kKind == WorkKind::kRuns && local < local_stop; local += warps) {
       const int at = (local - exact) * kTile;
-      Tile<true> t{};
-      t.ids = p.terms + pair * p.term_capacity + at;
-      t.count = min(kTile, p.num_terms[pair] - at);
-      engine.terms(static_cast<const T*>(p.mean_values) + pair * p.term_capacity * D,
-                   p.log_masses + static_cast<std::int64_t>(pair) * group * p.term_capacity,
-                   p.term_capacity, t);
+      GlobalRows<T, D, true> rows{
+          nullptr, static_cast<const T*>(p.mean_values) + pair * p.term_capacity * D};
+      rows.ids = p.terms + pair * p.term_capacity + at;
+      rows.count = min(kTile, p.num_terms[pair] - at);
+      engine.terms(rows, p.log_masses + static_cast<std::int64_t>(pair) * group * p.term_capacity,
+                   p.term_capacity);
     }
     engine.store(outputs + warp * group * D, states + warp * (group + group % 2));
-    __syncthreads();
-
-    const bool whole = begin <= pair_begin && pair_end <= end;
-    float* slot = p.partial + (2 * static_cast<std::size_t>(block) + (tile > begin)) * slot_size;
-    merge_warps<D>(p, pair, results, whole ? nullptr : slot);
-    if (!whole) {
-      __threadfence();
-      __syncthreads();
-      const int first = shares.block_of(pair_begin), last = shares.block_of(pair_end - 1);
-      if (threadIdx.x == 0) finish = atomicAdd(p.arrived + pair, 1) == last - first;
-      __syncthreads();
-      if (finish) {
-        __threadfence();
-        // Block `first` kept this pair in its second slot if it began with another one.
-        const int late = shares.first_tile(first) < pair_begin;
-        gather_partials<D>(
-            p, last - first + 1,
-            [&](int i) {
-              return p.partial +
-                     (2 * static_cast<std::size_t>(first + i) + (i == 0 ? late : 0)) * slot_size;
-            },
-            results);
-        __syncthreads();
-        merge_warps<D>(p, pair, results, nullptr);
-        if (threadIdx.x == 0) p.arrived[pair] = 0;
-      }
-    }
-    __syncthreads();  // states and outputs are written again for the next pair
+    finish_pair<D>(p, shares, pair, results, last);
     tile = stop;
   }
 }

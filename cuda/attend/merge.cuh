@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "cuda/attend/mma_engine.cuh"
+#include "cuda/attend/shares.cuh"
 
 namespace doublep::cuda {
 
@@ -25,11 +26,11 @@ struct WarpResults {
 
 /// Merges the warps: rolled up and not inlined, for every block runs through this code but once or
 /// twice, and fetching it would cost more than it does. Into `slot` as a partial result, or where
-/// that is null as the final one.
+/// that is null as the final one: output [group, D], log_sum_exp [group].
 template <int D>
-__device__ __noinline__ void merge_warps(const AttendParams& p, int pair, WarpResults r,
-                                         float* slot) {
-  const int group = p.shape.group, warps = static_cast<int>(blockDim.x) / 32;
+__device__ __noinline__ void merge_warps(int group, WarpResults r, float* slot, float* output,
+                                         float* log_sum_exp) {
+  const int warps = static_cast<int>(blockDim.x) / 32;
   for (int i = threadIdx.x; i < group * D / 4; i += static_cast<int>(blockDim.x)) {
     const int h = i / (D / 4);
     float max = -INFINITY, sum = 0;
@@ -50,19 +51,17 @@ __device__ __noinline__ void merge_warps(const AttendParams& p, int pair, WarpRe
     }
     const float inverse = sum == 0 ? 0 : 1 / sum;
     o.x *= inverse, o.y *= inverse, o.z *= inverse, o.w *= inverse;
-    reinterpret_cast<float4*>(p.output + static_cast<std::int64_t>(pair) * group * D)[i] = o;
-    if (i % (D / 4) == 0)
-      p.log_sum_exp[pair * group + h] = sum == 0 ? -INFINITY : (max + log2f(sum)) * kLn2;
+    reinterpret_cast<float4*>(output)[i] = o;
+    if (i % (D / 4) == 0) log_sum_exp[h] = sum == 0 ? -INFINITY : (max + log2f(sum)) * kLn2;
   }
 }
 
 /// Leaves in shared memory, per warp, the merge of one of as many shares as there are warps of
 /// `count` partial results, each read once. slot_of(i): the i-th.
 template <int D, class SlotOf>
-__device__ void gather_partials(const AttendParams& p, int count, const SlotOf& slot_of,
-                                const WarpResults& r) {
+__device__ void gather_partials(int group, int count, const SlotOf& slot_of, const WarpResults& r) {
   constexpr int kAtOnce = 4;
-  const int group = p.shape.group, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int warps = static_cast<int>(blockDim.x) / 32;
   const int pieces = group * D / 4;  // of 16 bytes
   for (int first = lane; first < pieces; first += 32 * kAtOnce) {
@@ -98,6 +97,52 @@ __device__ void gather_partials(const AttendParams& p, int count, const SlotOf& 
       if (piece % (D / 4) == 0)
         r.states[warp * r.state_stride + piece / (D / 4)] = make_float2(max[k], sum[k]);
     }
+  }
+}
+
+/// A block is done with its tiles of a pair: merges its warps, and if it is the last of the pair's
+/// blocks to get here, the blocks. All threads; `last` is a word of shared memory.
+template <int D, WorkKind kKind>
+__device__ void finish_pair(const AttendParams& p, const Shares<kKind>& shares, int pair,
+                            const WarpResults& results, bool& last) {
+  const int group = p.shape.group, block = blockIdx.x;
+  const std::size_t slot_size = attend_slot(p.shape);
+  float* output = p.output + static_cast<std::int64_t>(pair) * group * D;
+  float* log_sum_exp = p.log_sum_exp + pair * group;
+  const Span span = shares.span(pair);
+  const bool whole = span.first == span.last;
+  __syncthreads();
+  merge_warps<D>(group, results, whole ? nullptr : p.partial + shares.slot(block, pair) * slot_size,
+                 output, log_sum_exp);
+  if (!whole) {
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) last = atomicAdd(p.arrived + pair, 1) == span.last - span.first;
+    __syncthreads();
+    if (last) {
+      __threadfence();
+      gather_partials<D>(
+          group, span.last - span.first + 1,
+          [&](int i) { return p.partial + shares.slot(span.first + i, pair) * slot_size; },
+          results);
+      __syncthreads();
+      merge_warps<D>(group, results, nullptr, output, log_sum_exp);
+      if (threadIdx.x == 0) p.arrived[pair] = 0;
+    }
+  }
+  __syncthreads();  // states and outputs are written again for the next pair
+}
+
+/// Pairs of which nothing was selected get zeros. `prefix`: as Shares filled it.
+template <int D>
+__device__ void clear_empty(const AttendParams& p, const std::int32_t* prefix) {
+  const int group = p.shape.group, threads = static_cast<int>(blockDim.x);
+  for (int pair = blockIdx.x; pair < p.shape.pairs; pair += gridDim.x) {
+    if (prefix[pair + 1] > prefix[pair]) continue;
+    for (int i = threadIdx.x; i < group * D; i += threads)
+      p.output[static_cast<std::int64_t>(pair) * group * D + i] = 0;
+    if (static_cast<int>(threadIdx.x) < group)
+      p.log_sum_exp[pair * group + threadIdx.x] = -INFINITY;
   }
 }
 

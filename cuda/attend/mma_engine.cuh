@@ -1,30 +1,15 @@
 // One warp's running attention state for 16-bit keys: up to eight query heads at once on the tensor
-// cores, fragments loaded straight from global memory.
+// cores, fragments loaded straight from where the rows lie.
 #pragma once
 
 #include <cmath>
 
-#include "cuda/attend/attend.h"
-#include "cuda/common/mma.cuh"
+#include "cuda/attend/rows.cuh"
 
 namespace doublep::cuda {
 
 inline constexpr float kLog2e = 1.4426950408889634f;
 inline constexpr float kLn2 = 0.6931471805599453f;
-
-/// 16 rows of work, as a warp sees them. kGather: the row of slot r is ids[r], else row + r.
-template <bool kGather>
-struct Tile {
-  std::uint32_t row, mask;
-  int count;
-  const std::uint32_t* ids;
-
-  __device__ std::uint32_t row_of(int r) const { return kGather ? ids[r] & kIdMask : row + r; }
-  __device__ std::uint32_t mask_of(int r) const {
-    if (r >= count) return 0;
-    return kGather ? ids[r] >> kIdBits : mask;
-  }
-};
 
 template <class T, int D>
 class MmaEngine {
@@ -40,35 +25,35 @@ class MmaEngine {
     max_[0] = max_[1] = -INFINITY, sum_[0] = sum_[1] = 0;
   }
 
-  template <bool kGather>
-  __device__ void exact(const T* keys, const T* values, const Tile<kGather>& tile, float scale2) {
+  template <class Rows>
+  __device__ void exact(const Rows& rows, float scale2) {
     const int g = threadIdx.x % 32 / 4;
     RowFragment<D> k;
-    k.load(row(keys, tile, g), row(keys, tile, g + 8));
+    k.template load<typename Rows::Load>(bits(rows.key(g)), bits(rows.key(g + 8)));
     ValueFragment<D> v;
-    if constexpr (D <= 128) load_values(v, values, tile);
-    const std::uint32_t low = tile.mask_of(g), high = tile.mask_of(g + 8);
+    if constexpr (D <= 128) load_values(v, rows);
+    const std::uint32_t low = rows.mask(g), high = rows.mask(g + 8);
     float s[4] = {0, 0, 0, 0};
     k.dot(q_, s);
-    if constexpr (D > 128) load_values(v, values, tile);  // both at once would not fit
+    if constexpr (D > 128) load_values(v, rows);  // both at once would not fit
 #pragma unroll
     for (int i = 0; i < 4; ++i) s[i] *= scale2;
     accumulate(s, low, high, v);
   }
 
   /// log_masses: of the pair's first head, stride between heads `stride`.
-  __device__ void terms(const T* mean_values, const float* log_masses, std::int64_t stride,
-                        const Tile<true>& tile) {
+  template <class Rows>
+  __device__ void terms(const Rows& rows, const float* log_masses, std::int64_t stride) {
     const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
     ValueFragment<D> v;
-    load_values(v, mean_values, tile);
-    const std::uint32_t low = tile.mask_of(g), high = tile.mask_of(g + 8);
+    load_values(v, rows);
+    const std::uint32_t low = rows.mask(g), high = rows.mask(g + 8);
     float s[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int head = 2 * c + (i & 1);
       const bool on = (((i < 2 ? low : high) >> head) & 1) != 0;
-      s[i] = on ? log_masses[head * stride + tile.row_of(i < 2 ? g : g + 8)] * kLog2e : 0;
+      s[i] = on ? log_masses[head * stride + rows.id(i < 2 ? g : g + 8)] * kLog2e : 0;
     }
     accumulate(s, low, high, v);
   }
@@ -93,18 +78,15 @@ class MmaEngine {
   }
 
  private:
-  template <bool kGather>
-  __device__ static const std::uint16_t* row(const T* base, const Tile<kGather>& tile, int r) {
-    return r < tile.count ? reinterpret_cast<const std::uint16_t*>(base) +
-                                static_cast<std::int64_t>(tile.row_of(r)) * D
-                          : nullptr;
+  __device__ static const std::uint16_t* bits(const T* row) {
+    return reinterpret_cast<const std::uint16_t*>(row);
   }
-  template <bool kGather>
-  __device__ static void load_values(ValueFragment<D>& v, const T* values,
-                                     const Tile<kGather>& tile) {
+  template <class Rows>
+  __device__ static void load_values(ValueFragment<D>& v, const Rows& rows) {
     const int c = threadIdx.x % 4;
-    v.load(0, row(values, tile, 2 * c)), v.load(1, row(values, tile, 2 * c + 1));
-    v.load(2, row(values, tile, 2 * c + 8)), v.load(3, row(values, tile, 2 * c + 9));
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      v.template load<typename Rows::Load>(i, bits(rows.value(2 * c + (i & 1) + 4 * (i & 2))));
   }
 
   /// s: logits in log2 units, laid out as RowFragment::dot leaves them.

@@ -1,4 +1,6 @@
-// Who does what: all tiles of all pairs, numbered through, in equal contiguous shares.
+// Who does what: all tiles of all pairs, numbered through, in equal contiguous stretches, one per
+// thread block. Where there are few pairs each gets blocks of its own, since a block that has to
+// merge two pairs would be the last to finish.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -6,6 +8,14 @@
 #include "cuda/attend/attend.h"
 
 namespace doublep::cuda {
+
+struct Stretch {
+  std::int32_t begin, end;  ///< tiles
+};
+/// The blocks, from first to last, that have tiles of one pair.
+struct Span {
+  int first, last;
+};
 
 /// How many tiles each pair has, and which block owns which.
 template <WorkKind kKind>
@@ -15,6 +25,7 @@ class Shares {
   __device__ Shares(const AttendParams& p, std::int32_t* prefix) : prefix_(prefix) {
     const int threads = static_cast<int>(blockDim.x), warps = threads / 32;
     const int pairs = p.shape.pairs, each = (pairs + threads - 1) / threads;
+    pairs_ = pairs;
     const int begin = threadIdx.x * each, end = min(begin + each, pairs);
     std::int32_t sum = 0;
     for (int i = begin; i < end; ++i) sum += tiles(p, i);
@@ -36,6 +47,7 @@ class Shares {
     // A tile for every warp; where there is little to do, a block for every pair.
     blocks_ =
         min(static_cast<int>(gridDim.x), max((total_ + warps - 1) / warps, min(pairs, total_)));
+    own_ = blocks_ == pairs || 8 * pairs <= blocks_;
   }
 
   __device__ static std::int32_t exact_tiles(const AttendParams& p, int pair) {
@@ -53,14 +65,32 @@ class Shares {
   }
 
   __device__ int blocks() const { return blocks_; }
-  __device__ std::int32_t first_tile(int block) const {
-    return static_cast<std::int32_t>(static_cast<std::int64_t>(block) * total_ / blocks_);
+  __device__ Stretch stretch(int block) const {
+    if (!own_) return {first_tile(block), first_tile(block + 1)};
+    int pair = 0, end = pairs_;  // the last pair whose first block is not behind this one
+    if (blocks_ == pairs_) pair = block, end = block + 1;
+    while (end - pair > 1) {
+      const int middle = (pair + end) / 2;
+      (first_block(middle) <= block ? pair : end) = middle;
+    }
+    const int blocks = own_blocks(pair), mine = block - first_block(pair);
+    const std::int64_t all = prefix_[pair + 1] - prefix_[pair];
+    if (mine >= blocks) return {0, 0};
+    return {prefix_[pair] + static_cast<std::int32_t>(mine * all / blocks),
+            prefix_[pair] + static_cast<std::int32_t>((mine + 1) * all / blocks)};
   }
-  __device__ int block_of(std::int32_t tile) const {
-    return static_cast<int>((static_cast<std::int64_t>(tile + 1) * blocks_ - 1) / total_);
+  /// The pair has tiles.
+  __device__ Span span(int pair) const {
+    if (own_) return {first_block(pair), first_block(pair) + own_blocks(pair) - 1};
+    return {block_of(prefix_[pair]), block_of(prefix_[pair + 1] - 1)};
   }
-  __device__ int pair_of(std::int32_t tile, int pairs) const {
-    int low = 0, high = pairs;  // the last pair whose prefix is <= tile, and which is not empty
+  /// Where a block keeps its partial result of a pair: the first of its pairs, or the last.
+  __device__ std::size_t slot(int block, int pair) const {
+    const bool later = !own_ && first_tile(block) < prefix_[pair];
+    return 2 * static_cast<std::size_t>(block) + later;
+  }
+  __device__ int pair_of(std::int32_t tile) const {
+    int low = 0, high = pairs_;  // the last pair whose prefix is <= tile, and which is not empty
     while (high - low > 1) {
       const int middle = (low + high) / 2;
       (prefix_[middle] <= tile ? low : high) = middle;
@@ -69,9 +99,25 @@ class Shares {
   }
 
  private:
+  __device__ std::int32_t first_tile(int block) const {
+    return static_cast<std::int32_t>(static_cast<std::int64_t>(block) * total_ / blocks_);
+  }
+  __device__ int block_of(std::int32_t tile) const {
+    return static_cast<int>((static_cast<std::int64_t>(tile + 1) * blocks_ - 1) / total_);
+  }
+  /// own_: one block each, the others by share of the tiles.
+  __device__ int first_block(int pair) const {
+    return pair + static_cast<int>(static_cast<std::int64_t>(prefix_[pair]) * (blocks_ - pairs_) /
+                                   max(total_, 1));
+  }
+  __device__ int own_blocks(int pair) const {
+    return min(first_block(pair + 1) - first_block(pair), prefix_[pair + 1] - prefix_[pair]);
+  }
+
   std::int32_t* prefix_;
   std::int32_t total_;
-  int blocks_;
+  int pairs_, blocks_;
+  bool own_;  ///< no block serves two pairs
 };
 
 }  // namespace doublep::cuda

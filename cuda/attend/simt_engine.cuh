@@ -23,35 +23,33 @@ class SimtEngine {
     }
   }
 
-  template <bool kGather>
-  __device__ void exact(const float* keys, const float* values, const Tile<kGather>& tile,
-                        float scale2) {
-    for (int r = 0; r < tile.count; ++r) {
-      const std::int64_t at = static_cast<std::int64_t>(tile.row_of(r)) * D;
-      const std::uint32_t mask = tile.mask_of(r);
+  template <class Rows>
+  __device__ void exact(const Rows& rows, float scale2) {
+    for (int r = 0; r < rows.count; ++r) {
+      const float* key = rows.key(r);
+      const std::uint32_t mask = rows.mask(r);
 #pragma unroll
       for (int h = 0; h < kMaxGroup; ++h) {
         if (!((mask >> h) & 1) || h >= group_) continue;
         float dot = 0;
 #pragma unroll
         for (int i = 0; i < kPerLane; ++i)
-          if (inside(i)) dot += queries_[h * D + dim(i)] * keys[at + dim(i)];
+          if (inside(i)) dot += queries_[h * D + dim(i)] * key[dim(i)];
 #pragma unroll
         for (int lanes = 1; lanes < 32; lanes *= 2) dot += __shfl_xor_sync(~0u, dot, lanes);
-        add(h, dot * scale2, values + at);
+        add(h, dot * scale2, rows.value(r));
       }
     }
   }
 
-  __device__ void terms(const float* mean_values, const float* log_masses, std::int64_t stride,
-                        const Tile<true>& tile) {
-    for (int r = 0; r < tile.count; ++r) {
-      const std::uint32_t cluster = tile.row_of(r), mask = tile.mask_of(r);
+  template <class Rows>
+  __device__ void terms(const Rows& rows, const float* log_masses, std::int64_t stride) {
+    for (int r = 0; r < rows.count; ++r) {
+      const std::uint32_t mask = rows.mask(r);
 #pragma unroll
       for (int h = 0; h < kMaxGroup; ++h)
         if (((mask >> h) & 1) && h < group_)
-          add(h, log_masses[h * stride + cluster] * kLog2e,
-              mean_values + static_cast<std::int64_t>(cluster) * D);
+          add(h, log_masses[h * stride + rows.id(r)] * kLog2e, rows.value(r));
     }
   }
 

@@ -87,14 +87,20 @@ __device__ inline std::uint32_t transpose8x8(std::uint32_t v) {
   return r;
 }
 
-/// 16 bytes that are read once: kept out of L1.
-__device__ inline uint4 load_once(const void* p) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(p));
-  return v;
-}
+/// 16 bytes of global memory that are read once: kept out of L1.
+struct LoadOnce {
+  __device__ static uint4 load(const void* p) {
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p));
+    return v;
+  }
+};
+/// 16 bytes of shared memory.
+struct LoadShared {
+  __device__ static uint4 load(const void* p) { return *static_cast<const uint4*>(p); }
+};
 
 /// Eight query dimensions per lane and 32-dimension chunk: the B fragments of head g = lane / 4.
 template <class T, int D>
@@ -138,6 +144,7 @@ struct RowFragment {
   uint4 low[kChunks], high[kChunks];
 
   /// Null rows are zero. Pointers are to the rows' first elements (16-bit).
+  template <class Load = LoadOnce>
   __device__ void load(const std::uint16_t* row_low, const std::uint16_t* row_high) {
     const int c = threadIdx.x % 4;
 #pragma unroll
@@ -145,8 +152,8 @@ struct RowFragment {
       const int at = 32 * j + 8 * c;
       const bool inside = D % 32 == 0 || at < D;
       low[j] = high[j] = make_uint4(0, 0, 0, 0);
-      if (row_low && inside) low[j] = load_once(row_low + at);
-      if (row_high && inside) high[j] = load_once(row_high + at);
+      if (row_low && inside) low[j] = Load::load(row_low + at);
+      if (row_high && inside) high[j] = Load::load(row_high + at);
     }
   }
   /// s += rows . queries: s[0], s[1] = row g, heads 2c, 2c+1; s[2], s[3] = row g + 8.
@@ -166,13 +173,14 @@ struct ValueFragment {
   static constexpr int kChunks = (D + 63) / 64;
   uint4 row[4][kChunks];
 
+  template <class Load = LoadOnce>
   __device__ void load(int i, const std::uint16_t* values) {
     const int g = threadIdx.x % 32 / 4;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j) {
       const int at = 64 * j + 8 * g;
       row[i][j] = make_uint4(0, 0, 0, 0);
-      if (values && (D % 64 == 0 || at < D)) row[i][j] = load_once(values + at);
+      if (values && (D % 64 == 0 || at < D)) row[i][j] = Load::load(values + at);
     }
   }
 };

@@ -7,7 +7,7 @@
 
 namespace doublep::cuda {
 
-inline constexpr int kItemsEach = 8;  // contiguous items of a thread: one load of codes a head
+inline constexpr int kItemsEach = 4;  // contiguous items of a thread: one load of codes a head
 
 /// What a head does with an item, one byte each.
 inline constexpr std::uint32_t kRefined = 1, kKept = 2, kPresent = 4;
@@ -16,13 +16,18 @@ inline constexpr std::uint32_t kRefined = 1, kKept = 2, kPresent = 4;
 __device__ inline void write_codes(const SelectParams& p, const SearchShared& s, const Items& items,
                                    const Ruler& ruler, int row) {
   const Limit refine = s.found[0].limit, keep = s.found[1].limit;
-  std::uint8_t* out = p.codes + static_cast<std::int64_t>(row) * p.capacity;
-#pragma unroll 2
-  for (int i = threadIdx.x; i < items.n; i += block_threads()) {
-    const std::uint32_t key = items.cached ? items.cached[i] : ruler.key(items.values[i]);
-    out[i] = key == kAbsent ? 0
-                            : kPresent | (refine.takes(key, i) ? kRefined : 0) |
-                                  (keep.takes(key, i) ? kKept : 0);
+  auto* out =
+      reinterpret_cast<std::uint32_t*>(p.codes + static_cast<std::int64_t>(row) * p.capacity);
+  const auto code = [&](std::uint32_t key, std::uint32_t id) -> std::uint32_t {
+    return key == kAbsent ? 0
+                          : kPresent | (refine.takes(key, id) ? kRefined : 0) |
+                                (keep.takes(key, id) ? kKept : 0);
+  };
+#pragma unroll 1
+  for (int i = 4 * threadIdx.x; i < items.n; i += 4 * block_threads()) {
+    const uint4 k = items.four(ruler, i);
+    out[i / 4] =
+        code(k.x, i) | code(k.y, i + 1) << 8 | code(k.z, i + 2) << 16 | code(k.w, i + 3) << 24;
   }
 }
 
@@ -76,11 +81,34 @@ __device__ inline void emit_zone(const SelectParams& p, int pair, const Zone& z)
   }
 }
 
+/// Rows [begin, end) as runs, for every lane its own; returns how many. A warp writes the runs of a
+/// large cluster together: one thread alone would keep the whole step waiting. All lanes call.
+__device__ inline int write_runs(Run* out, std::int32_t begin, std::int32_t end,
+                                 std::uint32_t mask) {
+  const auto run = [](std::int32_t row, std::int32_t last, std::uint32_t heads) -> Run {
+    return {static_cast<std::uint32_t>(row),
+            static_cast<std::uint32_t>(min(kTile, last - row)) | heads << 8};
+  };
+  const int count = Zone::runs(end - begin), lane = threadIdx.x % 32;
+  if (count > 0 && count <= 2) out[0] = run(begin, end, mask);
+  if (count == 2) out[1] = run(begin + kTile, end, mask);
+  for (std::uint32_t large = __ballot_sync(~0u, count > 2); large != 0; large &= large - 1) {
+    const int from = __ffs(large) - 1;
+    const std::int32_t first = __shfl_sync(~0u, begin, from), last = __shfl_sync(~0u, end, from);
+    const std::uint32_t heads = __shfl_sync(~0u, mask, from);
+    Run* to =
+        reinterpret_cast<Run*>(__shfl_sync(~0u, reinterpret_cast<unsigned long long>(out), from));
+    for (std::int32_t row = first + kTile * lane; row < last; row += 32 * kTile)
+      to[(row - first) / kTile] = run(row, last, heads);
+  }
+  return count;
+}
+
 /// All threads of one block. Entries stand in ascending order of their items.
 __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
-  __shared__ std::uint64_t scratch[BlockOps::kScratch];
-  const bool summed = p.group_mode == GroupMode::kSum,
-             per_head = p.group_mode == GroupMode::kPerHead;
+  __shared__ Mass scratch[BlockOps::kScratch];
+  const bool per_head = p.group_mode == GroupMode::kPerHead, runs = p.emit == EmitKind::kRuns;
+  const int lists = p.group_mode == GroupMode::kSum ? 1 : p.shape.group;
   const std::uint32_t all = (1u << p.shape.group) - 1;
   const std::uint8_t* codes =
       p.codes + static_cast<std::int64_t>(pair) * p.shape.group * p.capacity;
@@ -88,55 +116,53 @@ __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
   const Zone zone(p, pair);
   std::int64_t work = pair * p.work_capacity + zone.entries(p.emit);
   std::int64_t terms = pair * p.capacity;
+#pragma unroll 1
   for (int base = 0; base < n; base += block_threads() * kItemsEach) {
     const int first = base + threadIdx.x * kItemsEach;
     // Bit h of byte j: head h refines (keeps, has) item first + j.
-    uint2 refined = {0, 0}, kept = {0, 0}, present = {0, 0};
+    std::uint32_t refined = 0, kept = 0, present = 0, words[kMaxGroup];
+#pragma unroll
+    for (int h = 0; h < kMaxGroup; ++h)
+      words[h] =
+          first < n && h < lists
+              ? __ldcg(reinterpret_cast<const std::uint32_t*>(codes + h * p.capacity + first))
+              : 0;
 #pragma unroll
     for (int h = 0; h < kMaxGroup; ++h) {
-      if (first >= n || h >= (summed ? 1 : p.shape.group)) continue;
-      const uint2 word = __ldcg(reinterpret_cast<const uint2*>(codes + h * p.capacity + first));
       constexpr std::uint32_t kOnes = 0x01010101u;
-      refined.x |= (word.x & kOnes) << h, refined.y |= (word.y & kOnes) << h;
-      kept.x |= (word.x >> 1 & kOnes) << h, kept.y |= (word.y >> 1 & kOnes) << h;
-      present.x |= (word.x >> 2 & kOnes) << h, present.y |= (word.y >> 2 & kOnes) << h;
+      refined |= (words[h] & kOnes) << h, kept |= (words[h] >> 1 & kOnes) << h;
+      present |= (words[h] >> 2 & kOnes) << h;
     }
-    std::int32_t rows[kItemsEach + 1] = {};
-    if (p.emit == EmitKind::kRuns) {
-#pragma unroll
-      for (int j = 0; j <= kItemsEach; ++j) rows[j] = offsets[min(first + j, n)];
-    }
-    const uint2 candidates = p.outside_terms ? present : kept;
-    std::uint32_t exact[kItemsEach], term[kItemsEach];
-    std::uint64_t found = 0;  // runs or tokens in the high half, terms in the low one
+    const std::uint32_t candidates = p.outside_terms ? present : kept;
+    // Of item first + j: heads that attend it exactly, and those with it as a term.
+    const auto mask = [&](std::uint32_t bits, int j) {
+      const std::uint32_t m = first + j < n ? bits >> (8 * j) & 0xFF : 0;
+      return per_head || m == 0 ? m : all;
+    };
+    const auto term = [&](int j) {
+      return p.emit_terms ? mask(candidates, j) & ~mask(refined, j) : 0;
+    };
+    Mass found = 0;  // runs or tokens in the high half, terms in the low one
 #pragma unroll
     for (int j = 0; j < kItemsEach; ++j) {
-      const auto mask = [&](const uint2& v) {
-        const std::uint32_t m = first + j < n ? (j < 4 ? v.x : v.y) >> (8 * (j % 4)) & 0xFF : 0;
-        return per_head || m == 0 ? m : all;
-      };
-      exact[j] = mask(refined);
-      term[j] = p.emit_terms ? mask(candidates) & ~exact[j] : 0;
-      if (exact[j])
-        found += static_cast<std::uint64_t>(
-                     p.emit == EmitKind::kRuns ? Zone::runs(rows[j + 1] - rows[j]) : 1)
-                 << 32;
-      found += term[j] != 0;
+      const int rows = runs && first + j < n ? offsets[first + j + 1] - offsets[first + j] : 1;
+      if (mask(refined, j)) found += static_cast<Mass>(runs ? Zone::runs(rows) : 1) << 32;
+      found += term(j) != 0;
     }
-    std::uint64_t total;
-    const std::uint64_t before = BlockOps::exclusive_scan(found, scratch, &total);
+    Mass total;
+    const Mass before = BlockOps::exclusive_scan(found, scratch, &total);
     std::int64_t at = work + static_cast<std::int64_t>(before >> 32);
     std::int64_t term_at = terms + static_cast<std::int64_t>(before & 0xFFFFFFFFu);
-#pragma unroll
+#pragma unroll 1  // short code: fetching it costs more than running it
     for (int j = 0; j < kItemsEach; ++j) {
-      if (exact[j] && p.emit == EmitKind::kTokens)
-        p.tokens[at++] = p.item_rows[pair * p.capacity + first + j] | exact[j] << kIdBits;
-      else if (exact[j])
-        for (int row = rows[j]; row < rows[j + 1]; row += kTile)
-          p.runs[at++] = {
-              static_cast<std::uint32_t>(row),
-              static_cast<std::uint32_t>(min(kTile, rows[j + 1] - row)) | exact[j] << 8};
-      if (term[j]) p.terms[term_at++] = static_cast<std::uint32_t>(first + j) | term[j] << kIdBits;
+      const std::uint32_t exact = mask(refined, j), estimated = term(j);
+      if (runs)
+        at += write_runs(p.runs + at, exact ? offsets[first + j] : 0,
+                         exact ? offsets[first + j + 1] : 0, exact);
+      else if (exact)
+        p.tokens[at++] = p.item_rows[pair * p.capacity + first + j] | exact << kIdBits;
+      if (estimated)
+        p.terms[term_at++] = static_cast<std::uint32_t>(first + j) | estimated << kIdBits;
     }
     work += static_cast<std::int64_t>(total >> 32);
     terms += static_cast<std::int64_t>(total & 0xFFFFFFFFu);

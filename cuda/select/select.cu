@@ -65,7 +65,7 @@ __device__ void find_limits(const SelectParams& p, SearchShared& s, const Items&
       if (bin == bins[1]) list_item(s, ruler, 1, key, id);
     });
     __syncthreads();
-    settle(s);
+    settle(s, ruler);
     __syncthreads();
   }
   for (int w = 0; w < 2; ++w)
@@ -126,18 +126,19 @@ __global__ void __launch_bounds__(kManyThreads, 1)
   if (count) min = -BlockOps::max(-min, reinterpret_cast<float*>(s.scratch));
   const Ruler ruler(max, min, count, n);
   if (max != -INFINITY) {  // else there is nothing to choose from
+    // The values that are kept become keys on the way.
     if (items.cached) {
-#pragma unroll 2
-      for (int i = threadIdx.x; i < n; i += block_threads()) {
-        const std::uint32_t key = ruler.key(__uint_as_float(items.cached[i]));
-        items.cached[i] = key;
-        if (key != kAbsent) atomicAdd(&s.weights[key >> kLeadShift], ruler.weight(key));
+#pragma unroll 1
+      for (int i = 4 * threadIdx.x; i < n; i += 4 * block_threads()) {
+        auto* four = reinterpret_cast<uint4*>(items.cached + i);
+        const uint4 v = *four;
+        *four = {ruler.key(__uint_as_float(v.x)), ruler.key(__uint_as_float(v.y)),
+                 ruler.key(__uint_as_float(v.z)), ruler.key(__uint_as_float(v.w))};
       }
-    } else {
-      items.for_each(ruler, [&](std::uint32_t key, std::uint32_t) {
-        atomicAdd(&s.weights[key >> kLeadShift], ruler.weight(key));
-      });
     }
+    items.for_each(ruler, [&](std::uint32_t key, std::uint32_t) {  // each thread reads its own
+      atomicAdd(&s.weights[key >> kLeadShift], ruler.weight(key));
+    });
     __syncthreads();
     double zone = 0;
     if (p.zone_logits && !count)

@@ -81,24 +81,24 @@ struct Items {
   std::uint32_t* cached;  ///< shared, or null
   int n;
 
+  /// Keys of items i to i + 3, i a multiple of 4; kAbsent from n on.
+  __device__ uint4 four(const Ruler& ruler, int i) const {
+    if (cached) return *reinterpret_cast<const uint4*>(cached + i);
+    const float4 v = *reinterpret_cast<const float4*>(values + i);
+    return {ruler.key(v.x), ruler.key(v.y), ruler.key(v.z), ruler.key(v.w)};
+  }
   /// Calls visit(key, id) for every present item; all threads of the block share them.
   template <class Visit>
   __device__ void for_each(const Ruler& ruler, Visit visit) const {
-    if (cached) {
-#pragma unroll 1
-      for (int i = threadIdx.x; i < n; i += block_threads())
-        if (cached[i] != kAbsent) visit(cached[i], static_cast<std::uint32_t>(i));
-      return;
-    }
 #pragma unroll 1
     for (int i = 4 * threadIdx.x; i < n; i += 4 * block_threads()) {
-      const float4 v = *reinterpret_cast<const float4*>(values + i);
+      const uint4 keys = four(ruler, i);
       // Asked for now, read in the next round.
-      if (i + 4 * block_threads() < n)
+      if (!cached && i + 4 * block_threads() < n)
         asm volatile("prefetch.global.L1 [%0];" ::"l"(values + i + 4 * block_threads()));
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const std::uint32_t key = ruler.key(j == 0 ? v.x : j == 1 ? v.y : j == 2 ? v.z : v.w);
+        const std::uint32_t key = j == 0 ? keys.x : j == 1 ? keys.y : j == 2 ? keys.z : keys.w;
         if (key != kAbsent) visit(key, static_cast<std::uint32_t>(i + j));
       }
     }
@@ -110,13 +110,16 @@ struct Found {
   Mass target, below;  ///< target; mass of the bins before the one it falls into
   Limit limit;
   std::uint32_t bin, filled;
+  int fine;     ///< where a long list's target lies
   int at_most;  ///< items in that bin; 0: the limit is known
 };
 
 struct SearchShared {
   std::uint32_t weights[kBins];
-  std::uint64_t listed[2][kListed];  // key << 32 | id
-  Mass mass[2][kListed];
+  struct alignas(16) Listed {
+    std::uint64_t item;    // key << 32 | id
+    std::uint32_t weight;  // relative to the leading bin, which all of a list share
+  } listed[2][kListed];
   Mass scratch[BlockOps::kScratch];
   Found found[2];
 };
@@ -153,23 +156,64 @@ __device__ inline void list_item(SearchShared& s, const Ruler& ruler, int which,
   if (weight == 0) return;
   const std::uint32_t at = atomicAdd(&s.found[which].filled, 1u);
   if (at >= kListed) return;  // cannot be: at_most allowed it
-  s.listed[which][at] = static_cast<std::uint64_t>(key) << 32 | id;
-  s.mass[which][at] = ruler.mass(weight, static_cast<int>(key >> kLeadShift));
+  s.listed[which][at] = {static_cast<std::uint64_t>(key) << 32 | id, weight};
 }
 
 /// Settles the listed bins, half of the block each: the first item at which the running mass
 /// reaches the target. found.limit holds the end of the bin already, in case rounding leaves the
-/// sum a hair short.
-__device__ inline void settle(SearchShared& s) {
-  const int half = block_threads() / 2, which = threadIdx.x / half;
+/// sum a hair short. Every item is held against every other one; of a long list only those that lie
+/// where a finer histogram says that the target does.
+__device__ inline void settle(SearchShared& s, const Ruler& ruler) {
+  constexpr int kLong = 96, kFine = 256;
+  const int half = block_threads() / 2, which = threadIdx.x / half, mine = threadIdx.x % half;
   Found& f = s.found[which];
+  const SearchShared::Listed* list = s.listed[which];
   const int filled = min(static_cast<int>(f.filled), kListed);
-  for (int mine = threadIdx.x % half; mine < filled; mine += half) {
-    const std::uint64_t item = s.listed[which][mine];
-    Mass before = f.below;
+  const int lead = filled > 0 ? static_cast<int>(list[0].item >> (32 + kLeadShift)) : 0;
+  const auto reaches = [&](std::uint32_t before, std::uint32_t weight) {
+    return f.below + ruler.mass(before, lead) < f.target &&
+           f.below + ruler.mass(before + weight, lead) >= f.target;
+  };
+  const auto fine = [](std::uint64_t item) {  // the eight bits below the leading digit
+    return static_cast<int>(item >> (32 + kLeadShift - 8)) & (kFine - 1);
+  };
+  const bool is_long = max(s.found[0].filled, s.found[1].filled) > kLong;
+  if (is_long) {
+    std::uint32_t* weights = s.weights + which * kFine;
+    for (int i = mine; i < kFine; i += half) weights[i] = 0;
+    if (mine == 0) f.fine = -1;
+    __syncthreads();
+    for (int i = mine; i < filled; i += half)
+      atomicAdd(weights + fine(list[i].item), list[i].weight);
+    __syncthreads();
+    if (mine < 32) {
+      std::uint32_t sum = 0;
+      for (int i = 0; i < kFine / 32; ++i) sum += weights[mine * (kFine / 32) + i];
+      std::uint32_t before = sum;
+      for (int d = 1; d < 32; d *= 2) {
+        const std::uint32_t other = __shfl_up_sync(~0u, before, d);
+        if (mine >= d) before += other;
+      }
+      before -= sum;
+      for (int i = 0; i < kFine / 32; ++i) {
+        const std::uint32_t weight = weights[mine * (kFine / 32) + i];
+        if (reaches(before, weight)) f.fine = mine * (kFine / 32) + i;
+        before += weight;
+      }
+    }
+    __syncthreads();
+  }
+#pragma unroll 1
+  for (int i = mine; i < filled; i += half) {
+    const std::uint64_t item = list[i].item;
+    if (is_long && fine(item) != f.fine) continue;
+    std::uint32_t before = 0;
 #pragma unroll 4
-    for (int i = 0; i < filled; ++i) before += s.listed[which][i] < item ? s.mass[which][i] : 0;
-    if (before < f.target && before + s.mass[which][mine] >= f.target)
+    for (int k = 0; k < filled; ++k) {
+      const SearchShared::Listed other = list[k];
+      before += other.item < item ? other.weight : 0;
+    }
+    if (reaches(before, list[i].weight))
       f.limit = {static_cast<std::uint32_t>(item >> 32), static_cast<std::uint32_t>(item) + 1};
   }
 }
@@ -219,7 +263,7 @@ __device__ __noinline__ inline void refine_bin(SearchShared& s, int which, Items
     if (whole(key, id) >> above == prefix) list_item(s, ruler, which, key, id);
   });
   __syncthreads();
-  settle(s);  // the other one's list is empty, or settles as before
+  settle(s, ruler);  // the other one's list is empty, or settles as before
   __syncthreads();
 }
 

@@ -68,12 +68,12 @@ class Bench {
   }
 
   void build(const Spec& spec, Place place, Subject& s, std::string& built) {
-    const std::string key = !spec.clustered
-                                ? (spec.options.kind == StepKind::kTwilight ? "nibbles"
-                                   : spec.options.pages                     ? "pages"
-                                                                            : "rows")
-                                : concat(spec.clustering.tokens_per_cluster, "/",
-                                         spec.clustering.segment, "/", spec.clustering.iterations);
+    const std::string key =
+        !spec.clustered ? (spec.options.kind == StepKind::kTwilight ? "nibbles"
+                           : spec.options.pages                     ? "pages"
+                                                                    : "rows")
+                        : concat(spec.clustering.tokens_per_cluster, "/", spec.clustering.segment,
+                                 "/", spec.clustering.iterations, "/", spec.clustering.spherical);
     s.step.reset();
     if (key == built) return;
     const auto n = static_cast<std::int32_t>(place.context);
