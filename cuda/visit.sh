@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one go and under ten minutes: build, parity, compute-sanitizer, bench,
-# PyTorch's attention right after. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR.
+# Everything that needs a GPU, in one go and under ten minutes: build, parity, compute-sanitizer, the
+# same sweep on both backends, bench, PyTorch's attention right after, other shapes, and a decode step of
+# all layers. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR.
 set -u -o pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=$(realpath -m "${OUT_DIR:-$PWD/visit-out}")
@@ -16,7 +17,8 @@ check() { if [ "$1" -ne 0 ]; then echo "FAILED: $2 (exit code $1)"; failed=1; fi
 step "build for sm_$arch"
 { cmake -S "$root" -B "$build" -G Ninja -DDOUBLEP_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90 \
     -DDOUBLEP_CUDA_ARCHITECTURES="$arch" -DDOUBLEP_BENCHMARKS=OFF &&
-  ninja -C "$build" doublep doublep_device doublep_test_parity; } > "$out/build.log" 2>&1
+  ninja -C "$build" doublep doublep_device doublep_test_parity &&
+  { ninja -C "$build" doublep_e2e || true; }; } > "$out/build.log" 2>&1
 check $? "build, see build.log"
 program=$(find "$build" -type f -name doublep -perm -u+x | head -1)
 parity=$(find "$build" -type f -name doublep_test_parity | head -1)
@@ -34,8 +36,10 @@ tail -3 "$out/parity.txt"
 step "compute-sanitizer"
 tools="memcheck racecheck initcheck"
 for tool in $tools; do  # side by side: most of their time is the CPU's
+  cases="[quick]"
+  [ $tool != racecheck ] || cases="[race]"  # it takes a hundred times as long
   ( timeout 200 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 \
-      "$parity" "[quick]" > "$out/$tool.txt" 2>&1; echo $? > "$out/$tool.rc" ) &
+      "$parity" "$cases" > "$out/$tool.txt" 2>&1; echo $? > "$out/$tool.rc" ) &
 done
 wait
 for tool in $tools; do
@@ -67,5 +71,39 @@ step "PyTorch"
 python3 "$root/experiments/bench/sdpa.py" ${SDPA_ARGS:-} --json "$out/sdpa.json" > "$out/sdpa.txt" 2>&1
 check $? "PyTorch, see sdpa.txt"
 cat "$out/sdpa.txt"
+
+step "other shapes, on synthetic heads"
+while read -r dim heads kv; do
+  trace=$out/synthetic-$dim-$heads-$kv.h5
+  "$program" synth -o "$trace" --tokens 65536 --layers 1 --steps 16 --query-heads "$heads" \
+      --kv-heads "$kv" --head-dim "$dim" > "$out/synth.log" 2>&1 &&
+    "$program" bench "$trace" --kv-heads "$kv" -c 65536 -b 1 8 -p dense -p retroinfer \
+        -p twilight:p=0.95 -p double_p:p1=0.95,p2=0.70 \
+        -p double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum \
+        --json "$out/shape-$dim-$heads-$kv.json" >> "$out/shapes.txt" 2>&1
+  check $? "head_dim $dim, $heads query heads, $kv KV heads, see shapes.txt"
+  rm -f "$trace"
+done << SHAPES
+128 32 8
+64 32 8
+80 32 8
+256 16 8
+128 8 8
+128 64 8
+SHAPES
+grep -E "^(shape|dense|double_p:p1=0.95,p2=0.70 )" "$out/shapes.txt" | cut -c1-160
+
+step "a decode step of all layers"
+end_to_end=$(find "$build" -type f -name doublep_e2e -perm -u+x | head -1)
+if [ -n "$end_to_end" ]; then
+  timeout -k 5 120 "$end_to_end" "${traces[@]}" --layers 2 --distinct 2 -c 16384 -b 1 4 --repeats 5 \
+      --check --max-seconds 60 --json "$out/probe.json" > "$out/probe.txt" 2>&1
+  check $? "the graph of all layers against its launches, see probe.txt"
+  timeout -k 5 240 "$end_to_end" "${traces[@]}" --max-seconds 180 --json "$out/e2e.json" > "$out/e2e.txt" 2>&1
+  check $? "decode steps, see e2e.txt"
+  tail -3 "$out/e2e.txt"
+else
+  echo "SKIPPED: doublep_e2e was not built; it needs cuBLAS"
+fi
 step "done, failed=$failed"
 exit $failed

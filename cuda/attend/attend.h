@@ -47,7 +47,6 @@ struct AttendParams {
 
   bool registers = false;           ///< never the kernel with bulk copies
   int warps = 0;                    ///< of a block of the other one; 0: as many as the engine likes
-  int depth = 0;                    ///< stages of the bulk kernel's ring; 0: by the shape
   int blocks = 0;                   ///< of attend_blocks()
   float* partial = nullptr;         ///< attend_workspace() floats
   std::int32_t* arrived = nullptr;  ///< [pairs], zero before the first launch; left zero

@@ -28,10 +28,13 @@ struct BulkLayout {
     outputs = states + kWarps * stride * sizeof(float2);
     bytes = outputs + kWarps * s.group * D * sizeof(float);
   }
-  /// As many stages as fit; no more than keep memory busy.
+  /// Two stages of 128-dimensional heads keep memory busy; more only wait in line (cuda/results).
+  static constexpr std::size_t kUnderWay = 128 << 10;
   static int depth(const Shape& s, std::size_t most) {
     int depth = 1;
-    while (depth < 6 && BulkLayout(s, depth + 1).bytes + 256 <= most) ++depth;
+    while (depth * kWarps * Stage::kBytes < kUnderWay &&
+           BulkLayout(s, depth + 1).bytes + 256 <= most)
+      ++depth;
     return depth;
   }
 };
@@ -87,8 +90,7 @@ void launch_bulk_attend(const AttendParams& p, cudaStream_t stream, bool overlap
   int device = 0, most = 0;
   DP_CUDA(cudaGetDevice(&device));
   DP_CUDA(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-  const int fit = BulkLayout<T, D>::depth(p.shape, most);
-  const int depth = p.depth > 0 ? min(p.depth, fit) : fit;
+  const int depth = BulkLayout<T, D>::depth(p.shape, most);
   const LaunchConfig config{dim3(p.blocks), dim3(32 * kBulkWarps<D>),
                             BulkLayout<T, D>(p.shape, depth).bytes, stream, overlap};
   launch(config, bulk_attend_kernel<T, D>, p, depth);

@@ -103,7 +103,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     a.log_masses = logits_.get(), a.term_capacity = item_capacity_;
   }
   a.output = output_.get(), a.log_sum_exp = log_sum_exp_.get();
-  a.warps = options.attend_warps, a.depth = options.attend_depth;
+  a.warps = options.attend_warps;
   a.registers = options.attend_registers;
   a.blocks = attend_blocks(a);
   partial_.resize(attend_workspace(a));

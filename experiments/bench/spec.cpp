@@ -20,7 +20,7 @@ const std::map<std::string, std::set<std::string>>& known() {
     return own;
   };
   static const std::map<std::string, std::set<std::string>> table = {
-      {"dense", {"warps", "depth", "registers"}},
+      {"dense", {"warps", "registers"}},
       {"streaming", {"sink", "window"}},
       {"quest", {"budget"}},
       {"twilight", {"p", "base"}},
@@ -76,7 +76,6 @@ Spec parse_spec(const std::string& text, float scale) {
   s.clustering.iterations =
       static_cast<int>(number("iterations", s.policy == "retroinfer" ? 10 : 4));
   o.attend_warps = static_cast<int>(number("warps", 0));
-  o.attend_depth = static_cast<int>(number("depth", 0));
   o.attend_registers = number("registers", 0) != 0;
   o.terms = false;
   if (s.policy == "dense") o.kind = StepKind::kDense;
