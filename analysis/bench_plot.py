@@ -6,11 +6,19 @@ reading dense's bytes at the measured ceiling would take. Optionally beside PyTo
 """
 import argparse
 import json
+import os
+import sys
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+
+if __package__ in (None, ""):  # run as a file: the package is the folder above
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from analysis.bench_file import read, setup, tokens  # noqa: E402
+from analysis.errors import ResultError  # noqa: E402
 
 # Policies that a reader wants beside each other, and how they are drawn.
 LINES = [
@@ -52,7 +60,7 @@ def draw(axis, bench, batch, sdpa):
             axis.plot(x, y, ":", color="tab:purple", marker="x", label="PyTorch, best of flash, cuDNN")
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
-    axis.set_xticks(contexts, [f"{c // 1024}K" if c < 2**20 else f"{c >> 20}M" for c in contexts])
+    axis.set_xticks(contexts, [tokens(c) for c in contexts])
     axis.set_xlabel("context, tokens")
     axis.set_title(f"batch {batch}")
     axis.grid(True, which="major", alpha=0.3)
@@ -65,8 +73,11 @@ def main():
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("-o", "--output", default="bench.png")
     args = parser.parse_args()
-    with open(args.bench, encoding="utf-8") as file:
-        bench = json.load(file)
+    try:
+        bench = read(args.bench)
+    except ResultError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     figure, axes = plt.subplots(1, len(args.batch), figsize=(5.6 * len(args.batch), 4.9),
                                 sharey=False, squeeze=False)
     for axis, batch in zip(axes[0], args.batch):
@@ -74,12 +85,12 @@ def main():
     axes[0][0].set_ylabel("decode step of one layer, µs")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncol=3, fontsize=8,
                   frameon=False)
-    figure.suptitle(bench["device"].split(",")[0] + f", {bench['query_heads']} query heads, "
-                    f"{bench['kv_heads']} KV heads, head_dim {bench['head_dim']}, bf16; "
-                    f"read ceiling {bench['read_ceiling'] * 1e-9:.0f} GB/s", fontsize=9)
+    figure.suptitle(f"{setup(bench)}; read ceiling {bench['read_ceiling'] * 1e-9:.0f} GB/s",
+                    fontsize=9)
     figure.tight_layout(rect=(0, 0.12, 1, 1))
     figure.savefig(args.output, dpi=150)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

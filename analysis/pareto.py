@@ -34,7 +34,7 @@ class Reach:
     bounded: bool = False  # the cheapest point already meets it: the true cost may be lower
 
 
-def cost_at(cost, loss, level):
+def cost_at(cost, loss, level, widest_gap=WIDEST_GAP):
     """Cost at which the front comes down to `level`, log-log between its points."""
     kept = front(cost, loss)
     meets = [i for i in kept if loss[i] <= level]
@@ -45,7 +45,8 @@ def cost_at(cost, loss, level):
     if place == 0:
         return Reach(float(cost[right]), (right,), bounded=loss[right] < level)
     left = kept[place - 1]
-    if loss[right] == level or loss[right] * WIDEST_GAP < loss[left] or cost[left] <= 0:
+    apart = loss[right] <= 0 or loss[left] / loss[right] > widest_gap
+    if loss[right] == level or apart or cost[left] <= 0:
         return Reach(float(cost[right]), (right,))
     share = math.log(loss[left] / level) / math.log(loss[left] / loss[right])
     step = share * math.log(cost[right] / cost[left])
