@@ -8,6 +8,7 @@
 #include "cuda/index/cluster_kernels.cuh"
 #include "cuda/index/key_means.cuh"
 #include "cuda/index/refill.cuh"
+#include "cuda/index/value_map.h"
 
 namespace doublep::cuda {
 namespace {
@@ -74,7 +75,8 @@ void ClusterBuilder::sort(const ClusterBuildParams& p, int clusters, cudaStream_
          static_cast<const std::uint32_t*>(sorted_.get()), n, labels, starts_.get());
 }
 
-void ClusterBuilder::finish(const ClusterBuildParams& p, int clusters, cudaStream_t stream) {
+void ClusterBuilder::write_clusters(const ClusterBuildParams& p, int clusters,
+                                    cudaStream_t stream) {
   const int total = p.pairs * clusters;
   const LaunchConfig config{dim3(blocks_for(total, kWarps)), dim3(kThreads), 0, stream};
   const std::int32_t *starts = starts_.get(), *tokens = sorted_tokens_.get();
@@ -86,6 +88,13 @@ void ClusterBuilder::finish(const ClusterBuildParams& p, int clusters, cudaStrea
     case DType::kBf16:
       return launch(config, finish_clusters<__nv_bfloat16>, p, clusters, total, starts, tokens);
   }
+}
+
+void ClusterBuilder::finish(const ClusterBuildParams& p, int clusters, cudaStream_t stream) {
+  write_clusters(p, clusters, stream);
+  if (!p.value_map) return;
+  if (map_space_.size() == 0) map_space_.resize(value_map_space(p.pairs, p.head_dim));
+  build_value_map(p, clusters, sorted_.get(), map_space_.get(), stream);
 }
 
 void ClusterBuilder::assign(const ClusterBuildParams& p, const std::int32_t* labels, int clusters,

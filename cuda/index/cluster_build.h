@@ -45,6 +45,7 @@ struct ClusterBuildParams {
   void* centroids = nullptr;        ///< [pairs, cluster_capacity, head_dim], means of the members
   void* mean_values = nullptr;      ///< [pairs, cluster_capacity, head_dim]
   ClusterMeta* meta = nullptr;      ///< [pairs, cluster_capacity]
+  void* value_map = nullptr;        ///< [pairs, head_dim values, head_dim keys]; null: none
   std::int32_t* offsets = nullptr;  ///< [pairs, cluster_capacity + 1], rows
   std::int64_t cluster_capacity = 0;
   /// Offsets up to this one are set to the end: clusters that there are not have no rows.
@@ -72,7 +73,9 @@ class ClusterBuilder {
   void lloyd(const ClusterBuildParams& params, const std::vector<Segment>& segments, int iterations,
              bool spherical, cudaStream_t stream);
   void sort(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
+  /// What the step reads, from the sorted labels: means, rows in order, and the map if asked for.
   void finish(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
+  void write_clusters(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
 
   DeviceBuffer<std::uint16_t> centroids_;        // [pairs, clusters, head_dim], 16-bit
   DeviceBuffer<float> half_norms_;               // [pairs, clusters]
@@ -83,6 +86,7 @@ class ClusterBuilder {
   DeviceBuffer<std::int32_t> tokens_, sorted_tokens_;  // [pairs, points]
   DeviceBuffer<std::int32_t> starts_;                  // [pairs * clusters + 1]
   DeviceBuffer<Segment> segments_;  // those of the clustering, then one of everything
+  DeviceBuffer<float> map_space_;   // once a value map is asked for
   DeviceBuffer<unsigned char> sort_space_;
   std::size_t sort_bytes_ = 0;
 };

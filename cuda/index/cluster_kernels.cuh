@@ -4,32 +4,12 @@
 
 #include <cmath>
 
-#include "cuda/common/mma.cuh"
 #include "cuda/index/cluster_build.h"
+#include "cuda/index/row_pairs.cuh"
 
 namespace doublep::cuda {
 
 inline constexpr int kMaxPairs = 4;  // of dimensions per lane: head_dim up to 256
-
-template <class T>
-__device__ float2 load_pair(const T* row, int pair) {
-  if constexpr (sizeof(T) == 2)
-    return Packed<T>::unpack(reinterpret_cast<const std::uint32_t*>(row)[pair]);
-  else
-    return reinterpret_cast<const float2*>(row)[pair];
-}
-template <class T>
-__device__ void store_pair(T* row, int pair, float2 v) {
-  if constexpr (sizeof(T) == 2)
-    reinterpret_cast<std::uint32_t*>(row)[pair] = Packed<T>::pack(v.x, v.y);
-  else
-    reinterpret_cast<float2*>(row)[pair] = v;
-}
-
-__device__ inline float warp_sum(float v) {
-  for (int d = 16; d > 0; d /= 2) v += __shfl_xor_sync(~0u, v, d);
-  return v;
-}
 
 /// Calls visit(i, dimension pair) for this lane's pairs of dimensions.
 template <class Visit>

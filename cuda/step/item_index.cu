@@ -11,6 +11,7 @@ namespace doublep::cuda {
 ItemIndex::ItemIndex(const Cache& cache, std::int64_t capacity, bool mean_values, bool nibbles)
     : capacity_((std::max<std::int64_t>(capacity, 1) + 15) / 16 * 16),
       row_bytes_(cache.row_bytes()),
+      map_bytes_(row_bytes_ * cache.shape().head_dim),
       rows_(cache.shape().pairs * capacity_ * row_bytes_),
       meta_(cache.shape().pairs * capacity_),
       offsets_(cache.shape().pairs * (capacity_ + 1)),
@@ -72,8 +73,21 @@ void ItemIndex::build_clusters(Cache& cache, int sequence, const void* keys, con
   p.begin = p.source_begin = sink_end, p.points = points;
   p.centroids = rows(pair), p.mean_values = others(pair), p.meta = meta(pair);
   p.offsets = offsets(pair), p.cluster_room = capacity_;
+  if (options.value_map) {
+    make_value_map(cache, stream);
+    p.value_map = value_map(pair);
+    if (clusters == 0)  // an earlier build may have left one
+      DP_CUDA(cudaMemsetAsync(p.value_map, 0, heads * map_bytes_, stream));
+  }
   if (clusters > 0) cluster(cache, pair, p, options, stream);
   cache.set_zones(sequence, sink_end, tail_begin, length);
+}
+
+void ItemIndex::make_value_map(const Cache& cache, cudaStream_t stream) {
+  if (value_map_.size() > 0) return;
+  value_map_.resize(cache.shape().pairs * map_bytes_);
+  value_map_.zero(stream);
+  DP_CUDA(cudaStreamSynchronize(stream));  // another sequence may be built on another stream
 }
 
 void ItemIndex::set_items(int sequence, int heads, std::int32_t items) {
@@ -102,6 +116,7 @@ void ItemIndex::cluster(Cache& cache, std::int64_t pair, ClusterBuildParams p,
 
 void ItemIndex::append_clusters(Cache& cache, int sequence, std::int32_t tail_begin,
                                 const Clustering& options, cudaStream_t stream) {
+  if (options.value_map) throw CudaError("a value map is not added to; build the clusters anew");
   const int heads = cache.shape().kv_heads;
   const std::int64_t pair = static_cast<std::int64_t>(sequence) * heads, bytes = cache.row_bytes();
   const Cache::Zones before = cache.host_zones(sequence);

@@ -24,6 +24,10 @@ class ItemIndex {
   ClusterMeta* meta(std::int64_t pair = 0) { return meta_.get() + pair * capacity_; }
   std::int32_t* offsets(std::int64_t pair = 0) { return offsets_.get() + pair * (capacity_ + 1); }
   std::int32_t* num_items() { return num_items_.get(); }
+  /// [pairs, head_dim values, head_dim keys] in the cache's type; null where no build asked for it.
+  void* value_map(std::int64_t pair = 0) {
+    return value_map_.size() > 0 ? value_map_.get() + pair * map_bytes_ : nullptr;
+  }
   std::uint32_t* codes() { return codes_.get(); }
   NibbleScale* scales() { return scales_.get(); }
 
@@ -35,6 +39,9 @@ class ItemIndex {
     int iterations = 4;
     const std::int32_t* labels = nullptr;
     bool spherical = false;  ///< as ClusterBuilder::cluster says
+    /// Also the map by which a query moves values. It is of one clustering: such clusters cannot be
+    /// added to. The table is made by the first build that asks, which must come before a step.
+    bool value_map = false;
   };
   void build_clusters(Cache& cache, int sequence, const void* keys, const void* values,
                       std::int64_t source_capacity, std::int32_t sink_end, std::int32_t tail_begin,
@@ -55,15 +62,17 @@ class ItemIndex {
 
  private:
   void reserve(const Cache& cache, std::int64_t capacity);
+  void make_value_map(const Cache& cache, cudaStream_t stream);
   void set_items(int sequence, int heads, std::int32_t items);
   void cluster(Cache& cache, std::int64_t pair, ClusterBuildParams params,
                const Clustering& options, cudaStream_t stream);
   void summarise(Cache& cache, int sequence, PageParams params, std::int32_t from,
                  cudaStream_t stream);
 
-  std::int64_t capacity_, row_bytes_;
+  std::int64_t capacity_, row_bytes_, map_bytes_;
   DeviceBuffer<unsigned char> rows_, others_;  // [pairs, capacity, head_dim]
   DeviceBuffer<ClusterMeta> meta_;             // [pairs, capacity]
+  DeviceBuffer<unsigned char> value_map_;      // [pairs, head_dim, head_dim], or nothing
   DeviceBuffer<std::int32_t> offsets_;         // [pairs, capacity + 1]
   DeviceBuffer<std::int32_t> num_items_;       // [pairs]
   std::vector<std::int32_t> host_items_;       // [batch], of every pair of a sequence
