@@ -3,6 +3,7 @@
 
 #include "core/base/error.h"
 #include "core/base/matrix.h"
+#include "core/index/value_shift.h"
 #include "cuda/decoder/convert.h"
 #include "cuda/decoder/costs.h"
 #include "cuda/decoder/cuda_decoder.h"
@@ -28,8 +29,10 @@ std::shared_ptr<const ClusterIndex> CudaDecoder::host_index(int kv_head) const {
   for (std::int64_t c = 0; c < k; ++c)
     for (std::int32_t row = offsets[c]; row < offsets[c + 1]; ++row)
       labels[order[row] - sink_end_] = static_cast<std::int32_t>(c);
-  index = std::make_shared<const ClusterIndex>(ClusterIndex::from_assignment(
-      view_.head(kv_head), sink_end_, tail_begin_, std::move(centroids), labels));
+  ClusterIndex made = ClusterIndex::from_assignment(view_.head(kv_head), sink_end_, tail_begin_,
+                                                    std::move(centroids), labels);
+  made.add_moments(view_.head(kv_head), {.value_map = plan_.step.value_shift});
+  index = std::make_shared<const ClusterIndex>(std::move(made));
   return index;
 }
 
@@ -78,6 +81,7 @@ void CudaDecoder::audit_head(int pair, const QueryGroup& group, GroupSelection& 
     head.target_p = plan_.step.kind == StepKind::kDense ? 1 : plan_.target_p;
     if (plan_.clustered) head.index = host_index(pair);
   }
+  if (plan_.step.value_shift) shift_values(group, out);
 
   Touched touched;
   touched.length = view_.length, touched.zone = sink_end_ + view_.length - tail_begin_;

@@ -74,7 +74,8 @@ std::string refusal(const std::string& policy, const Parameters& parameters,
   };
   plain("kmeans_init", std::string("evenly_spaced"));
   plain("kmeans_seed", std::int64_t{0});
-  plain("value_side", std::string("mean"));
+  // A map belongs to one clustering; RetroInfer's grows by parts.
+  if (policy != "double_p") plain("value_side", std::string("mean"));
   plain("audit", std::int64_t{0});
   plain("guarantee", 0.0);
   plain("base", std::string("quest"));  // of twilight: what proposes, and its keys

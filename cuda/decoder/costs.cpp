@@ -64,6 +64,10 @@ Work clustering_work(std::int64_t points, int head_dim, const ItemIndex::Cluster
     const double n = static_cast<double>(points), k = total_clusters(segments);
     work += Work{4 * (n + k) * d, 2 * n * k * d};
   }
+  if (options.value_map) {
+    const double n = static_cast<double>(points);
+    work += Work{8 * n * d, 2 * n * d * d + 3 * n * d};
+  }
   return work;
 }
 

@@ -233,6 +233,8 @@ IndexCost CudaDecoder::index_cost() const {
   if (plan_.clustered)  // as ClusterIndex::memory_bytes
     cost.memory_bytes = heads * (clusters_ * (2.0 * view_.head_dim * bytes_of(dtype_) + 12) +
                                  4.0 * static_cast<double>(tail_begin_ - sink_end_));
+  if (plan_.step.value_shift)
+    cost.memory_bytes += heads * view_.head_dim * view_.head_dim * bytes_of(context_.kv_dtype);
   return cost;
 }
 

@@ -85,6 +85,7 @@ PolicyPlan plan_for(const std::string& policy, const Parameters& p) {
     plan.step.terms = true;
     plan.step.keep = p.real("p1"), plan.step.refine = p.real("p2");
     plan.step.outside_terms = p.choice("outside") == "estimate";
+    plan.step.value_shift = plan.clustering.value_map = p.choice("value_side") == "shifted";
   }
   plan.target_p = plan.step.keep;
   return plan;

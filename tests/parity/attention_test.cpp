@@ -34,6 +34,25 @@ const std::vector<Setup>& setups() {
         {"estimation", 0.9},
         {"segment", std::int64_t{256}},
         {"estimator", std::string("second_order")}}},
+      // Float32 keeps its tolerance: a shift adds sums of d products to those there are. In 16 bits
+      // the map is rounded as the mean values are.
+      {"double_p", {{"value_side", std::string("shifted")}, {"p2", 0.3}}},
+      {"double_p",
+       {{"value_side", std::string("shifted")},
+        {"estimator", std::string("second_order")},
+        {"outside", std::string("estimate")},
+        {"p2", 0.3}}},
+      {"double_p",
+       {{"value_side", std::string("shifted")},
+        {"gqa", std::string("group_sum")},
+        {"segment", std::int64_t{256}},
+        {"mass_scope", std::string("all")}}},
+      {"double_p",
+       {{"value_side", std::string("shifted")},
+        {"estimator", std::string("second_order")},
+        {"gqa", std::string("group_sum")},
+        {"outside", std::string("estimate")},
+        {"p2", 0.5}}},
   };
   return list;
 }
@@ -93,6 +112,7 @@ TEST_CASE("every head dimension and group size", "[parity]") {
         for (const int i : {0, 6, 8, 9}) check(c, setups()[i]);
         for (const char* policy : {"quest", "twilight", "retroinfer"})
           check(c, setups_of(policy).front());
+        check(c, setups_of("double_p").back());  // shifted
       }
 }
 
@@ -115,6 +135,8 @@ TEST_CASE("generated tokens join, and the index is rebuilt", "[parity][quick]") 
        {Setup{"dense", {}}, Setup{"streaming", {}}, Setup{"double_p", {}},
         Setup{"double_p",
               {{"recluster_every", std::int64_t{40}}, {"mass_scope", std::string("all")}}},
+        Setup{"double_p",
+              {{"recluster_every", std::int64_t{40}}, {"value_side", std::string("shifted")}}},
         Setup{"quest", {{"budget", 100.0}}},
         Setup{"quest", {{"budget", 0.5}, {"page_size", std::int64_t{40}}}},
         Setup{"twilight", {{"base_budget", 0.6}}},

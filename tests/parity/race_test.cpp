@@ -14,6 +14,8 @@ TEST_CASE("every kernel runs on a small cache", "[parity][race]") {
        {{"estimator", std::string("second_order")},
         {"gqa", std::string("group_sum")},
         {"mass_scope", std::string("all")}}},
+      {"double_p",
+       {{"value_side", std::string("shifted")}, {"outside", std::string("estimate")}, {"p2", 0.3}}},
       {"quest", {{"budget", 48.0}}},
       {"twilight", {}},
       {"retroinfer", {{"retrieval", 0.2}}},

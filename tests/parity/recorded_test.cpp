@@ -61,12 +61,17 @@ std::vector<std::string> traces() {
 // only error.
 TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
   if (without_device()) return;
+  std::map<std::string, ParamValue> shifted = {{"estimator", std::string("second_order")},
+                                               {"outside", std::string("estimate")},
+                                               {"gqa", std::string("group_sum")},
+                                               {"value_side", std::string("shifted")}};
   const std::vector<Setup> setups = {
       {"streaming", {}},
       {"cluster_top_k", {{"k", 64.0}}},
       {"cluster_top_p", {{"p", 0.9}}},
       {"double_p", {}},
       {"double_p", {{"estimator", std::string("second_order")}, {"gqa", std::string("group_sum")}}},
+      {"double_p", shifted},
       {"quest", {{"budget", 512.0}}},
       {"twilight", {}},
       {"retroinfer",
@@ -96,6 +101,14 @@ TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
             room * ((clustered ? 0.1 : 0.05) * cpu.error + 0.003));
       CHECK(std::abs(gpu.tokens - cpu.tokens) < (clustered ? 0.06 : 0.03) * cpu.tokens);
       CHECK(std::abs(gpu.covered - cpu.covered) < room * (clustered ? 0.01 : 0.005));
+      if (!setup.given.count("value_side")) continue;
+      // The shift moves values only, and pays on the device as it does for the reference.
+      Setup plain = setup;
+      plain.given.erase("value_side");
+      const Summary unshifted = replayed(trace, plain, KvDtype::kBf16, true);
+      INFO("unshifted " << unshifted.error << ", shifted " << gpu.error);
+      CHECK(gpu.error < 0.95 * unshifted.error);
+      CHECK(gpu.tokens == unshifted.tokens);
     }
   }
 }

@@ -115,6 +115,7 @@ TEST_CASE("parameters that only the reference serves are refused by name", "[par
   };
   for (const char* policy : {"quest", "twilight", "retroinfer"})
     CHECK(refused({policy, {}}).empty());
+  CHECK(refused({"double_p", {{"value_side", std::string("shifted")}}}).empty());
   names({"twilight", {{"base", std::string("double_sparsity")}}}, "base other than quest");
   names({"twilight", {{"bits", std::int64_t{8}}}}, "bits other than 4");
   names({"retroinfer", {{"value_side", std::string("shifted")}}}, "value_side other than mean");

@@ -89,6 +89,16 @@ struct Case {
       }
     keys = rounded(keys, dtype), values = rounded(values, dtype), queries = rounded(queries, dtype);
   }
+  /// Values that follow the keys, as a shift of values supposes: v_i = 0.8 k_(i+1) + noise.
+  static constexpr double kSlope = 0.8;
+  void slope_values() {
+    for (std::int64_t j = 0; j < kv_heads * capacity; ++j)
+      for (int i = 0; i < head_dim; ++i) {
+        float& v = values[j * head_dim + i];
+        v = rounded(0.5f * v + static_cast<float>(kSlope) * keys[j * head_dim + (i + 1) % head_dim],
+                    dtype);
+      }
+  }
   KvCacheView cache() const {
     return {keys.data(), values.data(), kv_heads, capacity, length, head_dim};
   }

@@ -1,0 +1,223 @@
+// Values that move with the query: the device's map is core's from the same clustering, and the
+// shift that it makes is in the output.
+#include "core/index/cluster_index.h"
+#include "cuda/decoder/convert.h"
+#include "cuda/step/cache.h"
+#include "cuda/step/item_index.h"
+#include "tests/parity/support.h"
+
+namespace doublep::test {
+namespace {
+
+using namespace doublep::cuda;
+
+DType device_type(KvDtype dtype) {
+  return dtype == KvDtype::kFp32   ? DType::kFp32
+         : dtype == KvDtype::kFp16 ? DType::kFp16
+                                   : DType::kBf16;
+}
+
+/// Sequences of one shape on the device, clustered with a map; sequence b is cases[b].
+struct Mapped {
+  std::vector<Case> cases;
+  std::unique_ptr<Cache> cache;
+  std::unique_ptr<ItemIndex> index;
+  std::int32_t sink = 4, window = 64;
+
+  explicit Mapped(std::vector<Case> of) : cases(std::move(of)) {
+    const Case& c = cases[0];
+    const int batch = static_cast<int>(cases.size());
+    cache = std::make_unique<Cache>(Shape{batch * c.kv_heads, c.kv_heads, c.group, c.head_dim},
+                                    device_type(c.dtype), c.capacity);
+    index = std::make_unique<ItemIndex>(*cache, c.capacity / 16 + 1, true);
+  }
+  std::int32_t tail(int b) const {
+    return std::max(sink, static_cast<std::int32_t>(cases[b].length) - window);
+  }
+  void build(int b, const ItemIndex::Clustering& options) {
+    const Case& c = cases[b];
+    DeviceBuffer<unsigned char> keys, values;
+    keys.upload(to_device_type(c.keys.data(), c.keys.size(), cache->dtype()));
+    values.upload(to_device_type(c.values.data(), c.values.size(), cache->dtype()));
+    index->build_clusters(*cache, b, keys.get(), values.get(), c.capacity, sink, tail(b),
+                          static_cast<std::int32_t>(c.length), options, nullptr);
+    DP_CUDA(cudaDeviceSynchronize());
+  }
+  std::vector<unsigned char> bytes(int b, int kv) {
+    const Case& c = cases[b];
+    std::vector<unsigned char> host(c.head_dim * cache->row_bytes());
+    DP_CUDA(cudaMemcpy(host.data(), index->value_map(b * c.kv_heads + kv), host.size(),
+                       cudaMemcpyDeviceToHost));
+    return host;
+  }
+  MatrixF map(int b, int kv) {
+    const int d = cases[b].head_dim;
+    MatrixF out(d, d);
+    from_device_type(bytes(b, kv).data(), out.size(), cache->dtype(), out.data());
+    return out;
+  }
+  /// Core's map from the clusters and centroids that the device has.
+  MatrixF expected(int b, int kv) {
+    const Case& c = cases[b];
+    const int pair = b * c.kv_heads + kv;
+    const std::int64_t d = c.head_dim;
+    std::int32_t clusters = 0;
+    const auto fetch = [](void* to, const void* from, std::size_t size) {
+      DP_CUDA(cudaMemcpy(to, from, size, cudaMemcpyDeviceToHost));
+    };
+    fetch(&clusters, index->num_items() + pair, 4);
+    std::vector<std::int32_t> offsets(clusters + 1), order(c.length), labels(tail(b) - sink);
+    std::vector<unsigned char> rows(clusters * cache->row_bytes());
+    fetch(offsets.data(), index->offsets(pair), offsets.size() * 4);
+    fetch(order.data(), cache->order(pair), order.size() * 4);
+    fetch(rows.data(), index->rows(pair), rows.size());
+    MatrixF centroids(clusters, d);
+    from_device_type(rows.data(), clusters * d, cache->dtype(), centroids.data());
+    for (std::int32_t i = 0; i < clusters; ++i)
+      for (std::int32_t row = offsets[i]; row < offsets[i + 1]; ++row)
+        labels[order[row] - sink] = i;
+    ClusterIndex made = ClusterIndex::from_assignment(c.cache().head(kv), sink, tail(b),
+                                                      std::move(centroids), labels);
+    made.add_moments(c.cache().head(kv), {.value_map = true});
+    return made.value_map();
+  }
+};
+
+Case sloped(KvDtype dtype, int head_dim, std::int64_t length, std::uint64_t seed = 1) {
+  Case c;
+  c.dtype = dtype, c.head_dim = head_dim, c.length = length, c.capacity = length + 5;
+  c.fill(seed);
+  c.slope_values();
+  return c;
+}
+
+/// Relative to the map's Frobenius norm. Every element is rounded once, to half a unit of its type;
+/// float32 sums of some thousand products leave 1e-6 or so, and the means as they are stored, where
+/// core takes exact ones, less.
+double allowed(KvDtype dtype) {
+  const double sums = 2e-5;
+  return sums + (dtype == KvDtype::kFp32   ? 0
+                 : dtype == KvDtype::kFp16 ? std::ldexp(1.0, -11)
+                                           : std::ldexp(1.0, -8));
+}
+
+void check_map(Mapped& made, int b, int kv) {
+  const MatrixF map = made.map(b, kv), expected = made.expected(b, kv);
+  INFO(made.cases[b].text() << ", sequence " << b << ", KV head " << kv << ", norm "
+                            << expected.norm());
+  CHECK(distance(map.data(), expected.data(), map.size()) < allowed(made.cases[b].dtype));
+}
+
+ItemIndex::Clustering with_map() {
+  ItemIndex::Clustering options;
+  options.value_map = true;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("the value map is core's from the same clustering", "[parity]") {
+  if (without_device()) return;
+  for (const KvDtype dtype : {KvDtype::kFp32, KvDtype::kFp16, KvDtype::kBf16})
+    for (const int d : {64, 80, 128, 256})
+      for (const std::int64_t length : {69, 90, 700, 9000}) {  // the last: splits of many stages
+        if (length == 9000 && d == 256 && dtype == KvDtype::kFp16) continue;  // seconds of core's
+        Mapped made({sloped(dtype, d, length)});
+        CHECK(made.index->value_map() == nullptr);
+        made.build(0, with_map());
+        REQUIRE(made.index->value_map() != nullptr);
+        for (int kv = 0; kv < made.cases[0].kv_heads; ++kv) {
+          check_map(made, 0, kv);
+          if (length < 9000) continue;
+          const MatrixF map = made.map(0, kv);  // the values' slope is found, not only noise
+          CHECK(std::abs(map(2, 3) - Case::kSlope) < 0.15);
+          CHECK(std::abs(map(3, 2)) < 0.15);  // row: value, column: key
+        }
+      }
+}
+
+TEST_CASE("value maps: from given labels, per sequence, the same every time", "[parity][quick]") {
+  if (without_device()) return;
+  Mapped made({sloped(KvDtype::kBf16, 128, 700, 1), sloped(KvDtype::kBf16, 128, 700, 2)});
+  made.build(0, with_map());
+  const auto first = made.bytes(0, 1);
+  const auto zero = [](const std::vector<unsigned char>& bytes) {
+    return std::all_of(bytes.begin(), bytes.end(), [](unsigned char b) { return b == 0; });
+  };
+  CHECK(!zero(first));
+  CHECK(zero(made.bytes(1, 0)));  // not built yet
+  ItemIndex::Clustering given = with_map();
+  given.clusters = 40;  // one of them without members
+  std::vector<std::int32_t> labels(made.cases[1].kv_heads * (made.tail(1) - made.sink));
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    labels[i] = static_cast<std::int32_t>(i * 7 % 13 + i / 64 % 3 * 13);
+  given.labels = labels.data();
+  made.build(1, given);
+  for (int b = 0; b < 2; ++b)
+    for (int kv = 0; kv < 2; ++kv) check_map(made, b, kv);
+  CHECK(made.bytes(0, 1) == first);
+  made.build(0, with_map());
+  CHECK(made.bytes(0, 1) == first);  // bit for bit
+  const auto other = made.bytes(1, 1);
+  made.cases[0].length = 40;  // sinks and window take all of it
+  made.build(0, with_map());
+  CHECK(zero(made.bytes(0, 0)));
+  CHECK(zero(made.bytes(0, 1)));
+  CHECK(made.bytes(1, 1) == other);
+}
+
+TEST_CASE("clusters with a value map are built anew, not added to", "[parity]") {
+  if (without_device()) return;
+  Mapped made({sloped(KvDtype::kBf16, 64, 300)});
+  made.build(0, with_map());
+  CHECK_THROWS_AS(made.index->append_clusters(*made.cache, 0, 260, with_map(), nullptr), CudaError);
+}
+
+// A shift that is left out, transposed or of the wrong scale leaves the attention plausible: what
+// the shift alone does to the output is held against what it does to the reference's.
+TEST_CASE("the shift is in the output, as large as the reference's", "[parity][quick]") {
+  if (without_device()) return;
+  for (const KvDtype dtype : {KvDtype::kFp32, KvDtype::kFp16, KvDtype::kBf16})
+    for (const char* estimator : {"jensen", "second_order"})
+      for (const char* gqa : {"per_head", "group_sum"}) {
+        const Case c = sloped(dtype, 128, 700);
+        std::vector<float> gpu, reference;  // shifted, then less mean
+        double base = 0;
+        StepResult results[2];
+        for (const bool shifted : {true, false}) {
+          const auto decoder = on_gpu({"double_p",
+                                       {{"value_side", std::string(shifted ? "shifted" : "mean")},
+                                        {"estimator", std::string(estimator)},
+                                        {"gqa", std::string(gqa)},
+                                        {"outside", std::string("estimate")},
+                                        {"p2", 0.3}}},
+                                      dtype);
+          decoder->prefill(c.cache());
+          StepResult& result = results[shifted];
+          result = decoder->step(c.block(), Audit::kSelection);
+          const Attended same = attend_same(c, result);
+          if (shifted) {
+            gpu = result.output, reference = same.output;
+            continue;
+          }
+          for (std::size_t i = 0; i < gpu.size(); ++i) {
+            gpu[i] -= result.output[i], reference[i] -= same.output[i];
+            base += double(same.output[i]) * same.output[i];
+          }
+        }
+        INFO(c.text() << ", " << estimator << ", " << gqa);
+        for (std::size_t h = 0; h < results[0].selections.size(); ++h) {
+          CHECK(results[0].selections[h].tokens == results[1].selections[h].tokens);
+          CHECK(results[0].selections[h].shift.empty());
+          CHECK(!results[1].selections[h].shift.empty());
+        }
+        double squares = 0;
+        for (const float v : reference) squares += double(v) * v;
+        CHECK(std::sqrt(squares / base) > 0.03);  // the reference's own: 0.048 to 0.066
+        // The difference of two outputs has the rounding of both; the mean values' is the same.
+        CHECK(distance(gpu.data(), reference.data(), gpu.size()) <
+              (dtype == KvDtype::kFp32 ? 0.002 : 0.03));
+      }
+}
+
+}  // namespace doublep::test
