@@ -11,6 +11,8 @@
 
 namespace doublep::cuda {
 
+struct ClusterMeta;
+
 /// kDense: every visible row. kRuns: the list `runs`. kTokens: the list `tokens`, row by row.
 enum class WorkKind { kDense, kRuns, kTokens };
 
@@ -41,6 +43,9 @@ struct AttendParams {
   const void* mean_values = nullptr;        ///< [pairs, term_capacity, head_dim]
   const float* log_masses = nullptr;        ///< [pairs * group, term_capacity], natural log
   std::int64_t term_capacity = 0;
+  /// Terms whose values move with the query (core/index/value_shift.h); null: they do not.
+  const ClusterMeta* meta = nullptr;  ///< [pairs, term_capacity]: variances
+  const float* directions = nullptr;  ///< [pairs * group, head_dim]
 
   float* output = nullptr;       ///< [pairs * group, head_dim]
   float* log_sum_exp = nullptr;  ///< [pairs * group], natural log; -infinity without mass

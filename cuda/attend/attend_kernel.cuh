@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
     const auto* keys = static_cast<const T*>(p.keys) + pair * p.capacity * D;
     const auto* values = static_cast<const T*>(p.values) + pair * p.capacity * D;
     engine.begin(static_cast<const T*>(p.queries) + static_cast<std::int64_t>(pair) * group * D,
-                 group);
+                 group, p.directions ? 0.25f * p.scale * p.scale : 0.f);
 
     const std::uint32_t all = (1u << group) - 1;
     const int visible = kKind == WorkKind::kDense ? p.lengths[pair / p.shape.kv_heads] : 0;
@@ -85,9 +85,11 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
       rows.ids = p.terms + pair * p.term_capacity + at;
       rows.count = min(kTile, p.num_terms[pair] - at);
       engine.terms(rows, p.log_masses + static_cast<std::int64_t>(pair) * group * p.term_capacity,
-                   p.term_capacity);
+                   p.term_capacity, p.meta ? p.meta + pair * p.term_capacity : nullptr);
     }
-    engine.store(outputs + warp * group * D, states + warp * (group + group % 2));
+    engine.store(
+        outputs + warp * group * D, states + warp * (group + group % 2),
+        p.directions ? p.directions + static_cast<std::int64_t>(pair) * group * D : nullptr);
     finish_pair<D>(p, shares, pair, results, last);
     tile = stop;
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "cuda/attend/rows.cuh"
+#include "cuda/estimate/estimate.h"
 
 namespace doublep::cuda {
 
@@ -18,11 +19,17 @@ class MmaEngine {
   static constexpr int kDim = D;
   static constexpr int kWarps = D > 128 ? 8 : 12;  // of a block, one block a multiprocessor
 
-  __device__ void begin(const T* queries, int group) {
+  /// tilt: scale^2 / 4 where terms move with the query, else 0.
+  __device__ void begin(const T* queries, int group, float tilt = 0) {
     group_ = group;
     q_.load(queries, group);
     out_.clear();
     max_[0] = max_[1] = -INFINITY, sum_[0] = sum_[1] = 0;
+    shift_[0] = shift_[1] = 0;
+    if (tilt > 0) {
+      const float2 norms = q_.squared_norms();
+      tilt_[0] = norms.x * tilt, tilt_[1] = norms.y * tilt;
+    }
   }
 
   template <class Rows>
@@ -41,9 +48,11 @@ class MmaEngine {
     accumulate(s, low, high, v);
   }
 
-  /// log_masses: of the pair's first head, stride between heads `stride`.
+  /// log_masses: of the pair's first head, stride between heads `stride`. meta: the pair's, where
+  /// terms move with the query.
   template <class Rows>
-  __device__ void terms(const Rows& rows, const float* log_masses, std::int64_t stride) {
+  __device__ void terms(const Rows& rows, const float* log_masses, std::int64_t stride,
+                        const ClusterMeta* meta) {
     const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
     ValueFragment<D> v;
     load_values(v, rows);
@@ -56,23 +65,39 @@ class MmaEngine {
       s[i] = on ? log_masses[head * stride + rows.id(i < 2 ? g : g + 8)] * kLog2e : 0;
     }
     accumulate(s, low, high, v);
+    if (!meta) return;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {  // s are weights by now
+      const int r = i < 2 ? g : g + 8;
+      const float u = r < rows.count ? meta[rows.id(r)].variance : 0;
+      shift_[i & 1] += s[i] * u / (1 + u * tilt_[i & 1]);
+    }
   }
 
-  /// output: [group, D] in shared memory; state: [group] (max in log2 units, sum).
-  __device__ void store(float* output, float2* state) {
+  /// output: [group, D] in shared memory; state: [group] (max in log2 units, sum). directions: of
+  /// the pair, [group, D], where terms move with the query.
+  __device__ void store(float* output, float2* state, const float* directions = nullptr) {
     const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
       for (int lanes = 4; lanes < 32; lanes *= 2) sum_[i] += __shfl_xor_sync(~0u, sum_[i], lanes);
       const int head = 2 * c + i;
+#pragma unroll
+      for (int lanes = 4; directions && lanes < 32; lanes *= 2)
+        shift_[i] += __shfl_xor_sync(~0u, shift_[i], lanes);
       if (head >= group_) continue;
       if (g == 0) state[head] = {max_[i], sum_[i]};
 #pragma unroll
       for (int n = 0; n < OutputFragment<T, D>::kProducts; ++n) {
         const int dim = 64 * (n / 4) + 8 * g + 2 * (n % 4);
-        if (D % 64 == 0 || dim < D)
-          *reinterpret_cast<float2*>(output + head * D + dim) = {out_.o[n][i], out_.o[n][i + 2]};
+        if (D % 64 != 0 && dim >= D) continue;
+        float2 o = {out_.o[n][i], out_.o[n][i + 2]};
+        if (directions) {
+          const float2 d = *reinterpret_cast<const float2*>(directions + head * D + dim);
+          o.x += shift_[i] * d.x, o.y += shift_[i] * d.y;
+        }
+        *reinterpret_cast<float2*>(output + head * D + dim) = o;
       }
     }
   }
@@ -108,7 +133,7 @@ class MmaEngine {
     if (__any_sync(~0u, next[0] > max_[0] || next[1] > max_[1])) {
       const float even = exp2f(max_[0] - base[0]), odd = exp2f(max_[1] - base[1]);
       out_.scale(even, odd);
-      sum_[0] *= even, sum_[1] *= odd;
+      sum_[0] *= even, sum_[1] *= odd, shift_[0] *= even, shift_[1] *= odd;
       max_[0] = next[0], max_[1] = next[1];
     }
 #pragma unroll
@@ -119,7 +144,8 @@ class MmaEngine {
 
   QueryFragment<T, D> q_;
   OutputFragment<T, D> out_;
-  float max_[2], sum_[2];  // of heads 2c, 2c+1; sums are this lane's share
+  float max_[2], sum_[2];     // of heads 2c, 2c+1; sums are this lane's share
+  float shift_[2], tilt_[2];  // sum of weights times how far their terms move; |q|^2 scale^2 / 4
   int group_;
 };
 

@@ -13,11 +13,15 @@ class SimtEngine {
   static constexpr int kDim = D, kPerLane = (D + 31) / 32;
   static constexpr int kWarps = 8;
 
-  __device__ void begin(const float* queries, int group) {
+  __device__ void begin(const float* queries, int group, float tilt = 0) {
     queries_ = queries, group_ = group;
 #pragma unroll
     for (int h = 0; h < kMaxGroup; ++h) {
-      max_[h] = -INFINITY, sum_[h] = 0;
+      max_[h] = -INFINITY, sum_[h] = shift_[h] = tilt_[h] = 0;
+      if (tilt > 0 && h < group) {
+        for (int i = 0; i < D; ++i) tilt_[h] += queries[h * D + i] * queries[h * D + i];
+        tilt_[h] *= tilt;
+      }
 #pragma unroll
       for (int i = 0; i < kPerLane; ++i) out_[h][i] = 0;
     }
@@ -43,34 +47,39 @@ class SimtEngine {
   }
 
   template <class Rows>
-  __device__ void terms(const Rows& rows, const float* log_masses, std::int64_t stride) {
+  __device__ void terms(const Rows& rows, const float* log_masses, std::int64_t stride,
+                        const ClusterMeta* meta) {
     for (int r = 0; r < rows.count; ++r) {
       const std::uint32_t mask = rows.mask(r);
+      const float u = meta ? meta[rows.id(r)].variance : 0;
 #pragma unroll
       for (int h = 0; h < kMaxGroup; ++h)
         if (((mask >> h) & 1) && h < group_)
-          add(h, log_masses[h * stride + rows.id(r)] * kLog2e, rows.value(r));
+          add(h, log_masses[h * stride + rows.id(r)] * kLog2e, rows.value(r), u);
     }
   }
 
-  __device__ void store(float* output, float2* state) {
+  __device__ void store(float* output, float2* state, const float* directions = nullptr) {
 #pragma unroll
     for (int h = 0; h < kMaxGroup; ++h) {
       if (h >= group_) continue;
       if (threadIdx.x % 32 == 0) state[h] = {max_[h], sum_[h]};
 #pragma unroll
       for (int i = 0; i < kPerLane; ++i)
-        if (inside(i)) output[h * D + dim(i)] = out_[h][i];
+        if (inside(i))
+          output[h * D + dim(i)] =
+              out_[h][i] + (directions ? shift_[h] * directions[h * D + dim(i)] : 0);
     }
   }
 
  private:
   __device__ static int dim(int i) { return 32 * i + threadIdx.x % 32; }
   __device__ static bool inside(int i) { return D % 32 == 0 || dim(i) < D; }
-  __device__ void add(int h, float s, const float* value) {
+  __device__ void add(int h, float s, const float* value, float u = 0) {
     const float next = fmaxf(max_[h], s), base = next == -INFINITY ? 0 : next;
     const float factor = exp2f(max_[h] - base), p = exp2f(s - base);
     max_[h] = next, sum_[h] = sum_[h] * factor + p;
+    shift_[h] = shift_[h] * factor + p * u / (1 + u * tilt_[h]);
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i)
       if (inside(i)) out_[h][i] = out_[h][i] * factor + p * value[dim(i)];
@@ -78,7 +87,8 @@ class SimtEngine {
 
   const float* queries_;
   int group_;
-  float max_[kMaxGroup], sum_[kMaxGroup], out_[kMaxGroup][kPerLane];
+  float max_[kMaxGroup], sum_[kMaxGroup], shift_[kMaxGroup], tilt_[kMaxGroup],
+      out_[kMaxGroup][kPerLane];
 };
 
 }  // namespace doublep::cuda

@@ -26,6 +26,18 @@ __device__ float correction(const EstimateParams& p, const ClusterMeta& meta, fl
   return meta.log_size + (p.second_order ? spread * meta.variance : 0.f);
 }
 
+/// Tiles of 16 rows: clusters or pages, then the zone's tokens, then the value map's.
+struct Regions {
+  int zone, map, end;  ///< first tiles after the clusters'; the end of all
+
+  enum Kind { kItems, kZone, kMap };
+  __device__ Kind kind(int tile) const { return tile < zone ? kItems : tile < map ? kZone : kMap; }
+  /// First row of a tile within its region.
+  __device__ int first(int tile) const {
+    return (tile - (tile < zone ? 0 : tile < map ? zone : map)) * kTile;
+  }
+};
+
 /// Tiles that a warp has under way at once, as far as registers go.
 template <int D, bool kPages>
 inline constexpr int kAtOnce = kPages || D > 128 ? 1 : 2;
@@ -35,7 +47,7 @@ inline constexpr int kAtOnce = kPages || D > 128 ? 1 : 2;
 /// known how many there are.
 template <class T, int D, bool kPages>
 __global__ void __launch_bounds__(32 * kWarps)
-    estimate_mma(const __grid_constant__ EstimateParams p, int row_tiles, int tiles, bool ahead) {
+    estimate_mma(const __grid_constant__ EstimateParams p, Regions regions, bool ahead) {
   constexpr int kTiles = kAtOnce<D, kPages>;
   const int pair = blockIdx.y, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
   const int group = p.shape.group, warp = blockIdx.x * kWarps + threadIdx.x / 32;
@@ -51,17 +63,20 @@ __global__ void __launch_bounds__(32 * kWarps)
     return out;
   };
   using Bits = const std::uint16_t;
-  for (int base = warp * kTiles; base < tiles; base += gridDim.x * kWarps * kTiles) {
+  for (int base = warp * kTiles; base < regions.end; base += gridDim.x * kWarps * kTiles) {
     RowFragment<D> rows[kTiles], lows[kPages ? kTiles : 1];
     ClusterMeta meta[kTiles][2];
     bool present[kTiles][2];
 #pragma unroll
     for (int t = 0; t < kTiles; ++t) {
-      const int tile = base + t, first = (tile < row_tiles ? tile : tile - row_tiles) * kTile;
-      const bool zone = tile >= row_tiles;
+      const int tile = base + t, first = regions.first(tile);
+      const Regions::Kind kind = regions.kind(tile);
       const auto row = [&](const void* from, int r) -> Bits* {
-        if (tile >= tiles) return nullptr;
-        if (zone)
+        if (tile >= regions.end) return nullptr;
+        if (kind == Regions::kMap)
+          return static_cast<Bits*>(p.value_map) +
+                 (static_cast<std::int64_t>(pair) * D + first + r) * D;
+        if (kind == Regions::kZone)
           return first + r < p.zone_capacity ? static_cast<Bits*>(zone_row(p, pair, first + r, 2))
                                              : nullptr;
         if (ahead ? first + r >= p.capacity : first + r >= num_rows) return nullptr;
@@ -73,7 +88,7 @@ __global__ void __launch_bounds__(32 * kWarps)
       present[t][0] = low, present[t][1] = high;
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const bool summarised = p.meta && !zone && (i == 0 ? low : high);
+        const bool summarised = p.meta && kind == Regions::kItems && (i == 0 ? low : high);
         meta[t][i] = summarised ? p.meta[pair * p.capacity + first + g + 8 * i] : ClusterMeta{0, 0};
       }
     }
@@ -84,10 +99,11 @@ __global__ void __launch_bounds__(32 * kWarps)
     }
 #pragma unroll
     for (int t = 0; t < kTiles; ++t) {
-      const int tile = base + t;
-      const bool zone = tile >= row_tiles;
-      const int first = (zone ? tile - row_tiles : tile) * kTile;
-      const int count = zone ? static_cast<int>(p.zone_capacity) : num_rows;
+      const int tile = base + t, first = regions.first(tile);
+      const Regions::Kind kind = regions.kind(tile);
+      const int count = kind == Regions::kMap    ? D
+                        : kind == Regions::kZone ? static_cast<int>(p.zone_capacity)
+                                                 : num_rows;
       float s[4] = {0, 0, 0, 0};
       if constexpr (kPages) {
         rows[t].dot(halves(Packed<T>::positive), s);
@@ -95,13 +111,15 @@ __global__ void __launch_bounds__(32 * kWarps)
       } else {
         rows[t].dot(q, s);
       }
-      if (tile >= tiles || first >= count) continue;
+      if (tile >= regions.end || first >= count) continue;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int head = 2 * c + (i & 1), r = first + (i < 2 ? g : g + 8);
-        if (head >= group || (zone && r >= count)) continue;
+        if (head >= group || (kind != Regions::kItems && r >= count)) continue;
         const std::int64_t out = static_cast<std::int64_t>(pair) * group + head;
-        if (zone)
+        if (kind == Regions::kMap)
+          p.directions[out * D + r] = s[i] * p.scale;
+        else if (kind == Regions::kZone)
           p.zone_logits[out * p.zone_capacity + r] = present[t][i / 2] ? s[i] * p.scale : -INFINITY;
         else  // the capacity is a multiple of 16
           p.logits[out * p.capacity + r] =
@@ -114,27 +132,34 @@ __global__ void __launch_bounds__(32 * kWarps)
 }
 
 /// float32: one warp a row and head.
-__global__ void estimate_simt(const __grid_constant__ EstimateParams p, int row_tiles) {
+__global__ void estimate_simt(const __grid_constant__ EstimateParams p, Regions regions) {
   const int pair = blockIdx.y, d = p.shape.head_dim, lane = threadIdx.x % 32;
-  const int slot = blockIdx.x * kWarps + threadIdx.x / 32;
+  const int slot = blockIdx.x * kWarps + threadIdx.x / 32, tile = slot / kTile;
   dependency_release();
   dependency_wait();
-  const bool zone = slot >= row_tiles * kTile;
-  const int r = zone ? slot - row_tiles * kTile : slot;
-  const int count = zone ? static_cast<int>(p.zone_capacity) : p.num_rows[pair];
-  if (r >= (zone ? count : (count + 3) / 4 * 4)) return;
+  if (tile >= regions.end) return;
+  const Regions::Kind kind = regions.kind(tile);
+  const bool items = kind == Regions::kItems;
+  const int r = regions.first(tile) + slot % kTile;
+  const int count = kind == Regions::kMap    ? d
+                    : kind == Regions::kZone ? static_cast<int>(p.zone_capacity)
+                                             : p.num_rows[pair];
+  if (r >= (items ? (count + 3) / 4 * 4 : count)) return;
   const bool absent = r >= count;  // -infinity up to a multiple of 4
   const std::int64_t at = (pair * p.capacity + (absent ? 0 : r)) * d;
-  const float* row = zone ? static_cast<const float*>(zone_row(p, pair, r, 4))
-                          : static_cast<const float*>(p.rows) + at;
+  const float* row = kind == Regions::kMap
+                         ? static_cast<const float*>(p.value_map) + (pair * d + r) * d
+                     : kind == Regions::kZone ? static_cast<const float*>(zone_row(p, pair, r, 4))
+                                              : static_cast<const float*>(p.rows) + at;
+  const bool pages = p.lows && items;
   for (int h = 0; h < p.shape.group; ++h) {
     const std::int64_t head = static_cast<std::int64_t>(pair) * p.shape.group + h;
     const float* q = static_cast<const float*>(p.queries) + head * d;
     float dot = 0, norm = 0;
     for (int i = lane; i < d; i += 32) {
-      const float other = p.lows && !zone ? static_cast<const float*>(p.lows)[at + i] : 0;
+      const float other = pages ? static_cast<const float*>(p.lows)[at + i] : 0;
       const float product = row ? q[i] * row[i] : 0;
-      dot += p.lows && !zone ? fmaxf(product, q[i] * other) : product;
+      dot += pages ? fmaxf(product, q[i] * other) : product;
       norm += q[i] * q[i];
     }
     for (int lanes = 1; lanes < 32; lanes *= 2) {
@@ -142,7 +167,9 @@ __global__ void estimate_simt(const __grid_constant__ EstimateParams p, int row_
       norm += __shfl_xor_sync(~0u, norm, lanes);
     }
     if (lane != 0) continue;
-    if (zone)
+    if (kind == Regions::kMap)
+      p.directions[head * d + r] = dot * p.scale;
+    else if (kind == Regions::kZone)
       p.zone_logits[head * p.zone_capacity + r] = row ? dot * p.scale : -INFINITY;
     else
       p.logits[head * p.capacity + r] =
@@ -154,15 +181,15 @@ __global__ void estimate_simt(const __grid_constant__ EstimateParams p, int row_
 }
 
 template <class T>
-void launch_mma(const EstimateParams& p, LaunchConfig config, int row_tiles, int tiles) {
+void launch_mma(const EstimateParams& p, LaunchConfig config, const Regions& regions) {
   const bool ahead = p.shape.pairs * p.capacity * p.shape.head_dim * 2 < kLittle;
   // Measured at 64 pairs of 8192 clusters: 8 blocks a multiprocessor 70 us, 16: 60, 36: 56.5.
   const int most = std::max(1, 132 * 40 / p.shape.pairs);
   for_head_dim(p.shape.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
     const auto run = [&](auto kernel, int at_once) {
       const int each = kWarps * at_once;
-      config.grid.x = std::min((tiles + each - 1) / each, most);
-      launch(config, kernel, p, row_tiles, tiles, ahead);
+      config.grid.x = std::min((regions.end + each - 1) / each, most);
+      launch(config, kernel, p, regions, ahead);
     };
     if (p.lows)
       run(estimate_mma<T, kDim, true>, kAtOnce<kDim, true>);
@@ -174,19 +201,19 @@ void launch_mma(const EstimateParams& p, LaunchConfig config, int row_tiles, int
 }  // namespace
 
 void estimate(const EstimateParams& p, cudaStream_t stream, bool overlap) {
-  const int row_tiles = static_cast<int>((p.capacity + kTile - 1) / kTile);
-  const int zone_tiles =
-      p.zone_logits ? static_cast<int>((p.zone_capacity + kTile - 1) / kTile) : 0;
-  const int tiles = row_tiles + zone_tiles;
+  const auto tiles = [](std::int64_t rows) { return static_cast<int>((rows + kTile - 1) / kTile); };
+  Regions regions{tiles(p.capacity), 0, 0};
+  regions.map = regions.zone + (p.zone_logits ? tiles(p.zone_capacity) : 0);
+  regions.end = regions.map + (p.directions ? tiles(p.shape.head_dim) : 0);
   LaunchConfig config{dim3(1, p.shape.pairs), dim3(32 * kWarps), 0, stream, overlap};
   if (p.dtype == DType::kFp32) {
-    config.grid.x = (tiles * kTile + kWarps - 1) / kWarps;
-    return launch(config, estimate_simt, p, row_tiles);
+    config.grid.x = (regions.end * kTile + kWarps - 1) / kWarps;
+    return launch(config, estimate_simt, p, regions);
   }
   if (p.dtype == DType::kFp16)
-    launch_mma<__half>(p, config, row_tiles, tiles);
+    launch_mma<__half>(p, config, regions);
   else
-    launch_mma<__nv_bfloat16>(p, config, row_tiles, tiles);
+    launch_mma<__nv_bfloat16>(p, config, regions);
 }
 
 }  // namespace doublep::cuda

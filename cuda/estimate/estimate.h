@@ -42,6 +42,11 @@ struct EstimateParams {
   const std::int32_t* lengths = nullptr;     ///< [pairs / kv_heads]
   float* zone_logits = nullptr;
   std::int64_t zone_capacity = 0;
+
+  /// Also where a query moves the values of its cluster terms (core/index/value_shift.h), where
+  /// `directions` is given: map q scale. Map: [pairs, head_dim, head_dim] in `dtype`, values' rows.
+  const void* value_map = nullptr;
+  float* directions = nullptr;  ///< [pairs * group, head_dim]
 };
 
 void estimate(const EstimateParams& params, cudaStream_t stream, bool overlap = false);

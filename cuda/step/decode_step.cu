@@ -31,6 +31,10 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     estimate_.meta = options.pages ? nullptr : index->meta();
     estimate_.num_rows = index->num_items(), estimate_.capacity = item_capacity_;
     estimate_.logits = logits_.get();
+    if (options.value_shift) {
+      directions_.resize(heads * shape.head_dim);
+      estimate_.value_map = index->value_map(), estimate_.directions = directions_.get();
+    }
     if (options.zone_capacity > 0) {
       zone_logits_.resize(heads * options.zone_capacity);
       estimate_.keys = cache.keys(), estimate_.key_capacity = cache.capacity();
@@ -101,6 +105,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   if (select_.emit_terms && a.kind == WorkKind::kRuns) {
     a.terms = terms_.get(), a.num_terms = num_terms_.get(), a.mean_values = index->others();
     a.log_masses = logits_.get(), a.term_capacity = item_capacity_;
+    if (options.value_shift) a.meta = index->meta(), a.directions = directions_.get();
   }
   a.output = output_.get(), a.log_sum_exp = log_sum_exp_.get();
   a.warps = options.attend_warps;

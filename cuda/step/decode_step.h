@@ -30,6 +30,7 @@ struct StepOptions {
   GroupMode group_mode = GroupMode::kPerHead;
   bool rank_without_size = false;
   bool terms = true, outside_terms = false;
+  bool value_shift = false;        ///< terms move with the query; the index has a value map
   std::int64_t zone_capacity = 0;  ///< > 0: p is of the mass with sinks and tail, at most so many
   double twilight_p = 0.85;
   bool attend_registers = false;  ///< as AttendParams::registers
@@ -88,7 +89,7 @@ class DecodeStep {
   DeviceBuffer<int2> budgets_;
   DeviceBuffer<float4> head_stats_;
   DeviceBuffer<std::uint8_t> codes_, slot_codes_;
-  DeviceBuffer<float> output_, log_sum_exp_, partial_;
+  DeviceBuffer<float> output_, log_sum_exp_, partial_, directions_;
 };
 
 }  // namespace doublep::cuda

@@ -68,12 +68,7 @@ class Bench {
   }
 
   void build(const Spec& spec, Place place, Subject& s, std::string& built) {
-    const std::string key =
-        !spec.clustered ? (spec.options.kind == StepKind::kTwilight ? "nibbles"
-                           : spec.options.pages                     ? "pages"
-                                                                    : "rows")
-                        : concat(spec.clustering.tokens_per_cluster, "/", spec.clustering.segment,
-                                 "/", spec.clustering.iterations, "/", spec.clustering.spherical);
+    const std::string key = index_key(spec);
     s.step.reset();
     if (key == built) return;
     const auto n = static_cast<std::int32_t>(place.context);
@@ -234,7 +229,10 @@ class Bench {
         candidates += work.candidates;
       }
     }
-    const double summaries = !s.index ? 0 : s.items * (spec.options.pages ? 2 * row : row + 8);
+    const double summaries = !s.index
+                                 ? 0
+                                 : s.items * (spec.options.pages ? 2 * row : row + 8) +
+                                       (spec.options.value_shift ? row * workload_.head_dim() : 0);
     p.bytes +=
         whole * (summaries * pairs + tokens * 2 * row + terms * row + candidates * (row / 4 + 8));
     const double all = static_cast<double>(place.context) * pairs;

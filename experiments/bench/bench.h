@@ -33,7 +33,14 @@ struct BenchOptions {
       "double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum",
       "double_p:p1=0.95,p2=0.50,estimator=second_order,gqa=group_sum",
       "double_p:p1=0.90,p2=0.30,estimator=second_order,gqa=group_sum",
-      "double_p:p1=0.90,p2=0.30,estimator=second_order,outside=estimate,gqa=group_sum"};
+      "double_p:p1=0.90,p2=0.30,estimator=second_order,outside=estimate,gqa=group_sum",
+      "double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum,value_side=shifted",
+      "double_p:p1=0.95,p2=0.50,estimator=second_order,outside=estimate,gqa=group_sum,value_side="
+      "shifted",
+      "double_p:p1=0.90,p2=0.30,estimator=second_order,outside=estimate,gqa=group_sum,value_side="
+      "shifted",
+      "double_p:p1=0.90,p2=0.15,estimator=second_order,outside=estimate,gqa=group_sum,value_side="
+      "shifted"};
   std::vector<std::int64_t> contexts = {8192, 32768, 65536, 131072, 524288, 1048576};
   std::vector<int> batches = {1, 8, 64};
   int kv_heads = 8, repeats = 12, queries = 3;

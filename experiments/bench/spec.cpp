@@ -26,7 +26,7 @@ const std::map<std::string, std::set<std::string>>& known() {
       {"twilight", {"p", "base"}},
       {"retroinfer", with_index({"exact", "estimated"})},
       {"cluster_top_p", with_index({"p", "estimator", "gqa"})},
-      {"double_p", with_index({"p1", "p2", "estimator", "outside", "gqa", "warps"})}};
+      {"double_p", with_index({"p1", "p2", "estimator", "outside", "gqa", "value_side"})}};
   return table;
 }
 
@@ -97,6 +97,7 @@ Spec parse_spec(const std::string& text, float scale) {
   if (s.policy == "double_p") {
     o.terms = true, o.outside_terms = word("outside") == "estimate";
     o.keep = number("p1", 0.95), o.refine = number("p2", 0.70);
+    o.value_shift = s.clustering.value_map = word("value_side") == "shifted";
   }
   if (s.policy == "retroinfer") {
     o.terms = true, o.rule = SelectRule::kCount, o.group_mode = GroupMode::kSum;
@@ -107,6 +108,16 @@ Spec parse_spec(const std::string& text, float scale) {
     s.refined = number("exact", 0.018), s.kept = s.refined + number("estimated", 0.232);
   }
   return s;
+}
+
+std::string index_key(const Spec& spec) {
+  const auto& c = spec.clustering;
+  if (spec.clustered)
+    return concat("clusters ", c.tokens_per_cluster, "/", c.segment, "/", c.iterations,
+                  c.spherical ? " spherical" : "", c.value_map ? " with a value map" : "");
+  return spec.options.kind == StepKind::kTwilight ? "nibbles"
+         : spec.options.pages                     ? "pages"
+                                                  : "rows";
 }
 
 }  // namespace doublep::bench

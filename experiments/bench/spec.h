@@ -1,6 +1,7 @@
 // A policy to time, as text: name:key=value,key=value.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -19,8 +20,10 @@ struct Spec {
 };
 
 /// dense, streaming, quest (budget), twilight (p, base), retroinfer (exact, estimated),
-/// cluster_top_p (p), double_p (p1, p2, estimator, outside, gqa); the cluster policies also take
-/// tokens_per_cluster, segment, iterations. Throws InputError that lists what there is.
+/// cluster_top_p (p), double_p (p1, p2, estimator, outside, gqa, value_side); the cluster policies
+/// also take tokens_per_cluster, segment, iterations. Throws InputError that lists what there is.
 Spec parse_spec(const std::string& text, float scale);
+/// Specs of one key read the same index.
+std::string index_key(const Spec& spec);
 
 }  // namespace doublep::bench

@@ -16,13 +16,6 @@ bool needs_nibbles(const bench::Spec& spec) {
   return spec.options.kind == cuda::StepKind::kTwilight;
 }
 
-std::string key_of(const bench::Spec& spec) {
-  if (spec.clustered)
-    return concat("clusters ", spec.clustering.tokens_per_cluster, "/", spec.clustering.segment,
-                  "/", spec.clustering.iterations);
-  return needs_nibbles(spec) ? "nibbles" : spec.options.pages ? "pages" : "rows";
-}
-
 std::int64_t clusters_of(const bench::Spec& spec, std::int64_t context) {
   return cuda::total_clusters(cuda::make_segments(context - spec.window - spec.sink,
                                                   spec.clustering.tokens_per_cluster, 0,
@@ -43,7 +36,7 @@ LayerAttention::LayerAttention(const bench::Workload& workload, std::int64_t con
 
 void LayerAttention::prepare(const bench::Spec& spec, cuda::Cache* source) {
   step_.reset();
-  if (const std::string key = key_of(spec); key != held_) {
+  if (const std::string key = bench::index_key(spec); key != held_) {
     index_.reset();
     held_.clear(), items_ = 0, build_ms_ = 0;
     if (spec.clustered)

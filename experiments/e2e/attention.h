@@ -2,6 +2,7 @@
 // recorded heads, and the index and the step of the policy whose turn it is.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>

@@ -52,9 +52,8 @@ std::vector<bench::Spec> in_order(const std::vector<std::string>& policies, floa
   std::vector<bench::Spec> specs;
   for (const std::string& text : policies) specs.push_back(bench::parse_spec(text, scale));
   const auto rank = [](const bench::Spec& s) {
-    return std::make_tuple(s.options.kind != cuda::StepKind::kDense, s.clustered, s.options.pages,
-                           s.clustering.tokens_per_cluster, s.clustering.segment,
-                           s.clustering.iterations);
+    return std::make_tuple(s.options.kind != cuda::StepKind::kDense, s.clustered,
+                           bench::index_key(s));
   };
   std::stable_sort(specs.begin(), specs.end(),
                    [&](const auto& a, const auto& b) { return rank(a) < rank(b); });

@@ -3,6 +3,7 @@
 
 #include <cublas_v2.h>
 
+#include <cstdint>
 #include <functional>
 #include <vector>
 
