@@ -83,6 +83,8 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
       GlobalRows<T, D, true> rows{
           nullptr, static_cast<const T*>(p.mean_values) + pair * p.term_capacity * D};
       rows.ids = p.terms + pair * p.term_capacity + at;
+      if (local + warps < local_stop)  // the next tile's list would be waited for
+        asm volatile("prefetch.global.L1 [%0];" ::"l"(rows.ids + warps * kTile));
       rows.count = min(kTile, p.num_terms[pair] - at);
       engine.terms(rows, p.log_masses + static_cast<std::int64_t>(pair) * group * p.term_capacity,
                    p.term_capacity, p.meta ? p.meta + pair * p.term_capacity : nullptr);

@@ -57,21 +57,22 @@ class MmaEngine {
     ValueFragment<D> v;
     load_values(v, rows);
     const std::uint32_t low = rows.mask(g), high = rows.mask(g + 8);
-    float s[4];
+    // All that a tile needs is asked for before any of it is used.
+    float s[4], u[2] = {0, 0};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int head = 2 * c + (i & 1);
       const bool on = (((i < 2 ? low : high) >> head) & 1) != 0;
       s[i] = on ? log_masses[head * stride + rows.id(i < 2 ? g : g + 8)] * kLog2e : 0;
     }
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+      if (meta && g + 8 * i < rows.count) u[i] = meta[rows.id(g + 8 * i)].variance;
     accumulate(s, low, high, v);
     if (!meta) return;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {  // s are weights by now
-      const int r = i < 2 ? g : g + 8;
-      const float u = r < rows.count ? meta[rows.id(r)].variance : 0;
-      shift_[i & 1] += s[i] * u / (1 + u * tilt_[i & 1]);
-    }
+    for (int i = 0; i < 4; ++i)  // s are weights by now
+      shift_[i & 1] += __fdividef(s[i] * u[i / 2], 1 + u[i / 2] * tilt_[i & 1]);
   }
 
   /// output: [group, D] in shared memory; state: [group] (max in log2 units, sum). directions: of

@@ -13,7 +13,9 @@ struct Options {
   std::vector<std::string> policies = {
       "dense",
       "quest:budget=4096",
+      "quest:budget=0.25",
       "retroinfer",
+      "retroinfer:exact=0.2,estimated=0.2",
       "double_p:p1=0.95,p2=0.70",
       "double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum",
       "double_p:p1=0.90,p2=0.30,estimator=second_order,gqa=group_sum"};
