@@ -196,7 +196,7 @@ TEST_CASE("The program takes whole steps into its calibration and its file", "[s
         << "/configs/models/llama-3.1-8b.yaml]\nworkloads:\n  - {name: "
         << "needle, profiles: [" << kRoot
         << "/sim/profiles/needle.tsv]}\npolicies: [{policy: dense}]\ncalibration: "
-        << "{points: " << kRoot << "/cuda/results/2026-11-23-h100/bench.json, hardware: h100-sxm, "
+        << "{points: " << kRoot << "/cuda/results/2026-11-24-h100/bench.json, hardware: h100-sxm, "
         << "end_to_end: " << file << "}\ndecode: {context: 16384}\n";
     return run_program({"simulate", config, "-o", out}, folder.path());
   };
