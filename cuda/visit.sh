@@ -18,7 +18,7 @@ step "build for sm_$arch"
 { cmake -S "$root" -B "$build" -G Ninja -DDOUBLEP_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90 \
     -DDOUBLEP_CUDA_ARCHITECTURES="$arch" -DDOUBLEP_BENCHMARKS=OFF &&
   ninja -C "$build" doublep doublep_device doublep_test_parity &&
-  { ninja -C "$build" doublep_e2e || true; }; } > "$out/build.log" 2>&1
+  { ! grep -q "^build doublep_e2e:" "$build/build.ninja" || ninja -C "$build" doublep_e2e; }; } > "$out/build.log" 2>&1
 check $? "build, see build.log"
 program=$(find "$build" -type f -name doublep -perm -u+x | head -1)
 parity=$(find "$build" -type f -name doublep_test_parity | head -1)
@@ -52,7 +52,7 @@ step "the same sweep on both backends"
 rm -rf "$out/both.h5" "$out/both.h5.parts"
 "$program" run "$root/cuda/both_backends.yaml" -o "$out/both.h5" > "$out/sweep.txt" 2>&1
 check $? "sweep, see sweep.txt"
-tail -1 "$out/sweep.txt"
+tail -1 "$out/sweep.txt" | sed "s#$out/##"
 python=${PYTHON:-/usr/bin/python3}
 if "$python" -c "import h5py, numpy" 2> /dev/null; then
   (cd "$root" && "$python" -m analysis.backends "$out/both.h5") > "$out/backends.txt" 2>&1
@@ -73,6 +73,7 @@ check $? "PyTorch, see sdpa.txt"
 cat "$out/sdpa.txt"
 
 step "other shapes, on synthetic heads"
+rm -f "$out/shapes.txt"
 while read -r dim heads kv; do
   trace=$out/synthetic-$dim-$heads-$kv.h5
   "$program" synth -o "$trace" --tokens 65536 --layers 1 --steps 16 --query-heads "$heads" \

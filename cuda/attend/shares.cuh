@@ -47,7 +47,7 @@ class Shares {
     // A tile for every warp; where there is little to do, a block for every pair.
     blocks_ =
         min(static_cast<int>(gridDim.x), max((total_ + warps - 1) / warps, min(pairs, total_)));
-    own_ = blocks_ == pairs || 8 * pairs <= blocks_;
+    own_ = 8 * pairs <= blocks_;
   }
 
   __device__ static std::int32_t exact_tiles(const AttendParams& p, int pair) {
@@ -68,7 +68,6 @@ class Shares {
   __device__ Stretch stretch(int block) const {
     if (!own_) return {first_tile(block), first_tile(block + 1)};
     int pair = 0, end = pairs_;  // the last pair whose first block is not behind this one
-    if (blocks_ == pairs_) pair = block, end = block + 1;
     while (end - pair > 1) {
       const int middle = (pair + end) / 2;
       (first_block(middle) <= block ? pair : end) = middle;

@@ -183,8 +183,11 @@ __global__ void estimate_simt(const __grid_constant__ EstimateParams p, Regions 
 template <class T>
 void launch_mma(const EstimateParams& p, LaunchConfig config, const Regions& regions) {
   const bool ahead = p.shape.pairs * p.capacity * p.shape.head_dim * 2 < kLittle;
+  int device = 0, sms = 0;
+  DP_CUDA(cudaGetDevice(&device));
+  DP_CUDA(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device));
   // Measured at 64 pairs of 8192 clusters: 8 blocks a multiprocessor 70 us, 16: 60, 36: 56.5.
-  const int most = std::max(1, 132 * 40 / p.shape.pairs);
+  const int most = std::max(1, sms * 40 / p.shape.pairs);
   for_head_dim(p.shape.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
     const auto run = [&](auto kernel, int at_once) {
       const int each = kWarps * at_once;

@@ -57,6 +57,12 @@ void Cache::set_zones(int sequence, std::int32_t sink_end, std::int32_t tail_beg
   host_zones_[sequence] = {sink_end, tail_begin, length};
 }
 
+Cache::Zones Cache::zones(int sequence) const {
+  DP_CUDA(cudaDeviceSynchronize());  // tokens may be joining on any stream
+  return {sink_end_.download(1, sequence)[0], tail_begin_.download(1, sequence)[0],
+          lengths_.download(1, sequence)[0]};
+}
+
 void Cache::append(const void* keys, const void* values, cudaStream_t stream) {
   const AppendParams p{static_cast<const unsigned char*>(keys),
                        static_cast<const unsigned char*>(values),

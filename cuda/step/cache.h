@@ -34,11 +34,11 @@ class Cache {
   const std::int32_t* lengths() const { return lengths_.get(); }
   /// As last set by the host; append() inside a graph moves only the device's copy.
   std::int32_t host_length(int sequence) const { return host_zones_[sequence].length; }
-  /// All three as last set by the host.
   struct Zones {
     std::int32_t sink_end = 0, tail_begin = 0, length = 0;
   };
-  const Zones& host_zones(int sequence) const { return host_zones_[sequence]; }
+  /// As they stand on the device, appended tokens included; synchronous.
+  Zones zones(int sequence) const;
 
   /// One generated token for every sequence joins its tail: keys, values [pairs, head_dim]. Safe in
   /// a captured graph.

@@ -110,7 +110,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   a.output = output_.get(), a.log_sum_exp = log_sum_exp_.get();
   a.warps = options.attend_warps;
   a.registers = options.attend_registers;
-  a.blocks = attend_blocks(a);
+  a.blocks = options.attend_blocks > 0 ? options.attend_blocks : attend_blocks(a);
   partial_.resize(attend_workspace(a));
   a.partial = partial_.get(), a.arrived = arrived_.get() + 2 * shape.pairs;
 }

@@ -33,9 +33,9 @@ struct StepOptions {
   bool value_shift = false;        ///< terms move with the query; the index has a value map
   std::int64_t zone_capacity = 0;  ///< > 0: p is of the mass with sinks and tail, at most so many
   double twilight_p = 0.85;
-  bool attend_registers = false;  ///< as AttendParams::registers
-  int attend_warps = 0;           ///< as AttendParams::warps
-  bool overlap = true;            ///< programmatic dependent launch (sm_90 and later)
+  bool attend_registers = false;            ///< as AttendParams::registers
+  int attend_warps = 0, attend_blocks = 0;  ///< as AttendParams::warps and blocks; 0: a full chip
+  bool overlap = true;                      ///< programmatic dependent launch (sm_90 and later)
 };
 
 /// What a step attended, for audits and for counting bytes. Host memory.

@@ -119,7 +119,9 @@ void ItemIndex::append_clusters(Cache& cache, int sequence, std::int32_t tail_be
   if (options.value_map) throw CudaError("a value map is not added to; build the clusters anew");
   const int heads = cache.shape().kv_heads;
   const std::int64_t pair = static_cast<std::int64_t>(sequence) * heads, bytes = cache.row_bytes();
-  const Cache::Zones before = cache.host_zones(sequence);
+  const Cache::Zones before = cache.zones(sequence);
+  if (tail_begin < before.tail_begin || tail_begin > before.length)
+    throw CudaError("clusters can join from the tail only, as far as there are tokens");
   const std::int32_t points = tail_begin - before.tail_begin, first = host_items_[sequence];
   if (points > 0) {
     const int clusters = total_clusters(segments_of(points, options));
@@ -164,6 +166,12 @@ void ItemIndex::reserve(const Cache& cache, std::int64_t capacity) {
   if (others_.size() > 0) widen(others_, capacity_ * row_bytes_, before * row_bytes_);
   widen(meta_, capacity_, before);
   widen(offsets_, capacity_ + 1, before + 1);
+  // Clusters that there are not have no rows, in every sequence.
+  for (std::int64_t pair = 0; pair < pairs; ++pair) {
+    const std::size_t at = pair * (capacity_ + 1) + before;
+    const std::vector<std::int32_t> end(capacity_ - before, offsets_.download(1, at)[0]);
+    offsets_.upload(end.data(), end.size(), at + 1);
+  }
 }
 
 std::int32_t ItemIndex::occupied(int pair) const {
@@ -175,7 +183,7 @@ std::int32_t ItemIndex::occupied(int pair) const {
 }
 
 void ItemIndex::build_pages(Cache& cache, int sequence, cudaStream_t stream) {
-  const std::int32_t length = cache.host_length(sequence), pages = length / kTile;
+  const std::int32_t length = cache.zones(sequence).length, pages = length / kTile;
   PageParams p;
   p.num_pages = pages, p.rows = length, p.tail_begin = pages * kTile;
   cache.set_zones(sequence, 0, pages * kTile, length);  // an unfinished page is always attended
@@ -184,7 +192,7 @@ void ItemIndex::build_pages(Cache& cache, int sequence, cudaStream_t stream) {
 
 void ItemIndex::extend_pages(Cache& cache, int sequence, std::int64_t page_size, std::int32_t from,
                              cudaStream_t stream) {
-  const Cache::Zones& zones = cache.host_zones(sequence);
+  const Cache::Zones zones = cache.zones(sequence);
   PageParams p;
   p.rows = zones.length, p.sink_end = zones.sink_end, p.tail_begin = zones.tail_begin;
   p.page_size = static_cast<std::int32_t>(std::min(page_size, cache.capacity()));

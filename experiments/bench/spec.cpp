@@ -75,6 +75,8 @@ Spec parse_spec(const std::string& text, float scale) {
   s.clustering.segment = static_cast<std::int64_t>(number("segment", 8192));
   s.clustering.iterations =
       static_cast<int>(number("iterations", s.policy == "retroinfer" ? 10 : 4));
+  if (s.clustering.iterations < 1 || s.clustering.tokens_per_cluster < 1)
+    fail_input("bench: '", text, "': iterations and tokens_per_cluster are at least 1");
   o.attend_warps = static_cast<int>(number("warps", 0));
   o.attend_registers = number("registers", 0) != 0;
   o.terms = false;

@@ -31,18 +31,8 @@ StepOptions double_p() {
   return o;
 }
 
-}  // namespace
-
-TEST_CASE("a batch of different lengths is its sequences", "[parity][quick]") {
-  if (without_device()) return;
-  Batch batch({40, 700, 1, 333});
-  StepOptions dense;
-  dense.scale = kScale;
-  DecodeStep step(*batch.cache, nullptr, dense);
-  batch.set_queries(step);
-  step.enqueue(nullptr);
-  check_dense(batch, batch.output(step));
-
+/// Double-P over the batch gives every sequence what it gets alone.
+void check_alone(Batch& batch) {
   ItemIndex index(*batch.cache, 40, true);
   batch.cluster(index);
   DecodeStep sparse(*batch.cache, &index, double_p());
@@ -50,7 +40,7 @@ TEST_CASE("a batch of different lengths is its sequences", "[parity][quick]") {
   sparse.enqueue(nullptr);
   const auto together = batch.output(sparse);
   for (std::size_t b = 0; b < batch.cases.size(); ++b) {
-    Batch alone({batch.cases[b].length});
+    Batch alone({batch.cases[b].length}, batch.cache->capacity());
     alone.cases[0] = batch.cases[b];
     const auto keys =
         to_device_type(alone.cases[0].keys.data(), alone.cases[0].keys.size(), DType::kBf16);
@@ -66,6 +56,28 @@ TEST_CASE("a batch of different lengths is its sequences", "[parity][quick]") {
     INFO("sequence " << b);
     CHECK(distance(together.data() + b * output.size(), output.data(), output.size()) < 1e-5);
   }
+}
+
+}  // namespace
+
+TEST_CASE("a batch of different lengths is its sequences", "[parity][quick]") {
+  if (without_device()) return;
+  Batch batch({40, 700, 1, 333});
+  StepOptions dense;
+  dense.scale = kScale;
+  DecodeStep step(*batch.cache, nullptr, dense);
+  batch.set_queries(step);
+  step.enqueue(nullptr);
+  check_dense(batch, batch.output(step));
+  check_alone(batch);
+}
+
+TEST_CASE("so is a batch with more heads than the chip has multiprocessors", "[parity]") {
+  if (without_device()) return;  // select has half as many threads a block then
+  std::vector<std::int64_t> lengths;
+  for (int b = 0; b < 24; ++b) lengths.push_back(90 + 9 * b);
+  Batch batch(lengths, 320);
+  check_alone(batch);
 }
 
 TEST_CASE("a captured step replays bit for bit, and sees appended tokens", "[parity][quick]") {

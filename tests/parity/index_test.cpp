@@ -131,4 +131,22 @@ TEST_CASE("clusters that join leave the others alone", "[parity][quick]") {
   }
 }
 
+TEST_CASE("what grows an index sees the tokens that joined on the device", "[parity][quick]") {
+  if (without_device()) return;
+  Batch batch({300});
+  ItemIndex index(*batch.cache, 30, true);
+  batch.cluster(index);
+  DeviceBuffer<unsigned char> row(kHeads * batch.cache->row_bytes());
+  row.zero();
+  for (int i = 0; i < 40; ++i) batch.cache->append(row.get(), row.get(), nullptr);
+  CHECK(batch.cache->zones(0).length == 340);
+  ItemIndex::Clustering options;
+  CHECK_THROWS(index.append_clusters(*batch.cache, 0, 341, options, nullptr));
+  CHECK_THROWS(index.append_clusters(*batch.cache, 0, 235, options, nullptr));
+  index.append_clusters(*batch.cache, 0, 276, options, nullptr);
+  const Cache::Zones zones = batch.cache->zones(0);
+  CHECK(zones.length == 340);
+  CHECK(zones.tail_begin == 276);
+}
+
 }  // namespace doublep::test
