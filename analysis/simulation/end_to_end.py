@@ -2,6 +2,7 @@
 
 from analysis.naming import pretty
 from analysis.simulation.end_to_end_figure import draw
+from analysis.simulation.held_out import held_out
 from analysis.simulation.names import tokens
 from analysis.simulation.steps import (ALIKE, AT_LEAST, AT_MOST, EQUAL, UNKNOWN, Steps, error,
                                        names, rank, settings_name)
@@ -123,8 +124,8 @@ def section(report, simulation):
         grid(["steps", "count", "median error", "worst error"],
              [[k.replace("_", "-"), f"{found[k + '_points']:.0f}",
                f"{100 * found[k + '_median_error']:.1f} %",
-               f"{100 * found[k + '_worst_error']:.1f} %"] for k in ("fitted", "held_out")]), CLAIMS,
-        CARE)
+               f"{100 * found[k + '_worst_error']:.1f} %"] for k in ("fitted", "held_out")]),
+        held_out(found["steps"]), CLAIMS, CARE)
     report.figure(draw(steps), "simulation_end_to_end",
                   "Speed-up of a whole decode step, measured and predicted, over each setting of a "
                   "rival. Black rims: both errors are about equal.")

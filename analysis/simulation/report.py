@@ -16,6 +16,7 @@ except ImportError as missing:
     sys.exit(2)
 from analysis.errors import ResultError
 from analysis.simulation import bars_figure, end_to_end, other_figures, speedup_figure, tables
+from analysis.simulation.held_out import held_out
 from analysis.simulation.names import tokens
 from analysis.simulation.reader import read
 
@@ -64,7 +65,7 @@ def calibration(report, simulation):
         return
     fitted, errors, points = tables.calibration(simulation)
     report.add(f"Fitted to measured attention steps on {simulation.calibration['hardware']}.\n",
-               fitted, errors)
+               fitted, errors, held_out(simulation.measured))
     report.figure(other_figures.calibration(simulation), "simulation_calibration",
                   "Predicted against measured time of one layer's attention step. The grey band "
                   "is ±10 %.")

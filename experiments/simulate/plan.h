@@ -40,7 +40,7 @@ struct CalibrationPlan {
   std::string points;      ///< file of measured points; empty: none
   std::string hardware;    ///< name of the machine that they were measured on
   std::string end_to_end;  ///< file of doublep_e2e on the same machine; empty: not measured
-  int hold_out = 3;        ///< every so many-th point of a policy is predicted, not fitted
+  int hold_out = 3;        ///< one point in so many is predicted, not fitted; 0 and 1: none
 };
 
 struct SimulationPlan {

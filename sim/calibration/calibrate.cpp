@@ -152,13 +152,8 @@ Calibration calibrate(const Hardware& hardware, std::vector<MeasuredPoint> point
            std::tie(b.policy, b.label, b.context, b.batch);
   });
   Calibration result;
-  std::string last;
-  int place = 0;
   for (MeasuredPoint& p : points) {
-    const std::string curve = p.policy + p.label;
-    place = curve == last ? place + 1 : 0;
-    last = curve;
-    const bool held = hold_out.every > 1 && place % hold_out.every == 1;
+    const bool held = is_held_out(p.label, p.context, p.batch, hold_out);
     result.predictions.push_back({std::move(p), 0, held});
   }
   std::vector<const MeasuredPoint*> fitted;

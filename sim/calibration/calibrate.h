@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/calibration/hold_out.h"
 #include "sim/decode/decode.h"
 
 namespace doublep::sim {
@@ -40,12 +41,6 @@ struct Calibration {
   std::vector<Prediction> predictions;  ///< fitted and held-out points
   ErrorSummary fitted, held_out;
   Coverage coverage() const;
-};
-
-/// Which points are kept from the fit: every `every`-th of each policy's, in the order of context
-/// and batch, beginning with the second, so that ends and middle both occur.
-struct HoldOut {
-  int every = 3;
 };
 
 /// Fits share and latency of each kind of access on the points that are not held out, then predicts

@@ -94,8 +94,8 @@ TEST_CASE("Efficiencies that made the times are found again", "[sim]") {
   CHECK(exact.efficiency.searches[0].latency + exact.efficiency.searches[0].turn_latency ==
         Approx(6e-6).epsilon(0.05));
   CHECK(exact.held_out.worst < 0.03);
-  CHECK(exact.held_out.points == 12);
-  CHECK(exact.fitted.points == 24);
+  CHECK(exact.held_out.points == 6);
+  CHECK(exact.fitted.points == 30);
   const Calibration noisy = calibrate(machine.hardware, made_points(machine, 0.1), {3});
   CHECK(noisy.held_out.median < 0.08);
   CHECK(noisy.held_out.worst < 0.15);
@@ -125,7 +125,7 @@ TEST_CASE("The part of an estimate that is timed with the search is charged once
       points.push_back(p);
     }
   const Calibration c = calibrate(machine.hardware, points, {3});
-  CHECK(c.held_out.points == 4);
+  CHECK(c.held_out.points == 5);
   CHECK(c.held_out.worst < 0.02);
   CHECK(c.efficiency[Access::kSummary].share == Approx(0.7).epsilon(0.02));
   CHECK(c.efficiency.searches[static_cast<int>(Search::kTokens)].rate == Approx(5e8).epsilon(0.05));

@@ -90,7 +90,6 @@ std::string file_text(int layers = 32, double held_out_factor = 1) {
   comma = "\n";
   const Machine machine{h100(), attention_efficiency()};
   for (const Setting& s : kSettings) {
-    int place = 0;
     for (const int context : {16384, 32768, 65536, 131072})
       for (const int batch : {1, 4, 8, 16}) {
         const double tokens = 8.0 * batch * context, items = s.summary_bytes > 0 ? tokens / 16 : 0;
@@ -105,9 +104,9 @@ std::string file_text(int layers = 32, double held_out_factor = 1) {
         p.search = p.policy == "quest" ? Search::kPages : Search::kGroup;
         const double step =
             without(batch, nullptr) + 1e6 * layers * (predict(machine, p) + kSmall + kOffset);
+        const double factor = is_held_out(s.policy, context, batch, {3}) ? held_out_factor : 1;
         out << comma << "{\"policy\": \"" << s.policy << "\", \"context\": " << context
-            << ", \"batch\": " << batch
-            << ", \"distinct\": 4, \"step_us\": " << step * (place++ % 3 == 1 ? held_out_factor : 1)
+            << ", \"batch\": " << batch << ", \"distinct\": 4, \"step_us\": " << step * factor
             << ", \"bytes\": " << bytes << ", \"union_share\": " << s.union_share
             << ", \"terms_share\": " << s.terms_share << ", \"error_mean\": 0.1}";
         comma = ",\n";
