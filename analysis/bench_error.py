@@ -17,6 +17,7 @@ from analysis import error_figure, style
 from analysis.bench_file import read, tokens
 from analysis.equal_error import OURS, chosen, families, markdown
 from analysis.errors import ResultError
+from analysis.writer import write_text
 
 
 def context(text):
@@ -62,15 +63,6 @@ def check(path, points, contexts, batches):
                                   + " and ".join(found), "bench both, or choose another panel")
 
 
-def write(path, text):
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise ResultError(path, "", f"a file that can be written ({error.strerror})",
-                          "choose another --table or make room") from None
-
-
 def main(argv=None):
     args = arguments(argv)
     try:
@@ -78,7 +70,7 @@ def main(argv=None):
         check(args.bench, bench["points"], args.context, args.batch)
         text = markdown(bench["points"], args.context, args.batch)
         if args.table:
-            write(args.table, text)
+            write_text(args.table, text, "--table")
         else:
             print(text, end="")
         folder, name = os.path.split(args.output)

@@ -6,6 +6,16 @@ from analysis import style
 from analysis.errors import ResultError
 
 
+def write_text(path, content, instead="--out"):
+    """Writes one file; `instead` names the option that chooses another."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(content)
+    except OSError as error:
+        raise ResultError(path, "", f"a file that can be written ({error.strerror})",
+                          f"choose another {instead} or make room") from None
+
+
 class Writer:
     """Files of one report: only the formats asked for, and errors that name the path."""
 
@@ -21,13 +31,7 @@ class Writer:
     def text(self, name, content):
         if name.rsplit(".", 1)[1] not in self.formats:
             return
-        path = os.path.join(self.folder, name)
-        try:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(content)
-        except OSError as error:
-            raise ResultError(path, "", f"a file that can be written ({error.strerror})",
-                              "choose another --out or make room") from None
+        write_text(os.path.join(self.folder, name), content)
 
     def figures(self, drawn, name):
         """Saves one figure, or pages of it; returns a list of paths per page."""

@@ -73,8 +73,8 @@ __global__ void __launch_bounds__(32 * kBulkWarps<D>, 1)
     for (; tile < stop; tile += kWarps) {
       const int row = (tile - pair_begin) * kTile;
       ring.wait();
-      engine.exact(StagedRows<T>{ring.keys(), ring.values(), D, min(kTile, visible - row),
-                                 (1u << group) - 1},
+      engine.exact(StagedRows<T, D>{ring.keys(), ring.values(), min(kTile, visible - row),
+                                    (1u << group) - 1},
                    p.scale * kLog2e);
       ring.advance(p, prefix);
     }

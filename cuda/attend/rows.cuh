@@ -32,17 +32,16 @@ struct GlobalRows {
 
 /// In shared memory, slot after slot. Keys of absent rows hold anything: the mask keeps their
 /// logits out, but a weight of zero times a value that is not a number would stay.
-template <class T>
+template <class T, int D>
 struct StagedRows {
   using Load = LoadShared;
   const T *keys, *values;
-  int pitch;  ///< elements from slot to slot
   int count;
   std::uint32_t all;
 
   __device__ std::uint32_t mask(int r) const { return r < count ? all : 0; }
-  __device__ const T* key(int r) const { return keys + r * pitch; }
-  __device__ const T* value(int r) const { return r < count ? values + r * pitch : nullptr; }
+  __device__ const T* key(int r) const { return keys + r * D; }
+  __device__ const T* value(int r) const { return r < count ? values + r * D : nullptr; }
 };
 
 }  // namespace doublep::cuda

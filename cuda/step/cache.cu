@@ -44,8 +44,7 @@ Cache::Cache(const Shape& shape, DType dtype, std::int64_t capacity)
       order_(shape.pairs * capacity),
       sink_end_(batch()),
       tail_begin_(batch()),
-      lengths_(batch()),
-      host_zones_(batch()) {
+      lengths_(batch()) {
   sink_end_.zero(), tail_begin_.zero(), lengths_.zero(), order_.zero();
 }
 
@@ -54,7 +53,6 @@ void Cache::set_zones(int sequence, std::int32_t sink_end, std::int32_t tail_beg
   sink_end_.upload(&sink_end, 1, sequence);
   tail_begin_.upload(&tail_begin, 1, sequence);
   lengths_.upload(&length, 1, sequence);
-  host_zones_[sequence] = {sink_end, tail_begin, length};
 }
 
 Cache::Zones Cache::zones(int sequence) const {

@@ -32,8 +32,6 @@ class Cache {
   const std::int32_t* sink_end() const { return sink_end_.get(); }
   const std::int32_t* tail_begin() const { return tail_begin_.get(); }
   const std::int32_t* lengths() const { return lengths_.get(); }
-  /// As last set by the host; append() inside a graph moves only the device's copy.
-  std::int32_t host_length(int sequence) const { return host_zones_[sequence].length; }
   struct Zones {
     std::int32_t sink_end = 0, tail_begin = 0, length = 0;
   };
@@ -51,7 +49,6 @@ class Cache {
   DeviceBuffer<unsigned char> keys_, values_;                   // [pairs, capacity, head_dim]
   DeviceBuffer<std::int32_t> order_;                            // [pairs, capacity]: token of a row
   DeviceBuffer<std::int32_t> sink_end_, tail_begin_, lengths_;  // [batch]
-  std::vector<Zones> host_zones_;                               // [batch]
 };
 
 }  // namespace doublep::cuda

@@ -1,6 +1,8 @@
 // A batch of sequences on the device without a decoder around it.
 #pragma once
 
+#include <numeric>
+
 #include "cuda/decoder/convert.h"
 #include "cuda/step/decode_step.h"
 #include "tests/parity/support.h"
@@ -65,24 +67,37 @@ struct Batch {
 
 inline double logit(const Case& c, int kv, int g, std::int64_t token) {
   double dot = 0;
-  const float* q = c.queries.data() + (kv * kGroup + g) * kDim;
-  const float* k = c.keys.data() + (kv * c.capacity + token) * kDim;
-  for (int i = 0; i < kDim; ++i) dot += double(q[i]) * k[i];
-  return dot * kScale;
+  const std::int64_t d = c.head_dim;
+  const float* q = c.queries.data() + (kv * c.group + g) * d;
+  const float* k = c.keys.data() + (kv * c.capacity + token) * d;
+  for (std::int64_t i = 0; i < d; ++i) dot += double(q[i]) * k[i];
+  return dot / std::sqrt(double(d));
 }
 
+inline std::vector<std::int32_t> all_tokens(std::int64_t n) {
+  std::vector<std::int32_t> tokens(n);
+  std::iota(tokens.begin(), tokens.end(), 0);
+  return tokens;
+}
+
+/// Attention of query g of a KV head over some tokens, in float64.
 inline std::vector<float> attend_tokens(const Case& c, int kv, int g,
                                         const std::vector<std::int32_t>& tokens) {
+  const std::int64_t d = c.head_dim;
+  std::vector<double> logits, out(d, 0.0);
   double top = -INFINITY, sum = 0;
-  for (const auto j : tokens) top = std::max(top, logit(c, kv, g, j));
-  std::vector<double> out(kDim, 0.0);
   for (const auto j : tokens) {
-    const double p = std::exp(logit(c, kv, g, j) - top);
-    sum += p;
-    for (int i = 0; i < kDim; ++i) out[i] += p * c.values[(kv * c.capacity + j) * kDim + i];
+    logits.push_back(logit(c, kv, g, j));
+    top = std::max(top, logits.back());
   }
-  std::vector<float> result(kDim);
-  for (int i = 0; i < kDim; ++i) result[i] = static_cast<float>(out[i] / sum);
+  for (std::size_t n = 0; n < tokens.size(); ++n) {
+    const double p = std::exp(logits[n] - top);
+    const float* v = c.values.data() + (kv * c.capacity + tokens[n]) * d;
+    sum += p;
+    for (std::int64_t i = 0; i < d; ++i) out[i] += p * v[i];
+  }
+  std::vector<float> result(d);
+  for (std::int64_t i = 0; i < d; ++i) result[i] = static_cast<float>(out[i] / sum);
   return result;
 }
 

@@ -1,18 +1,11 @@
 // The device-level step without the decoder around it: batches of different lengths, graphs, and
 // the rivals as the benchmark runs them.
 #include <algorithm>
-#include <numeric>
 
 #include "tests/parity/batch.h"
 
 namespace doublep::test {
 namespace {
-
-std::vector<std::int32_t> all_tokens(std::int64_t n) {
-  std::vector<std::int32_t> tokens(n);
-  std::iota(tokens.begin(), tokens.end(), 0);
-  return tokens;
-}
 
 void check_dense(const Batch& batch, const std::vector<float>& output) {
   for (std::size_t b = 0; b < batch.cases.size(); ++b)

@@ -1,33 +1,9 @@
 // Dense attention with so few thread blocks that every warp's ring of tiles wraps many times, also
 // across the border of pairs of different lengths; both kernels against float64.
-#include "cuda/decoder/convert.h"
-#include "cuda/step/decode_step.h"
-#include "tests/parity/support.h"
+#include "tests/parity/batch.h"
 
 namespace doublep::test {
 namespace {
-
-using namespace doublep::cuda;
-
-std::vector<float> expected(const Case& c, int head) {
-  const std::int64_t d = c.head_dim, base = head / c.group * c.capacity;
-  const float* q = c.queries.data() + head * d;
-  std::vector<double> logits(c.length), out(d, 0.0);
-  double top = -INFINITY, sum = 0;
-  for (std::int64_t j = 0; j < c.length; ++j) {
-    const float* k = c.keys.data() + (base + j) * d;
-    for (std::int64_t i = 0; i < d; ++i) logits[j] += double(q[i]) * k[i];
-    top = std::max(top, logits[j] /= std::sqrt(double(d)));
-  }
-  for (std::int64_t j = 0; j < c.length; ++j) {
-    const double p = std::exp(logits[j] - top);
-    sum += p;
-    for (std::int64_t i = 0; i < d; ++i) out[i] += p * c.values[(base + j) * d + i];
-  }
-  std::vector<float> result(d);
-  for (std::int64_t i = 0; i < d; ++i) result[i] = static_cast<float>(out[i] / sum);
-  return result;
-}
 
 void check(const std::vector<std::int64_t>& lengths, int kv_heads, int group, int head_dim,
            KvDtype dtype, int blocks) {
@@ -64,8 +40,9 @@ void check(const std::vector<std::int64_t>& lengths, int kv_heads, int group, in
       for (int h = 0; h < kv_heads * group; ++h) {
         INFO((registers ? "registers" : "ring") << ", " << cases[b].text() << ", " << blocks
                                                 << " blocks, sequence " << b << ", head " << h);
+        const auto expected = attend_tokens(cases[b], h / group, h % group, all_tokens(lengths[b]));
         const float* mine = output.data() + (b * kv_heads * group + h) * head_dim;
-        CHECK(distance(mine, expected(cases[b], h).data(), head_dim) < tolerance(dtype).exact);
+        CHECK(distance(mine, expected.data(), head_dim) < tolerance(dtype).exact);
       }
   }
 }

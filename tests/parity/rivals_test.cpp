@@ -174,16 +174,11 @@ TEST_CASE("quest takes the reference's pages", "[parity]") {
       {"quest", {{"budget", 300.0}, {"page_size", std::int64_t{32}}}},
       {"quest", {{"budget", 90.0}, {"page_size", std::int64_t{9}}, {"sink", std::int64_t{0}}}},
   };
-  for (const KvDtype dtype : {KvDtype::kFp32, KvDtype::kFp16, KvDtype::kBf16})
-    for (const Kind kind : {Kind::kPlain, Kind::kEqualKeys, Kind::kDominantKey})
-      for (const Setup& setup : setups) {
-        Case c;
-        c.kind = kind, c.dtype = dtype;
-        c.fill();
-        Both decoders(c, setup);
-        INFO(parameters(setup).to_json() << ", " << c.text());
-        check_quest(c, parameters(setup), decoders);
-      }
+  for_each_case(setups, Case(), [](Case& c, const Setup& setup) {
+    Both decoders(c, setup);
+    INFO(parameters(setup).to_json() << ", " << c.text());
+    check_quest(c, parameters(setup), decoders);
+  });
 }
 
 TEST_CASE("quest's pages fill and begin as tokens join", "[parity][quick]") {
@@ -213,19 +208,14 @@ TEST_CASE("twilight prunes to the reference's tokens", "[parity]") {
       {"twilight", {{"p", 0.95}, {"base_budget", 300.0}, {"page_size", std::int64_t{20}}}},
       {"twilight", {{"p", 1.0}, {"sink", std::int64_t{0}}, {"window", std::int64_t{17}}}},
   };
-  for (const KvDtype dtype : {KvDtype::kFp32, KvDtype::kFp16, KvDtype::kBf16})
-    for (const Kind kind : {Kind::kPlain, Kind::kEqualKeys, Kind::kDominantKey})
-      for (const Setup& setup : setups) {
-        Case c;
-        c.kind = kind, c.dtype = dtype;
-        c.fill();
-        Both decoders(c, setup);
-        INFO(parameters(setup).to_json() << ", " << c.text());
-        check_twilight(c, parameters(setup), decoders);
-        c.length += 21;
-        decoders.append(c);
-        check_twilight(c, parameters(setup), decoders);
-      }
+  for_each_case(setups, Case(), [](Case& c, const Setup& setup) {
+    Both decoders(c, setup);
+    INFO(parameters(setup).to_json() << ", " << c.text());
+    check_twilight(c, parameters(setup), decoders);
+    c.length += 21;
+    decoders.append(c);
+    check_twilight(c, parameters(setup), decoders);
+  });
 }
 
 TEST_CASE("retroinfer ranks the reference's clusters for a group", "[parity]") {
@@ -237,17 +227,14 @@ TEST_CASE("retroinfer ranks the reference's clusters for a group", "[parity]") {
       {"retroinfer", {{"retrieval", 0.0}, {"estimation", 1.0}}},
       {"retroinfer", {{"retrieval", 0.1}, {"estimator", std::string("second_order")}}},
   };
-  for (const KvDtype dtype : {KvDtype::kFp32, KvDtype::kFp16, KvDtype::kBf16})
-    for (const Kind kind : {Kind::kPlain, Kind::kEqualKeys, Kind::kDominantKey})
-      for (const Setup& setup : setups) {
-        Case c;
-        c.kind = kind, c.dtype = dtype, c.length = 900, c.capacity = 900;
-        c.fill();
-        const auto decoder = on_gpu(setup, dtype);
-        decoder->prefill(c.cache());
-        INFO(parameters(setup).to_json() << ", " << c.text());
-        check_retroinfer(c, parameters(setup), decoder->step(c.block(), Audit::kSelection));
-      }
+  Case like;
+  like.length = like.capacity = 900;
+  for_each_case(setups, like, [](Case& c, const Setup& setup) {
+    const auto decoder = on_gpu(setup, c.dtype);
+    decoder->prefill(c.cache());
+    INFO(parameters(setup).to_json() << ", " << c.text());
+    check_retroinfer(c, parameters(setup), decoder->step(c.block(), Audit::kSelection));
+  });
 }
 
 TEST_CASE("retroinfer's generated tokens are clustered by themselves", "[parity][quick]") {

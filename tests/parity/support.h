@@ -116,6 +116,19 @@ struct Setup {
   std::string policy;
   std::map<std::string, ParamValue> given;
 };
+/// Every setup on every element type and adversarial cache: visit(case, setup).
+template <class Visit>
+void for_each_case(const std::vector<Setup>& setups, const Case& like, Visit visit) {
+  for (const KvDtype dtype : {KvDtype::kFp32, KvDtype::kFp16, KvDtype::kBf16})
+    for (const Kind kind : {Kind::kPlain, Kind::kEqualKeys, Kind::kDominantKey})
+      for (const Setup& setup : setups) {
+        Case c = like;
+        c.kind = kind, c.dtype = dtype;
+        c.fill();
+        visit(c, setup);
+      }
+}
+
 inline std::unique_ptr<Decoder> on_gpu(const Setup& setup, KvDtype dtype) {
   const PolicyInfo& info = PolicyRegistry::instance().find(setup.policy);
   PolicyContext context;
