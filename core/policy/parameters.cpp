@@ -1,7 +1,6 @@
 #include "core/policy/parameters.h"
 
-#include <charconv>
-#include <cmath>
+#include "core/base/text.h"
 
 namespace doublep {
 
@@ -9,9 +8,7 @@ std::string to_text(const ParamValue& value) {
   if (auto* b = std::get_if<bool>(&value)) return *b ? "true" : "false";
   if (auto* i = std::get_if<std::int64_t>(&value)) return std::to_string(*i);
   if (auto* s = std::get_if<std::string>(&value)) return *s;
-  char text[32];  // the shortest text that reads back as the same number
-  const auto end = std::to_chars(text, text + sizeof text, std::get<double>(value)).ptr;
-  std::string out(text, end);
+  std::string out = shortest_text(std::get<double>(value));
   if (out.find_first_of(".en") == std::string::npos) out += ".0";
   return out;
 }

@@ -1,6 +1,9 @@
 #include "experiments/config/values.h"
 
+#include <charconv>
 #include <cmath>
+
+#include "core/base/text.h"
 
 namespace doublep {
 namespace {
@@ -8,8 +11,8 @@ namespace {
 // 12 significant digits: 0.1 + 0.2 is to be 0.3 in labels, keys and results.
 double tidy(double x) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.12g", x);
-  return std::atof(text);
+  const auto end = std::to_chars(text, text + sizeof text, x, std::chars_format::general, 12).ptr;
+  return parse_real({text, end}).value_or(x);
 }
 
 std::vector<ParamValue> expand_range(const Yaml& node) {

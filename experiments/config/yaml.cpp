@@ -1,10 +1,10 @@
 #include "experiments/config/yaml.h"
 
-#include <charconv>
-#include <cmath>
 #include <fstream>
 #include <set>
 #include <sstream>
+
+#include "core/base/text.h"
 
 namespace doublep {
 
@@ -95,14 +95,8 @@ std::vector<std::string> Yaml::keys() const {
 ParamValue guess_value(const std::string& text) {
   if (text == "true") return true;
   if (text == "false") return false;
-  const char* end = text.data() + text.size();
-  std::int64_t whole;
-  if (auto r = std::from_chars(text.data(), end, whole); r.ec == std::errc() && r.ptr == end)
-    return whole;
-  double number;
-  if (auto r = std::from_chars(text.data(), end, number);
-      r.ec == std::errc() && r.ptr == end && std::isfinite(number))
-    return number;
+  if (const auto whole = parse_integer(text)) return *whole;
+  if (const auto number = parse_real(text)) return *number;
   return text;
 }
 
