@@ -143,11 +143,13 @@ std::optional<double> read_real(hid_t object, const char* name, const std::strin
 }
 
 void write_string(hid_t object, const std::string& name, const std::string& value) {
+  // Of a length of its own: strings of variable length lie in a heap of the file, where most of
+  // what crashes libhdf5 on damaged files comes from. HDF5 knows no string of length 0.
   const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(type.get(), H5T_VARIABLE);
+  H5Tset_size(type.get(), value.size() + (value.empty() ? 1 : 0));
+  H5Tset_strpad(type.get(), H5T_STR_NULLPAD);
   H5Tset_cset(type.get(), H5T_CSET_UTF8);
-  const char* text = value.c_str();
-  write_scalar(object, name, type.get(), &text);
+  write_scalar(object, name, type.get(), value.c_str());
 }
 
 void write_int(hid_t object, const std::string& name, std::int64_t value) {
