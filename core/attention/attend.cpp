@@ -6,11 +6,11 @@
 #include <utility>
 #include <vector>
 
-#include "core/attention/logits.h"
 #include "core/attention/online_softmax.h"
 #include "core/attention/token_block.h"
 #include "core/base/error.h"
 #include "core/base/matrix.h"
+#include "core/cache/logits.h"
 #include "core/index/cluster_index.h"
 
 namespace doublep {

@@ -8,7 +8,6 @@
 #include "core/cache/kv_cache.h"
 #include "core/cache/query_block.h"
 #include "core/cost/cost.h"
-#include "core/policy/policy.h"
 #include "core/selection/selection.h"
 
 namespace doublep {

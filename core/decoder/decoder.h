@@ -14,11 +14,6 @@ namespace doublep {
 /// What a step reports beside its output. kSelection costs time on a GPU; off, it costs nothing.
 enum class Audit { kNone, kSelection };
 
-/// A policy's own sampled estimate of the mass it covers; NaN where it makes none.
-struct MassAudit {
-  double mass, low, high;  ///< estimate and interval of the covered share of the true mass
-};
-
 struct StepResult {
   std::vector<float> output;          ///< [num_query_heads, head_dim]
   std::vector<double> log_sum_exp;    ///< [num_query_heads], log of the denominator

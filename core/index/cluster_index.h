@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "core/base/matrix.h"
+#include "core/base/parameters.h"
 #include "core/cache/kv_cache.h"
 #include "core/cost/cost.h"
 #include "core/index/kmeans.h"
-#include "core/policy/parameters.h"
 
 namespace doublep {
 

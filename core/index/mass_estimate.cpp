@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "core/attention/logits.h"
 #include "core/base/error.h"
+#include "core/cache/logits.h"
 
 namespace doublep {
 namespace {

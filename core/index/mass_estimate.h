@@ -4,9 +4,10 @@
 #include <span>
 
 #include "core/base/matrix.h"
+#include "core/base/parameters.h"
 #include "core/cache/query_block.h"
 #include "core/index/cluster_index.h"
-#include "core/policy/policy.h"
+#include "core/selection/selection.h"
 
 namespace doublep {
 

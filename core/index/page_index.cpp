@@ -1,6 +1,6 @@
 #include "core/index/page_index.h"
 
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 
 namespace doublep {
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 
 namespace doublep {
 

@@ -2,9 +2,10 @@
 // not average ones, so the cluster's value is not the mean of its values.
 #pragma once
 
+#include "core/base/parameters.h"
+#include "core/cache/query_block.h"
 #include "core/index/cluster_index.h"
-#include "core/policy/parameters.h"
-#include "core/policy/policy.h"
+#include "core/selection/selection.h"
 
 namespace doublep {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 
 namespace doublep {
 

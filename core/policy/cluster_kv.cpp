@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/registry.h"
 #include "core/selection/top_k.h"

@@ -6,9 +6,9 @@
 #include <span>
 #include <vector>
 
-#include "core/attention/logits.h"
+#include "core/base/parameters.h"
+#include "core/cache/logits.h"
 #include "core/policy/clustered_cache.h"
-#include "core/policy/parameters.h"
 #include "core/policy/policy.h"
 
 namespace doublep {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/policy/parameters.h"
+#include "core/base/parameters.h"
 
 namespace doublep {
 

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <vector>
 
-#include "core/attention/logits.h"
 #include "core/base/error.h"
 #include "core/base/random.h"
+#include "core/cache/logits.h"
 #include "core/selection/sampled_mass.h"
 #include "core/selection/top_k.h"
 

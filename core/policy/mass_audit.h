@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "core/base/matrix.h"
+#include "core/base/parameters.h"
 #include "core/index/cluster_index.h"
-#include "core/policy/parameters.h"
 #include "core/policy/policy.h"
 
 namespace doublep {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 #include "core/policy/exact_zone.h"
 #include "core/policy/oracle.h"
 #include "core/policy/registry.h"

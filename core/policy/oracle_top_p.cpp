@@ -1,7 +1,7 @@
 // The smallest set of tokens whose true mass reaches p: what a perfect top-p selector would attend.
 #include <algorithm>
 
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 #include "core/policy/exact_zone.h"
 #include "core/policy/oracle.h"
 #include "core/policy/registry.h"

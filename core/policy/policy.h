@@ -3,12 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "core/cache/kv_cache.h"
 #include "core/cache/query_block.h"
 #include "core/cost/cost.h"
-#include "core/decoder/decoder.h"
 #include "core/selection/selection.h"
 
 namespace doublep {
@@ -19,21 +17,6 @@ struct PolicyContext {
   int kv_head = 0;
   std::uint64_t seed = 0;
   KvDtype kv_dtype = KvDtype::kBf16;  ///< element size that cost is counted with
-};
-
-/// One entry per query head of the group. Bytes in `cost` are a head's share: reads that the group
-/// shares are divided evenly. The attend stage is filled in by the shared attend.
-struct GroupSelection {
-  std::vector<Selection> heads;
-  std::vector<StepCost> cost;
-  std::vector<MassAudit> audits;  ///< empty where the policy makes none
-
-  explicit GroupSelection(int group_size) : heads(group_size), cost(group_size) {}
-  /// Adds to every head: the group's bytes divided by its size, and `flops` each.
-  void charge(Stage stage, double group_bytes, double flops_per_head) {
-    for (StepCost& head : cost)
-      head[stage] += Work{group_bytes / static_cast<double>(cost.size()), flops_per_head};
-  }
 };
 
 /// One policy over one KV head.

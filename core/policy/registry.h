@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/policy/parameters.h"
+#include "core/base/parameters.h"
 #include "core/policy/policy.h"
 
 namespace doublep {

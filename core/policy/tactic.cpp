@@ -7,7 +7,7 @@
 #include <cmath>
 #include <iterator>
 
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 #include "core/index/mass_estimate.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/mass_audit.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 #include "core/index/quantiser.h"
 #include "core/policy/exact_zone.h"
 #include "core/policy/registry.h"

@@ -1,9 +1,11 @@
-// The common currency: what a policy wants attended for one query head in one step.
+// The common currency: what a policy wants attended in one step, by a query head and by its group.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <vector>
+
+#include "core/cost/cost.h"
 
 namespace doublep {
 
@@ -31,6 +33,26 @@ struct Selection {
   std::vector<float> shift;
   /// Share of the mass that the policy promises to cover; NaN where it promises none.
   double target_p = 0;
+};
+
+/// A policy's own sampled estimate of the mass it covers; NaN where it makes none.
+struct MassAudit {
+  double mass, low, high;  ///< estimate and interval of the covered share of the true mass
+};
+
+/// One entry per query head of the group. Bytes in `cost` are a head's share: reads that the group
+/// shares are divided evenly. The attend stage is filled in by the shared attend.
+struct GroupSelection {
+  std::vector<Selection> heads;
+  std::vector<StepCost> cost;
+  std::vector<MassAudit> audits;  ///< empty where the policy makes none
+
+  explicit GroupSelection(int group_size) : heads(group_size), cost(group_size) {}
+  /// Adds to every head: the group's bytes divided by its size, and `flops` each.
+  void charge(Stage stage, double group_bytes, double flops_per_head) {
+    for (StepCost& head : cost)
+      head[stage] += Work{group_bytes / static_cast<double>(cost.size()), flops_per_head};
+  }
 };
 
 }  // namespace doublep

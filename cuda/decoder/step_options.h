@@ -4,8 +4,8 @@
 #include <limits>
 #include <string>
 
+#include "core/base/parameters.h"
 #include "core/cost/cost.h"
-#include "core/policy/parameters.h"
 #include "cuda/step/decode_step.h"
 
 namespace doublep::cuda {

@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "core/base/error.h"
-#include "core/policy/parameters.h"
+#include "core/base/parameters.h"
 #include "experiments/commands/commands.h"
 #include "experiments/results/image.h"
 #include "experiments/results/result_reader.h"

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-#include "core/policy/parameters.h"
+#include "core/base/parameters.h"
 
 namespace doublep {
 

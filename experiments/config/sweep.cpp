@@ -30,7 +30,7 @@ std::vector<Values> product(
 }
 
 // The name, and what is wrong with it, at the place in the file where it stands.
-const PolicyInfo& find_policy(const Yaml& name) {
+const PolicyInfo& find_policy(Yaml name) {
   try {
     return PolicyRegistry::instance().find(name.text());
   } catch (const InputError& e) {

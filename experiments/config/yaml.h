@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/policy/parameters.h"
+#include "core/base/parameters.h"
 
 namespace doublep {
 

@@ -5,8 +5,8 @@
 #include <limits>
 #include <optional>
 
-#include "core/attention/logits.h"
 #include "core/base/parallel.h"
+#include "core/cache/logits.h"
 #include "core/index/cluster_index.h"
 #include "core/index/mass_estimate.h"
 #include "core/selection/top_p.h"

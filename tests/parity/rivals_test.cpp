@@ -2,7 +2,7 @@
 // reference's, near-ties aside.
 #include <set>
 
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 #include "core/index/mass_estimate.h"
 #include "core/index/page_index.h"
 #include "core/index/quantiser.h"

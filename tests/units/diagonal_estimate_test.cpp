@@ -1,7 +1,7 @@
 // The per-dimension estimate: right where the variance differs by dimension, bounded everywhere.
 #include <cmath>
 
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 #include "core/index/mass_estimate.h"
 #include "tests/catch.h"
 #include "tests/support/random_cache.h"

@@ -1,5 +1,5 @@
 // Do log-sum-exp and the running softmax stay finite where exp does not?
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 
 #include <limits>
 

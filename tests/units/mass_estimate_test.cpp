@@ -2,7 +2,7 @@
 // order right for spread clusters?
 #include "core/index/mass_estimate.h"
 
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 #include "core/trace/trace.h"
 #include "tests/catch.h"
 #include "tests/support/brute_force.h"

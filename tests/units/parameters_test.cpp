@@ -1,5 +1,5 @@
 // Are parameters typed, bounded and named in every refusal, and is their JSON canonical?
-#include "core/policy/parameters.h"
+#include "core/base/parameters.h"
 
 #include <cstdlib>
 #include <limits>

@@ -1,4 +1,4 @@
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 #include "core/index/pca.h"
 #include "core/index/projected_keys.h"
 #include "tests/catch.h"

@@ -1,4 +1,4 @@
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 #include "core/index/page_index.h"
 #include "tests/catch.h"
 #include "tests/support/dense_limit.h"

@@ -7,10 +7,10 @@
 #include <functional>
 #include <set>
 
-#include "core/attention/logits.h"
 #include "core/base/error.h"
 #include "core/base/hash.h"
 #include "core/base/parallel.h"
+#include "core/cache/logits.h"
 #include "experiments/inspect/statistics.h"
 #include "experiments/synth/head_model.h"
 #include "tests/catch.h"

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "core/attention/attend.h"
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 #include "core/trace/trace.h"
 #include "tests/catch.h"
 #include "tests/support/brute_force.h"

@@ -1,4 +1,4 @@
-#include "core/attention/logits.h"
+#include "core/cache/logits.h"
 
 #include <algorithm>
 #include <cmath>

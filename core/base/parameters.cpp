@@ -1,4 +1,4 @@
-#include "core/policy/parameters.h"
+#include "core/base/parameters.h"
 
 #include "core/base/text.h"
 
