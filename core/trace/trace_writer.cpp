@@ -1,12 +1,7 @@
 #include "core/trace/trace_writer.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <filesystem>
 
 #include "core/base/error.h"
 
@@ -67,34 +62,15 @@ void write_attributes(hid_t file, const TraceInfo& info) {
   h5::write_int(file, "seed", info.seed);
 }
 
-bool sync(const std::string& path, int flags) {
-  const int descriptor = ::open(path.c_str(), flags);
-  if (descriptor < 0) return false;
-  const bool done = ::fsync(descriptor) == 0;
-  return (::close(descriptor) == 0) && done;
-}
-
 }  // namespace
 
 TraceWriter::TraceWriter(const TraceInfo& info, StoredType type)
-    : info_(info), type_(type), partial_(info.path + ".partial") {
+    : info_(info), type_(type), output_(info.path) {
   check(info_);
-  file_ = h5::create_file(partial_);
-  try {
-    write_attributes(file_.get(), info_);
-    write_positions(file_.get(), info_);
-    h5::create_group(file_.get(), "layers", info_.path);
-  } catch (...) {  // a constructor that throws runs no destructor
-    file_.close();
-    std::remove(partial_.c_str());
-    throw;
-  }
-}
-
-TraceWriter::~TraceWriter() {
-  if (finished_) return;
-  for (h5::Handle* handle : {&keys_, &values_, &group_, &file_}) handle->close();
-  std::remove(partial_.c_str());
+  file_ = h5::create_file(output_.aside());
+  write_attributes(file_.get(), info_);
+  write_positions(file_.get(), info_);
+  h5::create_group(file_.get(), "layers", info_.path);
 }
 
 std::string TraceWriter::place(const char* name) const {
@@ -174,12 +150,8 @@ void TraceWriter::finish() {
   DP_ASSERT(written_.size() == info_.layers.size(), "every announced layer is written");
   bool closed = true;
   for (h5::Handle* handle : {&keys_, &values_, &group_, &file_}) closed &= handle->close();
-  h5::check_write(closed && sync(partial_, O_RDWR) ? 0 : -1, info_.path);
-  if (std::rename(partial_.c_str(), info_.path.c_str()) != 0)
-    fail_input(info_.path, ": cannot take the place of what is there; is it a folder?");
-  finished_ = true;
-  const auto folder = std::filesystem::path(info_.path).parent_path();
-  sync(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY);  // the name; best effort
+  h5::check_write(closed ? 0 : -1, info_.path);
+  output_.commit();
 }
 
 }  // namespace doublep

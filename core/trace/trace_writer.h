@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include "core/base/output.h"
 #include "core/trace/float_dataset.h"
 #include "core/trace/trace.h"
 
@@ -19,9 +20,6 @@ class TraceWriter {
   /// Writes attributes and positions to `<info.path>.partial`. `info.name` and the order of
   /// `info.layers` do not matter. Throws where the reader would refuse the result.
   TraceWriter(const TraceInfo& info, StoredType type);
-  ~TraceWriter();
-  TraceWriter(const TraceWriter&) = delete;
-  TraceWriter& operator=(const TraceWriter&) = delete;
 
   /// A whole layer; `outputs` may be empty.
   void write_layer(const TraceLayer& layer);
@@ -46,11 +44,11 @@ class TraceWriter {
 
   TraceInfo info_;
   StoredType type_;
-  std::string partial_;
+  OutputFile output_;  // before the handles, which are closed before it goes
   h5::Handle file_, group_, keys_, values_;
   int layer_ = -1;
   std::int64_t rows_left_ = 0;  ///< of keys and values of the current layer
-  bool has_queries_ = false, finished_ = false;
+  bool has_queries_ = false;
   std::set<int> written_;
 };
 

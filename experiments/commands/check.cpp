@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "core/base/error.h"
+#include "core/base/output.h"
 #include "experiments/commands/commands.h"
 #include "experiments/gate/compare.h"
 
@@ -17,9 +18,11 @@ struct Options {
 };
 
 void execute(const Options& options) {
+  if (options.update) check_output(options.baseline, OutputForm::kFile, {options.result});
   Baseline now = Baseline::of(ResultFile::load(options.result));
   if (options.update) {
-    if (std::filesystem::exists(options.baseline))  // tolerances set by hand stay
+    std::error_code unreadable;
+    if (std::filesystem::exists(options.baseline, unreadable))  // tolerances set by hand stay
       now.tolerances = Baseline::load(options.baseline).tolerances;
     now.save(options.baseline);
     std::cout << options.baseline << ": written, " << now.runs.size() << " runs\n";

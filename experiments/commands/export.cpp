@@ -1,12 +1,11 @@
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <memory>
 #include <sstream>
 
 #include "core/base/error.h"
+#include "core/base/output.h"
 #include "core/base/parameters.h"
 #include "experiments/commands/commands.h"
-#include "experiments/results/image.h"
 #include "experiments/results/result_reader.h"
 
 namespace doublep {
@@ -52,19 +51,18 @@ void write_csv(const ResultFile& file, std::ostream& out) {
 
 void add_export(CLI::App& app) {
   struct Options {
-    std::string result, output;
+    std::string result, output = "-";
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("export", "Write a result's raw rows as tidy CSV");
   command->add_option("result", options->result, "result file of `doublep run`")->required();
-  command->add_option("-o,--output", options->output, "CSV file (default: standard output)");
+  command->add_option("-o,--output", options->output, "CSV file; - is standard output")
+      ->capture_default_str();
   command->callback([options] {
-    const ResultFile file = ResultFile::load(options->result);
-    if (options->output.empty()) return write_csv(file, std::cout);
+    check_output(options->output, OutputForm::kStream, {options->result});
     std::ostringstream text;
-    write_csv(file, text);
-    const std::string bytes = text.str();
-    write_file_atomically(options->output, bytes.data(), bytes.size());
+    write_csv(ResultFile::load(options->result), text);
+    write_output(options->output, text.str());
   });
 }
 

@@ -3,6 +3,7 @@
 #include <iostream>
 #include <memory>
 
+#include "core/base/output.h"
 #include "core/base/parallel.h"
 #include "experiments/commands/commands.h"
 #include "experiments/inspect/report.h"
@@ -19,16 +20,19 @@ struct Arguments {
 void inspect(const Arguments& arguments) {
   if (arguments.threads > 0) set_num_threads(arguments.threads);
   const Trace trace = Trace::open(arguments.trace);
+  if (!arguments.csv.empty()) check_output(arguments.csv, OutputForm::kStream, {arguments.trace});
+  // The table makes room where the CSV goes to standard output.
+  std::ostream& people = arguments.csv == "-" ? std::cerr : std::cout;
   const auto layers = parse_layers(arguments.layers, trace.info());
-  print_summary(trace, std::cout);
-  std::cout << "  sink: first " << arguments.options.sink << " tokens; window: last "
-            << arguments.options.window << " tokens; means over steps\n\n";
+  print_summary(trace, people);
+  people << "  sink: first " << arguments.options.sink << " tokens; window: last "
+         << arguments.options.window << " tokens; means over steps\n\n";
   std::vector<HeadStatistics> heads;
   for (int layer : layers) {
     const auto rows = inspect_layer(trace, layer, arguments.options);
     heads.insert(heads.end(), rows.begin(), rows.end());
   }
-  print_table(heads, std::cout);
+  print_table(heads, people);
   if (!arguments.csv.empty()) write_inspect_csv(heads, arguments.csv);
 }
 
@@ -40,7 +44,7 @@ void add_inspect(CLI::App& app) {
   command->add_option("trace", arguments->trace, "kv-trace file")->required();
   command->add_option("--layers", arguments->layers, "only these, for example 0,2-4");
   command->add_option("--csv", arguments->csv,
-                      "also write the table, with every digit, to this file");
+                      "also write the table, with every digit, to this file; - is standard output");
   InspectOptions& options = arguments->options;
   command->add_option("--sink", options.sink, "tokens counted as sink")
       ->capture_default_str()

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "core/base/error.h"
+#include "core/base/output.h"
 #include "core/base/parallel.h"
 #include "core/trace/trace.h"
 #include "experiments/commands/commands.h"
@@ -30,6 +31,7 @@ void print_plan(const Sweep& sweep) {
 void execute(const Options& options) {
   Sweep sweep = load_sweep(options.config, options.overrides);
   if (!options.output.empty()) sweep.output = options.output;
+  check_output(sweep.output, OutputForm::kFile, sweep.inputs);
   if (options.dry_run) return print_plan(sweep);
   set_num_threads(options.jobs);
   const RunnerReport report = run_sweep(sweep, options.runner);

@@ -3,10 +3,10 @@
 #include <memory>
 
 #include "core/base/error.h"
+#include "core/base/output.h"
 #include "core/base/parallel.h"
 #include "experiments/commands/commands.h"
 #include "experiments/commands/sweep_options.h"
-#include "experiments/results/image.h"
 #include "experiments/tune/report.h"
 
 namespace doublep {
@@ -18,6 +18,12 @@ struct Options : SweepOptions {
 
 void execute(const Options& options) {
   const Tuning tuning = load_tuning(options.config, options.overrides);
+  check_output(tuning.sweep.output, OutputForm::kFile, tuning.sweep.inputs);
+  if (!options.output.empty()) {
+    auto others = tuning.sweep.inputs;
+    others.push_back(tuning.sweep.output);
+    check_output(options.output, OutputForm::kStream, others);
+  }
   set_num_threads(options.jobs);
   if (run_sweep(tuning.sweep, options.runner).interrupted) {
     std::cerr << "interrupted: finished candidates are kept in " << tuning.sweep.output
@@ -28,10 +34,10 @@ void execute(const Options& options) {
   }
   const ResultFile result = ResultFile::load(tuning.sweep.output);
   const auto all = tune(result, tuning);
-  print_tuning(all, result, tuning, std::cout);
+  // The report makes room where the YAML goes to standard output.
+  print_tuning(all, result, tuning, options.output == "-" ? std::cerr : std::cout);
   if (options.output.empty()) return;
-  const std::string text = tuning_yaml(all, result, tuning);
-  write_file_atomically(options.output, text.data(), text.size());
+  write_output(options.output, tuning_yaml(all, result, tuning));
 }
 
 }  // namespace
@@ -50,7 +56,8 @@ void add_tune(CLI::App& app) {
       "  safety: 0.1      choose against a bound tightened by this share\n"
       "  per_layer: true  also look for parameters per layer");
   options->add_to(*command);
-  command->add_option("-o,--output", options->output, "write the chosen parameters as YAML");
+  command->add_option("-o,--output", options->output,
+                      "write the chosen parameters as YAML; - is standard output");
   command->callback([options] { execute(*options); });
 }
 

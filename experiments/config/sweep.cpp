@@ -1,10 +1,10 @@
 #include "experiments/config/sweep.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <set>
 
+#include "experiments/config/paths.h"
 #include "experiments/config/values.h"
 #include "experiments/config/yaml.h"
 
@@ -165,8 +165,7 @@ Sweep load_sweep(const std::string& path, const std::vector<std::string>& overri
 Sweep read_sweep(const Yaml& root) {
   Sweep sweep;
   sweep.path = root.file();
-  const std::filesystem::path file(sweep.path);
-  sweep.name = root.text("name", file.stem().string());
+  sweep.name = config_name(root);
   sweep.output = root.text("output", "results/" + sweep.name + ".h5");
   sweep.seed = static_cast<std::uint64_t>(root.integer("seed", 0, 0));
   if (root.has("kv_dtype")) {
@@ -177,14 +176,9 @@ Sweep read_sweep(const Yaml& root) {
     }
   }
   sweep.replay = read_replay(root);
-  for (const Yaml& trace : root.at("traces").items()) {
-    const std::filesystem::path given(trace.text());
-    const auto resolved = given.is_absolute() ? given : file.parent_path() / given;
-    sweep.traces.push_back(resolved.lexically_normal().string());
-    if (!std::filesystem::exists(resolved))
-      trace.fail("no such trace: " + sweep.traces.back() +
-                 "; paths are relative to the configuration's folder");
-  }
+  sweep.traces = input_paths(root.at("traces"), "trace");
+  sweep.inputs = sweep.traces;
+  sweep.inputs.push_back(sweep.path);
   sweep.runs = expand_policies(root, sweep.duplicates);
   return sweep;
 }

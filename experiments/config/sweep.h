@@ -29,6 +29,7 @@ struct Sweep {
   KvDtype kv_dtype = KvDtype::kBf16;
   ReplayOptions replay;
   std::vector<std::string> traces;  ///< paths, relative ones resolved against the configuration
+  std::vector<std::string> inputs;  ///< every file that was or will be read
   std::vector<RunSpec> runs;        ///< expanded, duplicates removed, in the order of the file
   std::size_t duplicates = 0;       ///< how many were removed
 };

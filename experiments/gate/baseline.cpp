@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "core/base/error.h"
+#include "core/base/output.h"
 #include "experiments/config/yaml.h"
-#include "experiments/results/image.h"
 
 namespace doublep {
 namespace {
@@ -205,7 +205,7 @@ void Baseline::save(const std::string& file) const {
       it = end;
     }
   }
-  write_file_atomically(file, text.data(), text.size());
+  write_output(file, text);
 }
 
 }  // namespace doublep

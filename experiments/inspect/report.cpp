@@ -1,14 +1,13 @@
 #include "experiments/inspect/report.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <cstdio>
-#include <fstream>
 #include <iomanip>
 #include <sstream>
 
 #include "core/base/error.h"
+#include "core/base/output.h"
+#include "core/base/text.h"
 
 namespace doublep {
 namespace {
@@ -28,11 +27,6 @@ constexpr Column kColumns[] = {
     {"effective", &HeadStatistics::effective_tokens, 1},
     {"jensen", &HeadStatistics::jensen, 3},
 };
-
-bool parse_int(const std::string& text, int* value) {
-  const auto end = std::from_chars(text.data(), text.data() + text.size(), *value);
-  return !text.empty() && end.ec == std::errc() && end.ptr == text.data() + text.size();
-}
 
 }  // namespace
 
@@ -78,8 +72,7 @@ void print_table(const std::vector<HeadStatistics>& heads, std::ostream& out) {
 }
 
 void write_inspect_csv(const std::vector<HeadStatistics>& heads, const std::string& path) {
-  const std::string partial = path + ".partial";
-  std::ofstream file(partial);
+  std::ostringstream file;
   file << "layer,head,kv_head";
   for (const Column& c : kColumns) file << ',' << c.title;
   file << '\n' << std::setprecision(17);
@@ -91,11 +84,7 @@ void write_inspect_csv(const std::vector<HeadStatistics>& heads, const std::stri
     }
     file << '\n';
   }
-  file.close();
-  if (!file || std::rename(partial.c_str(), path.c_str()) != 0) {
-    std::remove(partial.c_str());
-    fail_input(path, ": cannot be written; check that the folder exists, is writable and has room");
-  }
+  write_output(path, file.str());
 }
 
 std::vector<int> parse_layers(const std::string& text, const TraceInfo& info) {
@@ -105,15 +94,15 @@ std::vector<int> parse_layers(const std::string& text, const TraceInfo& info) {
   for (std::string item; std::getline(items, item, ',');) {
     item.erase(std::remove(item.begin(), item.end(), ' '), item.end());
     const auto dash = item.find('-', 1);
-    int first = 0, last = 0;
-    if (!parse_int(item.substr(0, dash), &first) ||
-        !parse_int(dash == std::string::npos ? item : item.substr(dash + 1), &last) || last < first)
+    const auto first = parse_integer(item.substr(0, dash));
+    const auto last = dash == std::string::npos ? first : parse_integer(item.substr(dash + 1));
+    if (!first || !last || *last < *first)
       fail_input("layers: '", item, "' is neither a layer nor a range; write for example 0,2-4");
     // A range takes what the trace holds of it; a layer named on its own must be there.
     for (int layer : info.layers)
-      if (layer >= first && layer <= last) layers.push_back(layer);
+      if (layer >= *first && layer <= *last) layers.push_back(layer);
     if (!std::any_of(info.layers.begin(), info.layers.end(),
-                     [&](int layer) { return layer >= first && layer <= last; }))
+                     [&](int layer) { return layer >= *first && layer <= *last; }))
       fail_input("layers: ", info.path, " holds nothing of '", item,
                  "'; see inspect without --layers");
   }

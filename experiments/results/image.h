@@ -1,4 +1,4 @@
-// An HDF5 file made in memory and put on disk in one go: written aside, synced, renamed. HDF5
+// An HDF5 file made in memory and put on disk in one go, by write_output. HDF5
 // itself deals badly with a disk that fills up while it flushes.
 #pragma once
 
@@ -18,8 +18,5 @@ class FileImage {
  private:
   h5::Handle file_;
 };
-
-/// Bytes to a file, atomically. Throws InputError with the reason.
-void write_file_atomically(const std::string& path, const void* data, std::size_t bytes);
 
 }  // namespace doublep

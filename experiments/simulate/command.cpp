@@ -4,6 +4,7 @@
 #include <iostream>
 #include <memory>
 
+#include "core/base/output.h"
 #include "core/base/parallel.h"
 #include "experiments/simulate/print.h"
 #include "experiments/simulate/store.h"
@@ -34,13 +35,22 @@ void print_plan(const sim::SimulationPlan& plan) {
 void execute(const Options& options) {
   sim::SimulationPlan plan = sim::load_plan(options.config, options.overrides);
   if (!options.output.empty()) plan.output = options.output;
+  if (options.record.empty()) make_folder_of(plan.output);
+  std::vector<std::string> outputs = {plan.output};
+  if (!options.record.empty()) {
+    outputs.clear();
+    for (const sim::WorkloadPlan& w : plan.workloads)
+      outputs.push_back(options.record + "/" + w.name + ".tsv");
+  }
+  for (const std::string& output : outputs)
+    check_output(output, OutputForm::kStream, plan.inputs());
   if (options.dry_run) return print_plan(plan);
   set_num_threads(options.jobs);
   const auto note = [](const std::string& text) { std::cerr << text << std::endl; };
   if (!options.record.empty()) {
     const auto profiles = sim::collect_profiles(plan, note);
     for (std::size_t w = 0; w < profiles.size(); ++w) {
-      const std::string file = options.record + "/" + plan.workloads[w].name + ".tsv";
+      const std::string& file = outputs[w];
       sim::write_profiles(file, profiles[w]);
       std::cout << profiles[w].size() << " profiles in " << file << "\n";
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/base/text.h"
 #include "experiments/config/yaml.h"
 
 namespace doublep::sim {
@@ -50,10 +51,15 @@ MeasuredPoint read_point(const Yaml& node) {
 }
 
 // Value of key=... in a policy of the bench ("double_p:p1=0.95,p2=0.7"), or the fallback.
-double option(const std::string& text, const std::string& key, double fallback) {
+double option(const Yaml& policy, const std::string& key, double fallback) {
+  const std::string text = policy.text();
   for (const char* before : {":", ","})
-    if (const auto at = text.find(before + key + "="); at != std::string::npos)
-      return std::stod(text.substr(at + key.size() + 2));
+    if (const auto at = text.find(before + key + "="); at != std::string::npos) {
+      const auto from = at + key.size() + 2;
+      const auto value = parse_real(text.substr(from, text.find(',', from) - from));
+      if (!value || *value <= 0) policy.fail("expected a number above 0 after " + key + "=");
+      return *value;
+    }
   return fallback;
 }
 
@@ -69,7 +75,7 @@ MeasuredPoint read_bench_work(const Yaml& node, const MeasuredPoint& shape) {
   if (!(p.seconds > 0)) node.at("step_us").fail("expected a time above 0");
   const double n = static_cast<double>(p.context), row = 2.0 * p.head_dim,
                pairs = static_cast<double>(p.batch) * p.kv_heads;
-  const double per_item = option(p.label, "tokens_per_cluster", 16);
+  const double per_item = option(node.at("policy"), "tokens_per_cluster", 16);
   const double items = p.policy == "dense" || p.policy == "streaming" ? 0 : n / per_item;
   const double attend =
       pairs * row *
@@ -92,8 +98,9 @@ MeasuredPoint read_bench_work(const Yaml& node, const MeasuredPoint& shape) {
   p.build_seconds = 1e-3 * node.real("build_ms", 0, 0);
   const bool clustered = items > 0 && p.policy != "quest" && p.policy != "twilight";
   if (clustered) {  // assignment compares every key of a segment with each of its centroids
-    const double segment = std::min(n, option(p.label, "segment", 8192));
-    const double iterations = option(p.label, "iterations", p.policy == "retroinfer" ? 10 : 4);
+    const double segment = std::min(n, option(node.at("policy"), "segment", 8192));
+    const double iterations =
+        option(node.at("policy"), "iterations", p.policy == "retroinfer" ? 10 : 4);
     p.build_flops = iterations * p.kv_heads * n * (segment / per_item) * 2 * p.head_dim;
   }
   return p;

@@ -1,31 +1,14 @@
 #include "experiments/simulate/plan.h"
 
-#include <filesystem>
 #include <functional>
 
 #include "core/base/error.h"
+#include "experiments/config/paths.h"
 #include "experiments/config/values.h"
 #include "experiments/simulate/describe.h"
 
 namespace doublep::sim {
 namespace {
-
-namespace fs = std::filesystem;
-
-// A file that is named relative to the configuration's folder; it must exist.
-std::string read_path(const Yaml& node) {
-  const fs::path given(node.text());
-  const fs::path full = given.is_absolute() ? given : fs::path(node.file()).parent_path() / given;
-  const std::string path = full.lexically_normal().string();
-  if (!fs::exists(full))
-    node.fail("no such file: " + path + "; paths are relative to the configuration's folder");
-  return path;
-}
-std::vector<std::string> read_paths(const Yaml& list) {
-  std::vector<std::string> paths;
-  for (const Yaml& item : list.items()) paths.push_back(read_path(item));
-  return paths;
-}
 
 // One value, a list or a range of a decode key, as numbers.
 std::vector<double> read_numbers(const Yaml& node, double low, double high = kNoLimit) {
@@ -130,10 +113,7 @@ ServingPlan read_serving(const Yaml& node, std::uint64_t seed) {
   plan.requests.seed = seed;
   plan.most_running = static_cast<int>(node.integer("most_running", 256, 1, 1e6));
   if (node.has("recorded")) {
-    const fs::path given(node.at("recorded").text());
-    plan.recorded =
-        (given.is_absolute() ? given : fs::path(node.file()).parent_path() / given).string();
-    if (!fs::exists(plan.recorded)) node.at("recorded").fail("no such file: " + plan.recorded);
+    plan.recorded = input_path(node.at("recorded"));
     plan.rates = {0};
   } else {
     plan.requests.count = static_cast<int>(node.at("requests").integer(1, 1e7));
@@ -159,10 +139,14 @@ bool has(const Yaml& study, const Yaml& root, const char* key) {
 Study read_study(const Yaml& node, const Yaml& root, const std::string& name, std::uint64_t seed) {
   Study study;
   study.name = name;
-  for (const auto& path : read_paths(own(node, root, "hardware")))
+  for (const auto& path : input_paths(own(node, root, "hardware"))) {
     study.hardware.push_back(load_hardware(path));
-  for (const auto& path : read_paths(own(node, root, "models")))
+    study.inputs.push_back(path);
+  }
+  for (const auto& path : input_paths(own(node, root, "models"))) {
     study.models.push_back(load_model(path));
+    study.inputs.push_back(path);
+  }
   if (has(node, root, "what_if"))
     for (const Yaml& item : own(node, root, "what_if").items())
       study.what_if.push_back(read_scale(item));
@@ -174,6 +158,8 @@ Study read_study(const Yaml& node, const Yaml& root, const std::string& name, st
     study.points = read_points(own(node, root, "decode"));
   if (node.has("serving") || (root.has("serving") && !node.has("decode")))
     study.serving = read_serving(own(node, root, "serving"), seed);
+  if (study.serving && !study.serving->recorded.empty())
+    study.inputs.push_back(study.serving->recorded);
   if (study.points.empty() && !study.serving)
     node.fail("expected `decode` or `serving`: there is nothing to simulate");
   return study;
@@ -183,8 +169,8 @@ WorkloadPlan read_workload(const Yaml& node) {
   node.only({"name", "profiles", "traces"});
   WorkloadPlan plan;
   plan.name = node.at("name").text();
-  if (node.has("profiles")) plan.profiles = read_paths(node.at("profiles"));
-  if (node.has("traces")) plan.traces = read_paths(node.at("traces"));
+  if (node.has("profiles")) plan.profiles = input_paths(node.at("profiles"));
+  if (node.has("traces")) plan.traces = input_paths(node.at("traces"));
   if (plan.profiles.empty() && plan.traces.empty()) node.fail("expected `profiles` or `traces`");
   return plan;
 }
@@ -199,6 +185,17 @@ std::size_t SimulationPlan::num_points() const {
   return sum;
 }
 
+std::vector<std::string> SimulationPlan::inputs() const {
+  std::vector<std::string> all = {path};
+  for (const std::string& file : {calibration.points, calibration.end_to_end})
+    if (!file.empty()) all.push_back(file);
+  for (const WorkloadPlan& w : workloads)
+    for (const auto* files : {&w.profiles, &w.traces})
+      all.insert(all.end(), files->begin(), files->end());
+  for (const Study& s : studies) all.insert(all.end(), s.inputs.begin(), s.inputs.end());
+  return all;
+}
+
 SimulationPlan load_plan(const std::string& path, const std::vector<std::string>& overrides) {
   Yaml root = Yaml::load(path);
   if (!root.is_map())
@@ -208,7 +205,7 @@ SimulationPlan load_plan(const std::string& path, const std::vector<std::string>
              "policies", "calibration", "what_if", "decode", "serving", "studies"});
   SimulationPlan plan;
   plan.path = path;
-  plan.name = root.text("name", fs::path(path).stem().string());
+  plan.name = config_name(root);
   plan.output = root.text("output", "results/" + plan.name + ".h5");
   plan.seed = static_cast<std::uint64_t>(root.integer("seed", 0, 0));
   std::size_t duplicates = 0;
@@ -223,8 +220,8 @@ SimulationPlan load_plan(const std::string& path, const std::vector<std::string>
   plan.measure.seed = plan.seed;
   if (root.has("calibration")) {
     const Yaml c = root.at("calibration").only({"points", "hardware", "hold_out", "end_to_end"});
-    plan.calibration.points = read_path(c.at("points"));
-    if (c.has("end_to_end")) plan.calibration.end_to_end = read_path(c.at("end_to_end"));
+    plan.calibration.points = input_path(c.at("points"));
+    if (c.has("end_to_end")) plan.calibration.end_to_end = input_path(c.at("end_to_end"));
     plan.calibration.hardware = c.at("hardware").text();
     plan.calibration.hold_out = static_cast<int>(c.integer("hold_out", 3, 0, 1e6));
   }

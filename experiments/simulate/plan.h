@@ -34,6 +34,7 @@ struct Study {
   std::vector<Model> models;
   std::vector<DecodePoint> points;
   std::optional<ServingPlan> serving;
+  std::vector<std::string> inputs;  ///< files that describe it
 };
 
 struct CalibrationPlan {
@@ -54,6 +55,8 @@ struct SimulationPlan {
   std::string config;  ///< the resolved configuration, YAML
 
   std::size_t num_points() const;
+  /// Every file that was or will be read.
+  std::vector<std::string> inputs() const;
 };
 
 /// Reads and expands a configuration. Keys of the root (hardware, models, what_if, decode, serving)

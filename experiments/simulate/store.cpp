@@ -1,7 +1,6 @@
 #include "experiments/simulate/store.h"
 
 #include <cstring>
-#include <filesystem>
 #include <type_traits>
 
 #include "core/base/hash.h"
@@ -125,12 +124,6 @@ void write_profiles(hid_t root, const std::vector<Profile>& profiles, const std:
 
 void write_simulation(const std::string& path, const SimulationPlan& plan,
                       const SimulationResult& result) {
-  std::error_code error;
-  const auto folder = std::filesystem::path(path).parent_path();
-  if (!folder.empty()) std::filesystem::create_directories(folder, error);
-  if (error)
-    fail_input(folder.string(), ": cannot be created: ", error.message(),
-               "; choose a writable place with --output");
   FileImage image;
   const hid_t root = image.root();
   const std::string config_hash = Hasher().add(plan.config).hex();

@@ -1,10 +1,11 @@
 #include "sim/profile/profile_file.h"
 
-#include <cstdio>
 #include <fstream>
 #include <sstream>
 
 #include "core/base/error.h"
+#include "core/base/output.h"
+#include "core/base/text.h"
 
 namespace doublep::sim {
 namespace {
@@ -24,16 +25,9 @@ class Line {
     return fields_[i];
   }
   double number(std::size_t i) const {
-    const std::string& field = text(i);
-    std::size_t used = 0;
-    double value = 0;
-    try {
-      value = std::stod(field, &used);
-    } catch (const std::exception&) {
-    }
-    if (used == 0 || used != field.size())
-      fail(concat("expected a number in field ", i + 1, ", not '", field, "'"));
-    return value;
+    const auto value = parse_real(text(i));
+    if (!value) fail(concat("expected a number in field ", i + 1, ", not '", text(i), "'"));
+    return *value;
   }
   template <class T>
   void read(std::size_t i, T& into) const {
@@ -58,8 +52,7 @@ void read_row(const Line& line, ProfileRow& row) {
 }  // namespace
 
 void write_profiles(const std::string& path, const std::vector<Profile>& profiles) {
-  const std::string aside = path + ".partial";
-  std::ofstream out(aside);
+  std::ostringstream out;
   out.precision(10);
   out << kFormat << "\t1\n";
   for (const Profile& p : profiles) {
@@ -79,9 +72,7 @@ void write_profiles(const std::string& path, const std::vector<Profile>& profile
       out << '\n';
     }
   }
-  out.flush();
-  if (!out || std::rename(aside.c_str(), path.c_str()) != 0)
-    fail_input(path, ": cannot write; check that the folder exists and the disk has room");
+  write_output(path, out.str());
 }
 
 std::vector<Profile> read_profiles(const std::string& path) {

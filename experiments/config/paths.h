@@ -1,0 +1,22 @@
+// Paths in a configuration.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experiments/config/yaml.h"
+
+namespace doublep {
+
+/// The file that a node names, relative to the folder of its configuration, as it will be opened:
+/// no part of it is folded away, so that `..` behind a symlinked folder means what the system takes
+/// it for. Fails, at the node, where there is no such file; `kind` is the word for it, "trace".
+std::string input_path(const Yaml& node, const std::string& kind = "file");
+/// The same of every item of a list.
+std::vector<std::string> input_paths(const Yaml& list, const std::string& kind = "file");
+
+/// `name` of a configuration, or the stem of its file name: part of a file name, so without
+/// slashes, and not empty.
+std::string config_name(const Yaml& root);
+
+}  // namespace doublep
