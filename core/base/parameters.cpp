@@ -48,8 +48,15 @@ ParamSpec integer(std::string name, std::int64_t fallback, std::string meaning, 
 ParamSpec real(std::string name, double fallback, std::string meaning, double low, double high) {
   return {std::move(name), ParamSpec::Type::kReal, fallback, std::move(meaning), low, high};
 }
-ParamSpec share(std::string name, double fallback, std::string meaning) {
-  return {std::move(name), ParamSpec::Type::kReal, fallback, std::move(meaning), 0, 1, true};
+ParamSpec share(std::string name, double fallback, std::string meaning, bool may_be_empty) {
+  ParamSpec spec = real(std::move(name), fallback, std::move(meaning), 0, 1);
+  spec.low_open = !may_be_empty, spec.share = ParamSpec::Share::kAlways;
+  return spec;
+}
+ParamSpec budget(std::string name, double fallback, std::string meaning) {
+  ParamSpec spec = real(std::move(name), fallback, std::move(meaning));
+  spec.share = ParamSpec::Share::kBelowOne;
+  return spec;
 }
 ParamSpec choice(std::string name, std::string fallback, std::vector<std::string> choices,
                  std::string meaning) {

@@ -35,6 +35,8 @@ struct ParamSpec {
   double low = 0, high = 0;            ///< inclusive bounds of numbers
   bool low_open = false;               ///< low itself is excluded
   std::vector<std::string> choices{};
+  /// A share of something: always, or where its value is below 1 (from 1 on it is a number).
+  enum class Share { kNone, kAlways, kBelowOne } share = Share::kNone;
 
   std::string type_name() const;   ///< "integer", "real", "flag", "choice"
   std::string range_text() const;  ///< "in (0, 1]", "at least 0", "jensen | second_order", ...
@@ -46,8 +48,10 @@ ParamSpec integer(std::string name, std::int64_t fallback, std::string meaning, 
                   double high = kNoLimit);
 ParamSpec real(std::string name, double fallback, std::string meaning, double low = 0,
                double high = kNoLimit);
-/// A share of the mass: real in (0, 1].
-ParamSpec share(std::string name, double fallback, std::string meaning);
+/// A share: real in (0, 1], or in [0, 1] where it may be empty.
+ParamSpec share(std::string name, double fallback, std::string meaning, bool may_be_empty = false);
+/// A number of tokens or clusters; below 1 a share of those that there are.
+ParamSpec budget(std::string name, double fallback, std::string meaning);
 ParamSpec choice(std::string name, std::string fallback, std::vector<std::string> choices,
                  std::string meaning);
 

@@ -67,10 +67,11 @@ PolicyInfo cluster_kv_policy() {
   return describe<ClusterKv>(
       "cluster_kv", "attends the clusters of highest q.C until a budget of tokens is full",
       "ClusterKV, arXiv 2412.03213",
-      join({{real("budget", 1024, "tokens in all; below 1 a share of the visible ones"),
+      join({{budget("budget", 1024, "tokens in all; below 1 a share of the visible ones"),
              integer("recluster_every", 320, "cluster new tokens after so many; 0 = never")},
             exact_zone_params(16, 0),
-            clustering_params(80, 10)}));
+            clustering_params(80, 10)}),
+      {.search = SearchKind::kClusters, .grows = true});
 }
 
 }  // namespace doublep

@@ -50,8 +50,10 @@ class ClusterTopK final : public Policy {
 PolicyInfo cluster_top_k_policy() {
   return describe<ClusterTopK>(
       "cluster_top_k", "attends exactly the k clusters of highest estimated mass", "ablation",
-      join({{real("k", 64, "clusters; below 1 a share of them"), estimator_param(), audit_param()},
-            clustered_cache_params()}));
+      join(
+          {{budget("k", 64, "clusters; below 1 a share of them"), estimator_param(), audit_param()},
+           clustered_cache_params()}),
+      {.search = SearchKind::kClusters});
 }
 
 }  // namespace doublep

@@ -52,7 +52,8 @@ PolicyInfo cluster_top_p_policy() {
       "one level of Double-P, arXiv 2602.05191",
       join({{share("p", 0.95, "estimated mass to hold"), estimator_param(), audit_param()},
             nucleus_params(),
-            clustered_cache_params()}));
+            clustered_cache_params()}),
+      {.search = SearchKind::kClusters});
 }
 
 }  // namespace doublep

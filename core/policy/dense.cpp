@@ -22,7 +22,7 @@ class Dense final : public Policy {
 
 PolicyInfo dense_policy() {
   return describe<Dense>("dense", "attends every visible token", "Vaswani et al., arXiv 1706.03762",
-                         {});
+                         {}, {.dense = true});
 }
 
 }  // namespace doublep

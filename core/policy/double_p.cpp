@@ -82,11 +82,12 @@ PolicyInfo double_p_policy() {
              choice("outside", "drop", {"drop", "estimate"},
                     "clusters outside p1 are dropped, or enter as terms too"),
              estimator_param(), value_side_param(), audit_param(),
-             real("guarantee", 0,
-                  "refine on while the audited covered mass may lie below this share; 0 = off", 0,
-                  1)},
+             share("guarantee", 0,
+                   "refine on while the audited covered mass may lie below this share; 0 = off",
+                   true)},
             nucleus_params(),
-            clustered_cache_params()}));
+            clustered_cache_params()}),
+      {.search = SearchKind::kClusters});
   info.check = [](const Parameters& p) {
     if (p.real("p2") > p.real("p1"))
       throw ParameterError(

@@ -81,11 +81,12 @@ PolicyInfo double_sparsity_policy() {
   return describe<DoubleSparsity>(
       "double_sparsity", "attends the tokens of highest score in the channels that matter most",
       "Double Sparsity, arXiv 2408.07092",
-      join({{real("budget", 1024, "tokens in all; below 1 a share of the visible ones"),
+      join({{budget("budget", 1024, "tokens in all; below 1 a share of the visible ones"),
              integer("channels", 0, "channels read of each key; 0 = head_dim / 8"),
              choice("calibration", "qk", {"qk", "k"},
                     "channels by the mean of |q k| or of |k| over the prompt's keys")},
-            exact_zone_params(0, 0)}));
+            exact_zone_params(0, 0)}),
+      {.search = SearchKind::kTokens, .grows = true});
 }
 
 }  // namespace doublep

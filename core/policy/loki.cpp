@@ -53,9 +53,10 @@ PolicyInfo loki_policy() {
   return describe<Loki>(
       "loki", "attends the tokens of highest score along the keys' first principal components",
       "Loki, arXiv 2406.02542",
-      join({{real("budget", 0.25, "tokens in all; below 1 a share of the visible ones"),
+      join({{budget("budget", 0.25, "tokens in all; below 1 a share of the visible ones"),
              integer("rank", 32, "principal components; at most head_dim", 1)},
-            exact_zone_params(0, 0)}));
+            exact_zone_params(0, 0)}),
+      {.search = SearchKind::kTokens, .grows = true});
 }
 
 }  // namespace doublep

@@ -111,7 +111,8 @@ PolicyInfo magicpig_policy() {
       "MagicPIG, arXiv 2410.16179",
       join({{integer("bits", 10, "hyperplanes a table (K)", 1, 16),
              integer("tables", 150, "hash tables (L)", 2, 65535)},
-            exact_zone_params()}));
+            exact_zone_params()}),
+      {.search = SearchKind::kCodes, .grows = true});
 }
 
 }  // namespace doublep

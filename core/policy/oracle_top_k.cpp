@@ -44,8 +44,9 @@ PolicyInfo oracle_top_k_policy() {
   return describe<OracleTopK>(
       "oracle_top_k", "attends sink, window and the tokens of highest true weight up to a budget",
       "oracle",
-      join({{real("budget", 1024, "tokens in all; below 1 a share of the visible ones", 0)},
-            exact_zone_params()}));
+      join({{budget("budget", 1024, "tokens in all; below 1 a share of the visible ones")},
+            exact_zone_params()}),
+      {.search = SearchKind::kTokens});
 }
 
 }  // namespace doublep

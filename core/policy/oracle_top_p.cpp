@@ -51,7 +51,8 @@ class OracleTopP final : public Policy {
 PolicyInfo oracle_top_p_policy() {
   return describe<OracleTopP>(
       "oracle_top_p", "attends the smallest set of tokens whose true mass reaches p", "oracle",
-      join({{share("p", 0.95, "mass to hold")}, exact_zone_params(0, 0)}));
+      join({{share("p", 0.95, "mass to hold")}, exact_zone_params(0, 0)}),
+      {.search = SearchKind::kTokens});
 }
 
 }  // namespace doublep

@@ -41,11 +41,12 @@ PolicyInfo pqcache_policy() {
   return describe<PqCache>(
       "pqcache", "attends the tokens of highest score by product-quantised keys",
       "PQCache, arXiv 2407.12820",
-      join({{real("budget", 0.1, "tokens in all; below 1 a share of the visible ones"),
+      join({{budget("budget", 0.1, "tokens in all; below 1 a share of the visible ones"),
              integer("subvectors", 2, "parts a key is cut into; at most head_dim", 1),
              integer("bits", 6, "bits of a part's code: 2^bits centroids", 1, 16),
              integer("iterations", 10, "k-means iterations", 1, 1000)},
-            exact_zone_params()}));
+            exact_zone_params()}),
+      {.search = SearchKind::kCodes, .grows = true});
 }
 
 }  // namespace doublep

@@ -57,9 +57,10 @@ PolicyInfo quest_policy() {
   return describe<Quest>(
       "quest", "attends the pages of highest upper bound on a key's score, sink and window",
       "Quest, arXiv 2406.10774",
-      join({{real("budget", 1024, "tokens of the top pages; below 1 a share of the visible ones"),
+      join({{budget("budget", 1024, "tokens of the top pages; below 1 a share of the visible ones"),
              integer("page_size", 16, "tokens a page", 1)},
-            exact_zone_params()}));
+            exact_zone_params()}),
+      {.search = SearchKind::kPages, .grows = true});
 }
 
 }  // namespace doublep

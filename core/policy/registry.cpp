@@ -6,6 +6,15 @@ namespace doublep {
 #include "core/policy/builtin.def"
 #undef DOUBLEP_POLICY
 
+std::string_view name_of(SearchKind kind) {
+  constexpr std::string_view kNames[] = {"none", "pages", "clusters", "tokens", "codes"};
+  return kNames[static_cast<int>(kind)];
+}
+
+bool PolicyInfo::ranks_groups(const Parameters& p) const {
+  return traits.per_group || (p.has("gqa") && p.choice("gqa") == "group_sum");
+}
+
 PolicyRegistry& PolicyRegistry::instance() {
   static PolicyRegistry registry = [] {
     PolicyRegistry r;

@@ -5,12 +5,31 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/parameters.h"
 #include "core/policy/policy.h"
 
 namespace doublep {
+
+/// What a policy's search ranks before anything is attended.
+enum class SearchKind {
+  kNone,      ///< nothing: what is attended follows from positions
+  kPages,     ///< runs of consecutive tokens, by a bound on their keys
+  kClusters,  ///< clusters, by their centroids
+  kTokens,    ///< single tokens, by a score of each one's key, whole or abridged
+  kCodes      ///< single tokens, by look-ups of each one's code
+};
+std::string_view name_of(SearchKind kind);  ///< "none", "pages", ...
+
+/// What others ask of a policy, so that nobody asks its name.
+struct PolicyTraits {
+  SearchKind search = SearchKind::kNone;
+  bool grows = false;      ///< new tokens join the index; else it stays, or is built anew
+  bool per_group = false;  ///< one ranking for a group's heads whatever the parameters say
+  bool dense = false;      ///< attends every visible token: what the others are held against
+};
 
 struct PolicyInfo {
   std::string name;
@@ -20,6 +39,10 @@ struct PolicyInfo {
   /// Conditions that tie parameters to each other; throws ParameterError.
   std::function<void(const Parameters&)> check = [](const Parameters&) {};
   std::function<std::unique_ptr<Policy>(const Parameters&, const PolicyContext&)> create = {};
+  PolicyTraits traits = {};
+
+  /// One ranking for all heads of a group: by its rule, or by `gqa: group_sum`.
+  bool ranks_groups(const Parameters& parameters) const;
 };
 
 class PolicyRegistry {
@@ -42,8 +65,9 @@ Parameters resolve(const PolicyInfo& policy, const std::map<std::string, ParamVa
 /// A PolicyInfo for a class with a constructor (const Parameters&, const PolicyContext&).
 template <class T>
 PolicyInfo describe(std::string name, std::string meaning, std::string source,
-                    ParamSpecs parameters) {
+                    ParamSpecs parameters, const PolicyTraits& traits = {}) {
   PolicyInfo info{std::move(name), std::move(meaning), std::move(source), std::move(parameters)};
+  info.traits = traits;
   info.create = [](const Parameters& p, const PolicyContext& c) -> std::unique_ptr<Policy> {
     return std::make_unique<T>(p, c);
   };

@@ -108,10 +108,11 @@ PolicyInfo retroinfer_policy() {
   return describe<RetroInfer>(
       "retroinfer", "attends the group's best clusters, estimates the next, drops the rest",
       "RetroInfer, arXiv 2505.02922",
-      join({{real("retrieval", 0.018, "share of the clusters that is attended exactly", 0, 1),
-             real("estimation", 0.232, "share of the clusters that enters as one term each", 0, 1),
+      join({{share("retrieval", 0.018, "share of the clusters that is attended exactly", true),
+             share("estimation", 0.232, "share of the clusters that enters as one term each", true),
              estimator_param(), value_side_param(), audit_param()},
-            clustered_cache_params(16, 10, 8192, 1024)}));
+            clustered_cache_params(16, 10, 8192, 1024)}),
+      {.search = SearchKind::kClusters, .grows = true, .per_group = true});
 }
 
 }  // namespace doublep

@@ -129,14 +129,15 @@ PolicyInfo tactic_policy() {
       "tactic", "attends clusters in order of q.C, as many as a fitted curve says hold mass p",
       "Tactic, arXiv 2502.12216",
       join({{share("p", 0.9, "mass to hold, sink and window included"),
-             real("head", 0.02, "first tokens of the order weighed exactly; below 1 a share", 0),
-             real("sample", 0.01, "tokens a sampled run, at least 16; below 1 a share", 0),
-             real("place_1", 0.1, "where the first run begins, as a share of the order", 0, 1),
-             real("place_2", 0.6, "where the second run begins", 0, 1),
+             budget("head", 0.02, "first tokens of the order weighed exactly; below 1 a share"),
+             budget("sample", 0.01, "tokens a sampled run, at least 16; below 1 a share"),
+             share("place_1", 0.1, "where the first run begins, as a share of the order", true),
+             share("place_2", 0.6, "where the second run begins", true),
              choice("gqa", "group_union", {"group_union", "per_head"},
                     "the union of the group's selections, or one per query head"),
              estimator_param(), audit_param()},
-            clustered_cache_params(32)}));
+            clustered_cache_params(32)}),
+      {.search = SearchKind::kClusters});
 }
 
 }  // namespace doublep

@@ -90,11 +90,12 @@ PolicyInfo twilight_policy() {
       "Twilight, arXiv 2502.02770",
       join({{share("p", 0.85, "mass to keep of the tokens that the base policy proposes"),
              choice("base", "quest", {"quest", "double_sparsity"}, "the policy that proposes"),
-             real("base_budget", 0.25, "its budget; below 1 a share of the visible tokens"),
+             budget("base_budget", 0.25, "its budget; below 1 a share of the visible tokens"),
              integer("bits", 4, "bits per element of the quantised keys", 1, 8),
              integer("page_size", 16, "tokens a page, for quest", 1),
              integer("channels", 0, "channels, for double_sparsity; 0 = head_dim / 8")},
-            exact_zone_params()}));
+            exact_zone_params()}),
+      {.search = SearchKind::kTokens, .grows = true});
 }
 
 }  // namespace doublep

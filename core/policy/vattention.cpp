@@ -102,11 +102,12 @@ PolicyInfo vattention_policy() {
   return describe<VAttention>(
       "vattention", "attends the heaviest tokens and a weighted uniform sample of the rest",
       "vAttention, arXiv 2510.05688",
-      join({{real("heavy", 0.05, "tokens by true weight; below 1 a share of the visible ones"),
+      join({{budget("heavy", 0.05, "tokens by true weight; below 1 a share of the visible ones"),
              share("eps", 0.05, "relative error of the denominator to stay within"),
              share("delta", 0.05, "probability to miss eps"),
              share("base_rate", 0.05, "share of the rest that the sample's size is judged by")},
-            exact_zone_params(128, 128)}));
+            exact_zone_params(128, 128)}),
+      {.search = SearchKind::kTokens});
 }
 
 }  // namespace doublep

@@ -11,6 +11,10 @@ namespace {
 
 void print(const PolicyInfo& policy) {
   std::cout << policy.name << "\n  " << policy.meaning << " (" << policy.source << ")\n";
+  if (policy.traits.search != SearchKind::kNone)
+    std::cout << "  ranks " << name_of(policy.traits.search)
+              << (policy.traits.per_group ? " once a group" : "")
+              << (policy.traits.grows ? "; new tokens join its index" : "") << "\n";
   for (const ParamSpec& spec : policy.parameters)
     std::cout << "    " << std::left << std::setw(20) << spec.name << std::setw(9)
               << spec.type_name() << std::setw(14)

@@ -65,7 +65,7 @@ void print_simulation(const SimulationResult& result, std::ostream& out) {
   if (result.end_to_end) print_end_to_end(*result.end_to_end, out);
   std::map<PointKey, double> dense;
   for (const Curve& c : result.curves)
-    if (c.policy == "dense")
+    if (PolicyRegistry::instance().find(c.policy).traits.dense)
       for (const PointResult& p : c.points) dense.emplace(key_of(c, p), p.cost.seconds);
   std::string heading;
   for (const Curve& c : result.curves) {

@@ -9,6 +9,7 @@
 #include "experiments/simulate/measured.h"
 #include "experiments/simulate/measured_model.h"
 #include "experiments/simulate/serving_run.h"
+#include "sim/cost/search.h"
 #include "sim/decode/memory.h"
 #include "sim/decode/prefill.h"
 #include "sim/profile/profile_file.h"
@@ -34,11 +35,14 @@ bool matches(const Profile& profile, const RunSpec& policy) {
 // The profiles of one policy on one workload, or a message that says how to get them.
 Workload workload_of(const WorkloadPlan& plan, const std::vector<Profile>& profiles,
                      const RunSpec& policy) {
+  const PolicyInfo& info = PolicyRegistry::instance().find(policy.policy);
   std::vector<Profile> mine;
   for (const Profile& p : profiles)
     if (matches(p, policy)) {
       mine.push_back(p);
       mine.back().parameters = policy.parameters.to_json();
+      mine.back().search =
+          search_of(info.traits.search, info.ranks_groups(policy.parameters), info.traits.dense);
     }
   if (mine.empty())
     fail_input("workload ", plan.name, ": no profile of ", policy.policy, " with ",

@@ -13,6 +13,13 @@ constexpr int kMostResident = 2;
 
 }  // namespace
 
+Search search_of(SearchKind kind, bool ranks_groups, bool dense) {
+  if (kind == SearchKind::kTokens) return Search::kTokens;
+  if (kind == SearchKind::kPages) return Search::kPages;
+  if (kind == SearchKind::kNone && !dense) return Search::kZone;
+  return ranks_groups ? Search::kGroup : Search::kHeads;
+}
+
 int resident_blocks(const Hardware& hardware, Search search, double masses) {
   const double slots = masses * (search == Search::kTokens ? kSlotsPerCandidate : 1);
   const double fit = hardware.shared_bytes() / (kOwnBytes + kMassBytes * slots);

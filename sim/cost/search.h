@@ -2,9 +2,13 @@
 // block's own speed rather than by memory.
 #pragma once
 
+#include "core/policy/registry.h"
 #include "sim/cost/roofline.h"
 
 namespace doublep::sim {
+
+/// The search of a policy, by its traits. Token codes have no kernel of their own: as items.
+Search search_of(SearchKind kind, bool ranks_groups, bool dense);
 
 /// Blocks of a search that one processor holds at a time: two by their registers (512 threads of 64
 /// each), one where the masses of a head, which a block keeps in shared memory, leave no room for a

@@ -7,6 +7,7 @@
 #include "core/decoder/reference_decoder.h"
 #include "core/metrics/ground_truth.h"
 #include "core/metrics/step_metrics.h"
+#include "sim/cost/search.h"
 #include "sim/profile/hit_rate.h"
 
 namespace doublep::sim {
@@ -77,8 +78,9 @@ Profile measure_profile(const Trace& trace, const PolicyInfo& policy, const Para
   profile.kv_heads = info.num_kv_heads, profile.context = info.positions[0] + 1;
   if (parameters.has("recluster_every"))
     profile.recluster_every = static_cast<double>(parameters.integer("recluster_every"));
-  // These two cluster generated tokens by themselves (ClusteredCache::Growth::kAppend).
-  if (policy.name == "retroinfer" || policy.name == "cluster_kv")
+  profile.search =
+      search_of(policy.traits.search, policy.ranks_groups(parameters), policy.traits.dense);
+  if (policy.traits.grows && parameters.has("segment"))
     profile.grown_segment = static_cast<double>(
         parameters.integer("segment") > 0 ? parameters.integer("segment") : profile.context);
   std::vector<HitCount> counts(std::size(kCacheShares));

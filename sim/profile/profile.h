@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/cost/cost.h"
+#include "sim/cost/roofline.h"
 
 namespace doublep::sim {
 
@@ -37,6 +38,7 @@ struct Profile {
   double recluster_every = 0;    ///< tokens; 0: the index is built once
   /// Re-clustering adds a segment of the new tokens and leaves the rest as it is; 0: builds anew.
   double grown_segment = 0;
+  Search search = Search::kHeads;             ///< the policy's; files do not hold it
   double output_error = 0, covered_mass = 0;  ///< means over layers, heads and steps
 };
 

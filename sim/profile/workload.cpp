@@ -158,15 +158,6 @@ IndexCost Workload::index(std::int64_t context) const {
   return cost;
 }
 
-Search Workload::search() const {
-  if (policy() == "twilight") return Search::kTokens;
-  if (policy() == "quest") return Search::kPages;
-  if (policy() == "streaming") return Search::kZone;
-  const bool by_group =
-      policy() == "retroinfer" || parameters().find("\"gqa\": \"group_sum\"") != std::string::npos;
-  return by_group ? Search::kGroup : Search::kHeads;
-}
-
 double Workload::recluster_every() const {
   return groups_.front().profiles.front().recluster_every;
 }

@@ -57,7 +57,7 @@ class Workload {
   /// Of one KV head of one layer, scaled by context: memory in proportion, the build as its law.
   IndexCost index(std::int64_t context) const;
   /// How the policy turns masses into a selection.
-  Search search() const;
+  Search search() const { return groups_.front().profiles.front().search; }
   double recluster_every() const;
   /// Share of the whole build that one re-clustering after `every` new tokens takes. A segment of
   /// new tokens costs its part of the tokens, against fewer centroids where it is a short one.

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "tests/support/message.h"
+#include "tests/support/random_cache.h"
 
 using namespace doublep;
 using namespace doublep::test;
@@ -53,6 +54,60 @@ TEST_CASE("the built-in policies are complete and describe themselves") {
     REQUIRE(policy.create);
     CHECK(policy.create(resolve(policy, {}), {}) != nullptr);  // the defaults are legal
   }
+}
+
+TEST_CASE("traits say what a policy's rule and index do") {
+  const auto& registry = PolicyRegistry::instance();
+  std::string dense, fixed_groups;
+  for (const PolicyInfo& policy : registry.all()) {
+    INFO(policy.name);
+    const PolicyTraits& traits = policy.traits;
+    const Parameters defaults = resolve(policy, {});
+    if (traits.dense) dense += policy.name;
+    if (policy.ranks_groups(defaults)) fixed_groups += policy.name;
+    // What has an index to search has an index to speak of, and the other way round.
+    const bool searches_clusters = traits.search == SearchKind::kClusters;
+    CHECK(searches_clusters == defaults.has("tokens_per_cluster"));
+    CHECK((traits.search == SearchKind::kPages) <= defaults.has("page_size"));
+    if (traits.dense) CHECK(traits.search == SearchKind::kNone);
+  }
+  CHECK(dense == "dense");
+  CHECK(fixed_groups == "retroinfer");
+  const PolicyInfo& ours = registry.find("double_p");
+  CHECK(ours.ranks_groups(resolve(ours, {{"gqa", std::string("group_sum")}})));
+  CHECK(!ours.ranks_groups(resolve(ours, {{"gqa", std::string("group_union")}})));
+}
+
+TEST_CASE("growing is measured: an index that grows is charged less than one that is built anew") {
+  const RandomCache cache({.kv_heads = 1, .group = 1, .tokens = 600});
+  KvHead prompt = cache.head();
+  prompt.length = 500;
+  for (const char* name : {"double_p", "cluster_top_p", "tactic", "retroinfer", "cluster_kv"}) {
+    INFO(name);
+    const PolicyInfo& policy = PolicyRegistry::instance().find(name);
+    const auto made = policy.create(resolve(policy, {{"recluster_every", std::int64_t{32}}}), {});
+    made->prefill(prompt);
+    const double first = made->index_cost().build.flops;
+    made->append(cache.head());
+    CHECK((made->index_cost().build.flops - first < first / 2) == policy.traits.grows);
+  }
+}
+
+TEST_CASE("parameters that are shares say so") {
+  std::string shares, budgets;
+  for (const ParamSpec& spec : PolicyRegistry::instance().find("tactic").parameters) {
+    if (spec.share == ParamSpec::Share::kAlways) shares += spec.name + " ";
+    if (spec.share == ParamSpec::Share::kBelowOne) budgets += spec.name + " ";
+  }
+  CHECK(shares == "p place_1 place_2 ");
+  CHECK(budgets == "head sample ");
+  for (const PolicyInfo& policy : PolicyRegistry::instance().all())
+    for (const ParamSpec& spec : policy.parameters) {
+      INFO(policy.name << ": " << spec.name);
+      // No budget goes without the mark.
+      if (contains(spec.meaning, "below 1")) CHECK(spec.share == ParamSpec::Share::kBelowOne);
+      if (spec.share == ParamSpec::Share::kAlways) CHECK(spec.high == 1);
+    }
 }
 
 TEST_CASE("conditions between parameters are checked on resolving") {
