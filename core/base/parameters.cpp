@@ -149,9 +149,9 @@ const std::string& Parameters::choice(std::string_view name) const {
 std::string Parameters::to_json() const {
   std::string text = "{";
   for (const auto& [name, value] : values_) {
-    const bool quoted = std::holds_alternative<std::string>(value);
-    text += concat(text.size() > 1 ? ", " : "", '"', name, "\": ", quoted ? "\"" : "",
-                   to_text(value), quoted ? "\"" : "");
+    const std::string plain = to_text(value);
+    text += concat(text.size() > 1 ? ", " : "", json_text(name), ": ",
+                   std::holds_alternative<std::string>(value) ? json_text(plain) : plain);
   }
   return text + "}";
 }

@@ -19,5 +19,7 @@ std::string shortest_text(double number);
 /// Control characters as \n, \t or \x1b, so that a name from a file neither breaks a line nor
 /// drives a terminal. Applied twice it changes nothing more.
 std::string printable(std::string_view text);
+/// A JSON string, with its quotes: those inside, backslashes and control characters escaped.
+std::string json_text(std::string_view text);
 
 }  // namespace doublep

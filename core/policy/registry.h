@@ -21,6 +21,9 @@ enum class SearchKind {
   kTokens,    ///< single tokens, by a score of each one's key, whole or abridged
   kCodes      ///< single tokens, by look-ups of each one's code
 };
+inline constexpr SearchKind kSearchKinds[] = {SearchKind::kNone, SearchKind::kPages,
+                                              SearchKind::kClusters, SearchKind::kTokens,
+                                              SearchKind::kCodes};
 std::string_view name_of(SearchKind kind);  ///< "none", "pages", ...
 
 /// What others ask of a policy, so that nobody asks its name.

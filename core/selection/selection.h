@@ -53,6 +53,11 @@ struct GroupSelection {
     for (StepCost& head : cost)
       head[stage] += Work{group_bytes / static_cast<double>(cost.size()), flops_per_head};
   }
+  void charge(Stage stage, const Work& work) { charge(stage, work.bytes, work.flops); }
+  /// Adds to every head what it reads and computes by itself.
+  void charge_heads(Stage stage, const Work& each) {
+    for (StepCost& head : cost) head[stage] += each;
+  }
 };
 
 }  // namespace doublep

@@ -39,3 +39,10 @@ TEST_CASE("control characters are spelled out, other text is left alone") {
                   "31m") == "\\x9b31m");
   CHECK(printable(printable("\x1b\n")) == printable("\x1b\n"));
 }
+
+TEST_CASE("a JSON string escapes what would end or break it") {
+  CHECK(json_text("quest:budget=1") == "\"quest:budget=1\"");
+  CHECK(json_text("a \"b\" \\ c") == "\"a \\\"b\\\" \\\\ c\"");
+  CHECK(json_text("a\nb\tc\x01") == "\"a\\nb\\u0009c\\u0001\"");
+  CHECK(json_text("\xc3\xa9") == "\"\xc3\xa9\"");
+}
