@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/base/matrix.h"
 #include "core/cache/logits.h"
+#include "core/cost/stages.h"
 #include "core/index/cluster_index.h"
 
 namespace doublep {
@@ -114,17 +115,16 @@ void charge_attend(const QueryGroup& group, KvDtype dtype, GroupSelection& selec
     unite(terms, clusters);
     shifted |= !head.shift.empty();
   }
-  const double d = group.head_dim, element = bytes_of(dtype);
-  // A shift takes a variance per term and the KV head's value map, d x d.
-  const double bytes = static_cast<double>(tokens.size()) * 2 * d * element +
-                       static_cast<double>(terms.size()) * (d * element + (shifted ? 4 : 0)) +
-                       (shifted ? d * d * element : 0);
+  const double bytes =
+      cost::attend_bytes(static_cast<double>(tokens.size()), static_cast<double>(terms.size()),
+                         shifted, group.head_dim, group.head_dim, dtype);
   for (std::size_t h = 0; h < selection.heads.size(); ++h) {
-    const double exact = static_cast<double>(selection.heads[h].tokens.size());
-    const double approximate = static_cast<double>(selection.heads[h].terms.size());
-    const double shift = selection.heads[h].shift.empty() ? 0 : 2 * d * d + 2 * d + 2 * approximate;
+    const Selection& head = selection.heads[h];
     selection.cost[h][Stage::kAttend] +=
-        Work{bytes / group.size, exact * (4 * d + 1) + approximate * (2 * d + 1) + shift};
+        Work{bytes / group.size,
+             cost::attend_flops(static_cast<double>(head.tokens.size()),
+                                static_cast<double>(head.terms.size()), !head.shift.empty(),
+                                group.head_dim, group.head_dim)};
   }
 }
 

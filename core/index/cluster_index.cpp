@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/cost/stages.h"
 
 namespace doublep {
 
@@ -83,12 +84,12 @@ ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::in
     centroids.conservativeResize(base + part.centroids.rows(), head.head_dim);
     centroids.bottomRows(part.centroids.rows()) = part.centroids;
     for (std::int32_t a : part.assignment) assignment.push_back(base + a);
-    work += Work{part.bytes, part.flops};
+    work += part.work;
   }
   if (options.global_pass && n > 0) {
     assignment = assign_nearest(rows_from(begin, n), centroids);
-    const double scores = static_cast<double>(n) * static_cast<double>(centroids.size());
-    work += Work{4.0 * static_cast<double>(n * head.head_dim + centroids.size()), 2 * scores};
+    work += cost::assignment(static_cast<double>(n), static_cast<double>(centroids.rows()),
+                             head.head_dim);
   }
   // Clustered elsewhere than where the keys are: the centroid is the mean of the members all the
   // same.
@@ -152,10 +153,10 @@ ClusterIndex ClusterIndex::joined(const KvHead& head, const ClusterIndex& earlie
 }
 
 double ClusterIndex::memory_bytes(KvDtype dtype) const {
-  const double k = static_cast<double>(num_clusters()), d = static_cast<double>(centroids_.cols());
   const double moments = static_cast<double>(dimension_variances_.size() + value_map_.size());
-  // Two vectors, a size and a variance per cluster, an offset each, and the members' order.
-  return k * (2 * d * bytes_of(dtype) + 4 + 4 + 4) + 4.0 * static_cast<double>(members_.size()) +
+  return cost::cluster_memory(
+             static_cast<double>(num_clusters()), static_cast<double>(members_.size()),
+             static_cast<int>(centroids_.cols()), static_cast<int>(mean_values_.cols()), dtype) +
          moments * bytes_of(dtype) + 4.0 * static_cast<double>(radii_.size());
 }
 

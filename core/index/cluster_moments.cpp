@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "core/base/error.h"
+#include "core/cost/stages.h"
 #include "core/index/cluster_index.h"
 
 namespace doublep {
@@ -52,9 +53,10 @@ void ClusterIndex::add_moments(const KvHead& head, const IndexMoments& wanted) {
   }
   const double n = static_cast<double>(members_.size()), wide = static_cast<double>(d);
   // Each pass reads keys (and values) once more, in float32.
-  build_work_ += Work{(wanted.value_map ? 8.0 : 4.0) * n * wide,
-                      (wanted.per_dimension ? 3 * n * wide : 0) +
-                          (wanted.value_map ? 2 * n * wide * wide + 3 * n * wide : 0)};
+  Work pass =
+      wanted.value_map ? cost::value_map(n, head.head_dim, head.head_dim) : Work{4 * n * wide, 0};
+  if (wanted.per_dimension) pass.flops += 3 * n * wide;
+  build_work_ += pass;
   if (wanted.value_map)
     value_map_ = spread > 0 ? MatrixF((cross / spread).cast<float>()) : MatrixF::Zero(d, d);
 }

@@ -7,6 +7,7 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/base/random.h"
+#include "core/cost/stages.h"
 
 namespace doublep {
 namespace {
@@ -154,7 +155,8 @@ KmeansResult kmeans(const Eigen::Ref<const MatrixF>& points, const KmeansOptions
     // A cluster moved by the last update would have no member to show for it.
     if (!last) refill(points, distances, empty, result.centroids);
     if (!last && options.normalise) scale_to_unit_length(result.centroids);
-    result.flops += 2.0 * n * k * d + n * d, result.bytes += 4.0 * (n + k) * d;
+    result.work +=
+        cost::kmeans_pass(static_cast<double>(n), static_cast<double>(k), static_cast<int>(d));
   }
   return result;
 }

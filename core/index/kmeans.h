@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/matrix.h"
+#include "core/cost/cost.h"
 
 namespace doublep {
 
@@ -26,8 +27,7 @@ struct KmeansResult {
   MatrixF centroids;
   /// [n], nearest of the centroids before the last move, ties to the lower index
   std::vector<std::int32_t> assignment;
-  double flops = 0;  ///< what it took
-  double bytes = 0;  ///< points and centroids, read once per pass
+  Work work;  ///< what it took: points and centroids are read once per pass
 };
 
 /// Clusters the rows of points [n, d]; clusters is clipped to n. An empty cluster moves to the

@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/cache/logits.h"
+#include "core/cost/stages.h"
 
 namespace doublep {
 namespace {
@@ -53,16 +54,12 @@ MatrixD estimate_log_masses(const ClusterIndex& index, const QueryGroup& group,
 
 void charge_estimate(const ClusterIndex& index, const QueryGroup& group, Estimator estimator,
                      KvDtype dtype, GroupSelection& out) {
-  const double k = static_cast<double>(index.num_clusters()), d = group.head_dim;
-  const double vector = d * bytes_of(dtype);
-  switch (estimator) {
-    case Estimator::kJensen:
-      return out.charge(Stage::kEstimate, k * (vector + 4), k * (2 * d + 2));
-    case Estimator::kSecondOrder:
-      return out.charge(Stage::kEstimate, k * (vector + 4 + 4), k * (2 * d + 4));
-    case Estimator::kDiagonal:  // the radius is the second float
-      return out.charge(Stage::kEstimate, k * (2 * vector + 4 + 4), k * (4 * d + 5) + d);
-  }
+  const double k = static_cast<double>(index.num_clusters());
+  Work work = cost::weigh_clusters(k, group.head_dim, dtype);
+  if (estimator == Estimator::kSecondOrder) work += cost::correct_by_variance(k);
+  if (estimator == Estimator::kDiagonal)
+    work += cost::correct_by_dimension(k, group.head_dim, dtype);
+  out.charge(Stage::kEstimate, work);
 }
 
 }  // namespace doublep

@@ -1,6 +1,7 @@
 #include "core/index/page_index.h"
 
 #include "core/cache/logits.h"
+#include "core/cost/stages.h"
 
 namespace doublep {
 
@@ -20,8 +21,7 @@ void PageIndex::extend(const KvHead& cache) {
     }
   }
   length_ = cache.length;
-  const double elements = static_cast<double>(joined * d);
-  build_ += Work{elements * bytes_of(dtype_), 2 * elements};
+  build_ += cost::page_extremes(static_cast<double>(joined), cache.head_dim, dtype_);
 }
 
 MatrixD PageIndex::upper_bounds(const QueryGroup& group) const {

@@ -8,7 +8,7 @@
 #include "core/base/matrix.h"
 #include "core/cache/kv_cache.h"
 #include "core/cache/query_block.h"
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
 
 namespace doublep {
 
@@ -27,9 +27,11 @@ class PageIndex {
   /// token of the page, to rounding.
   MatrixD upper_bounds(const QueryGroup& group) const;
 
-  /// Minima and maxima, once per group.
-  double scan_bytes() const { return 2.0 * minima_.size() * bytes_of(dtype_); }
-  IndexCost cost() const { return {scan_bytes(), build_}; }
+  IndexCost cost() const {
+    return {cost::page_memory(static_cast<double>(num_pages()), static_cast<int>(minima_.cols()),
+                              dtype_),
+            build_};
+  }
 
  private:
   std::int64_t page_size_, length_ = 0;

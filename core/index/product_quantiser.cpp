@@ -23,7 +23,7 @@ void ProductQuantiser::train(const KvHead& cache) {
   for (std::int64_t part = 0; part < parts(); ++part) {
     const KmeansResult found = kmeans(slice(cache, part, 0), options);
     books_[part] = found.centroids;
-    build_ += Work{found.bytes / 4 * bytes_of(dtype_), found.flops};
+    build_ += Work{found.work.bytes / 4 * bytes_of(dtype_), found.work.flops};
   }
   extend(cache);
 }

@@ -21,8 +21,7 @@ void QuantisedKeys::extend(const KvHead& cache) {
     }
     lows_.push_back(*low), steps_.push_back(static_cast<float>(step));
   }
-  const double elements = static_cast<double>((cache.length - first) * d_);
-  build_ += Work{elements * bytes_of(dtype_), 4 * elements};
+  build_ += cost::quantise(static_cast<double>(cache.length - first), cache.head_dim, dtype_);
 }
 
 void QuantisedKeys::decode(std::int64_t token, float* key) const {

@@ -8,7 +8,7 @@
 
 #include "core/base/matrix.h"
 #include "core/cache/kv_cache.h"
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
 
 namespace doublep {
 
@@ -27,7 +27,7 @@ class QuantisedKeys {
   void decode(std::int64_t token, float* key) const;
 
   /// Codes packed without gaps, and minimum and step as two 16-bit numbers.
-  double bytes_per_token() const { return static_cast<double>(bits_ * d_) / 8 + 4; }
+  double bytes_per_token() const { return cost::quantised_key_bytes(static_cast<int>(d_), bits_); }
   IndexCost cost() const { return {bytes_per_token() * static_cast<double>(length()), build_}; }
 
  private:

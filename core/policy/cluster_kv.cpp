@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "core/cache/logits.h"
+#include "core/cost/stages.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/registry.h"
 #include "core/selection/top_k.h"
@@ -35,7 +36,7 @@ class ClusterKv final : public Policy {
     const MatrixD scores = exact_logits(group, index.centroids().data(), index.num_clusters());
     const double k = static_cast<double>(index.num_clusters()), d = group.head_dim;
     out.charge(Stage::kEstimate, k * (d * bytes_of(dtype_) + 4), 2 * k * d);  // centroid and size
-    out.charge(Stage::kSelect, 4 * k * group.size, k * std::log2(k + 1));
+    out.charge_heads(Stage::kSelect, cost::order(k));
     const std::int64_t budget = budget_tokens(budget_, cache.length);
     const ExactZone& zone = clusters_.exact();
     const ExactZone kept =

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/cost/stages.h"
 #include "core/selection/top_k.h"
 #include "core/selection/top_p.h"
 
@@ -74,14 +75,12 @@ std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
     std::span<const double> shares, const NucleusOptions& options, KvDtype dtype,
     GroupSelection& out) {
   const auto k = static_cast<std::size_t>(log_masses.cols());
-  // Masses are read once a head; an order by comparison takes k log k of them.
-  out.charge(Stage::kSelect, 4.0 * k * group.size, k * std::log2(k + 1.0));
+  out.charge_heads(Stage::kSelect, cost::order(static_cast<double>(k)));
   VectorD zone = VectorD::Constant(group.size, -std::numeric_limits<double>::infinity());
   if (options.scope == NucleusOptions::Scope::kAll) {
     zone = exact_log_masses(cache, exact, group);
     const double n = static_cast<double>(exact.size());
-    out.charge(Stage::kEstimate, n * group.head_dim * bytes_of(dtype),
-               n * (2.0 * group.head_dim + 1));
+    out.charge(Stage::kEstimate, cost::weigh_keys(n, group.head_dim, dtype));
   }
   std::vector<Sets> sets;
   VectorD summed = VectorD::Zero(static_cast<Eigen::Index>(k));

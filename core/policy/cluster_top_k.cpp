@@ -1,6 +1,7 @@
 // A fixed number of clusters, those of highest estimated mass, attended exactly.
 #include <limits>
 
+#include "core/cost/stages.h"
 #include "core/index/mass_estimate.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/mass_audit.h"
@@ -28,7 +29,7 @@ class ClusterTopK final : public Policy {
     const MatrixD log_masses = estimate_log_masses(index, group, estimator_);
     charge_estimate(index, group, estimator_, dtype_, out);
     const std::int64_t n = index.num_clusters(), k = budget_tokens(k_, n);
-    out.charge(Stage::kSelect, 4.0 * n * group.size, 2.0 * n);
+    out.charge_heads(Stage::kSelect, cost::pick(static_cast<double>(n)));
     for (int h = 0; h < group.size; ++h) {
       const auto chosen = top_k({log_masses.row(h).data(), static_cast<std::size_t>(n)}, k);
       out.heads[h].tokens = exact_tokens(clusters_, chosen);

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/cost/stages.h"
 #include "core/selection/top_k.h"
 #include "core/selection/top_p.h"
 
@@ -46,8 +47,7 @@ void refine_until_covered(const MassAuditor& auditor, const KvHead& cache,
     const auto order = descending_order(widths);
     auto count = static_cast<std::size_t>(
         std::count_if(widths.begin(), widths.end(), [](double w) { return std::isfinite(w); }));
-    const double k = static_cast<double>(index.num_clusters());
-    out.cost[h][Stage::kSelect] += Work{4 * k, k * std::log2(k + 1)};
+    out.cost[h][Stage::kSelect] += cost::order(static_cast<double>(index.num_clusters()));
     std::size_t next = 0;
     MassAudit audit{};
     for (std::uint64_t round = 0;; ++round) {

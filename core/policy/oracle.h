@@ -1,8 +1,7 @@
 // What the oracles have in common.
 #pragma once
 
-#include <cmath>
-
+#include "core/cost/stages.h"
 #include "core/policy/policy.h"
 
 namespace doublep {
@@ -11,9 +10,8 @@ namespace doublep {
 inline void charge_oracle(const KvHead& cache, const QueryGroup& group, KvDtype dtype,
                           GroupSelection& out) {
   const double n = static_cast<double>(cache.length);
-  out.charge(Stage::kEstimate, n * group.head_dim * bytes_of(dtype),
-             n * (2.0 * group.head_dim + 1));
-  out.charge(Stage::kSelect, 4 * n * group.size, n * std::log2(n + 1));
+  out.charge(Stage::kEstimate, cost::weigh_keys(n, group.head_dim, dtype));
+  out.charge_heads(Stage::kSelect, cost::order(n));
 }
 
 }  // namespace doublep

@@ -3,6 +3,7 @@
 // window cover too still counts as one of the top pages.
 #include <limits>
 
+#include "core/cost/stages.h"
 #include "core/index/page_index.h"
 #include "core/policy/exact_zone.h"
 #include "core/policy/registry.h"
@@ -18,7 +19,8 @@ class Quest final : public Policy {
         budget_(p.real("budget")),
         page_size_(p.integer("page_size")),
         sink_(p.integer("sink")),
-        window_(p.integer("window")) {}
+        window_(p.integer("window")),
+        dtype_(context.kv_dtype) {}
 
   void prefill(const KvHead& cache) override { pages_.extend(cache); }
   void append(const KvHead& grown) override { pages_.extend(grown); }
@@ -29,8 +31,9 @@ class Quest final : public Policy {
     const std::int64_t n = pages_.num_pages(), budget = budget_tokens(budget_, cache.length);
     // Whole pages within the budget; a budget of every token is every page, the partial one too.
     const std::int64_t k = budget < cache.length ? budget / page_size_ : n;
-    out.charge(Stage::kEstimate, pages_.scan_bytes(), n * 4.0 * group.head_dim);
-    out.charge(Stage::kSelect, 4.0 * n * group.size, 2.0 * n);
+    const double pages = static_cast<double>(n);
+    out.charge(Stage::kEstimate, cost::bound_pages(pages, group.head_dim, dtype_));
+    out.charge_heads(Stage::kSelect, cost::pick(pages));
     const ExactZone zone = ExactZone::of(sink_, window_, cache.length);
     for (int h = 0; h < group.size; ++h) {
       auto& tokens = out.heads[h].tokens;
@@ -49,6 +52,7 @@ class Quest final : public Policy {
   PageIndex pages_;
   double budget_;
   std::int64_t page_size_, sink_, window_;
+  KvDtype dtype_;
 };
 
 }  // namespace

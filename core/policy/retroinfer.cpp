@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/cost/stages.h"
 #include "core/index/mass_estimate.h"
 #include "core/index/value_shift.h"
 #include "core/policy/clustered_cache.h"
@@ -90,7 +91,7 @@ class RetroInfer final : public Policy {
     auto order = descending_order(sums);
     order.resize(occupied);
     const double n = static_cast<double>(k), heads = static_cast<double>(log_masses.rows());
-    out.charge(Stage::kSelect, 4 * n * heads, 3 * n + n * std::log2(n + 1) / heads);
+    out.charge_heads(Stage::kSelect, cost::order_of_group(n, heads));
     return order;
   }
 

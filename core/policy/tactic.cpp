@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "core/cache/logits.h"
+#include "core/cost/stages.h"
 #include "core/index/mass_estimate.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/mass_audit.h"
@@ -97,8 +98,11 @@ class Tactic final : public Policy {
     });
     const double weighed = static_cast<double>(samples.size()),
                  k = static_cast<double>(order.size());
-    out.cost[h][Stage::kEstimate] += Work{0, weighed * (2.0 * group.head_dim + 1)};
-    out.cost[h][Stage::kSelect] += Work{4 * k, k * std::log2(k + 1) + 2.0 * static_cast<double>(n)};
+    out.cost[h][Stage::kEstimate] +=
+        Work{0, cost::weigh_keys(weighed, group.head_dim, dtype_).flops};
+    Work order_and_sizes = cost::order(k);
+    order_and_sizes.flops += 2.0 * static_cast<double>(n);
+    out.cost[h][Stage::kSelect] += order_and_sizes;
 
     std::int64_t wanted = fitted_prefix(samples, p_);
     std::size_t taken = 0;

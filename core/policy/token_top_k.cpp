@@ -3,6 +3,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/cost/stages.h"
 #include "core/selection/top_k.h"
 
 namespace doublep {
@@ -11,8 +12,7 @@ void select_top_k(const MatrixD& scores, double budget, std::int64_t sink, std::
                   GroupSelection& out) {
   const std::int64_t n = scores.cols(), k = budget_tokens(budget, n);
   const ExactZone zone = ExactZone::of(sink, window, n, k);
-  const auto heads = static_cast<double>(out.heads.size());
-  out.charge(Stage::kSelect, 4.0 * n * heads, 2.0 * n);
+  out.charge_heads(Stage::kSelect, cost::pick(static_cast<double>(n)));
   for (std::size_t h = 0; h < out.heads.size(); ++h) {
     const auto row = scores.row(static_cast<Eigen::Index>(h));
     std::vector<double> forced(row.data(), row.data() + n);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/cache/logits.h"
+#include "core/cost/stages.h"
 #include "core/index/quantiser.h"
 #include "core/policy/exact_zone.h"
 #include "core/policy/registry.h"
@@ -71,10 +72,9 @@ class Twilight final : public Policy {
     for (std::int32_t& i : kept) i = head.tokens[i];
     head.tokens = std::move(kept);
     head.target_p = p_;
-    // Two operations an element to widen it; masses are read and ordered a head at a time.
     const double count = static_cast<double>(n);
-    out.cost[h][Stage::kEstimate] += Work{0, count * (4.0 * d + 1)};
-    out.cost[h][Stage::kSelect] += Work{4 * count, count * std::log2(count + 1)};
+    out.cost[h][Stage::kEstimate] += Work{0, cost::weigh_quantised_flops(count, d)};
+    out.cost[h][Stage::kSelect] += cost::order(count);
   }
 
   std::unique_ptr<Policy> base_;

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "core/cache/logits.h"
+#include "core/cost/stages.h"
 #include "core/policy/exact_zone.h"
 #include "core/policy/oracle.h"
 #include "core/policy/registry.h"
@@ -32,12 +33,11 @@ class VAttention final : public Policy {
     const MatrixD logits = exact_logits(group, cache);
     const std::int64_t n = cache.length, heavy = budget_tokens(heavy_, n);
     const ExactZone zone = ExactZone::of(sink_, window_, n);
-    const double key_bytes = static_cast<double>(group.head_dim) * bytes_of(context_.kv_dtype);
     if (heavy > 0)
       charge_oracle(cache, group, context_.kv_dtype, out);
     else  // the base sample's keys are read beside the zone's
-      out.charge(Stage::kEstimate, zone.size() * key_bytes,
-                 zone.size() * (2.0 * group.head_dim + 1));
+      out.charge(Stage::kEstimate, cost::weigh_keys(static_cast<double>(zone.size()),
+                                                    group.head_dim, context_.kv_dtype));
     for (int h = 0; h < group.size; ++h) {
       const double* x = logits.row(h).data();
       std::vector<double> forced(x, x + n);
@@ -46,7 +46,7 @@ class VAttention final : public Policy {
           sample_rest({x, static_cast<std::size_t>(n)}, top_k(forced, zone.size() + heavy),
                       static_cast<std::uint64_t>(group.step * group.size + h), out.heads[h]);
       if (heavy == 0)
-        out.cost[h][Stage::kEstimate] += Work{base * key_bytes, base * (2.0 * group.head_dim + 1)};
+        out.cost[h][Stage::kEstimate] += cost::weigh_keys(base, group.head_dim, context_.kv_dtype);
     }
   }
 

@@ -1,0 +1,80 @@
+#include "core/cost/stages.h"
+
+#include <cmath>
+
+namespace doublep::cost {
+namespace {
+
+constexpr double kFloat = 4;
+
+double vector(int head_dim, KvDtype dtype) {
+  return static_cast<double>(head_dim) * bytes_of(dtype);
+}
+
+}  // namespace
+
+Work weigh_keys(double keys, int head_dim, KvDtype dtype) {
+  return {keys * vector(head_dim, dtype), keys * (2.0 * head_dim + 1)};
+}
+
+Work weigh_clusters(double k, int head_dim, KvDtype dtype) {
+  return {k * (vector(head_dim, dtype) + kFloat), k * (2.0 * head_dim + 2)};
+}
+Work correct_by_variance(double k) { return {k * kFloat, k * 2}; }
+Work correct_by_dimension(double k, int head_dim, KvDtype dtype) {
+  return {k * (vector(head_dim, dtype) + kFloat), k * (2.0 * head_dim + 3) + head_dim};
+}
+
+Work bound_pages(double pages, int head_dim, KvDtype dtype) {
+  return {page_memory(pages, head_dim, dtype), pages * 4.0 * head_dim};
+}
+
+double quantised_key_bytes(int head_dim, int bits) {
+  return static_cast<double>(bits) * head_dim / 8 + 4;
+}
+double weigh_quantised_flops(double keys, int head_dim) { return keys * (4.0 * head_dim + 1); }
+
+Work order(double n) { return {kFloat * n, n * std::log2(n + 1)}; }
+Work pick(double n) { return {kFloat * n, 2 * n}; }
+Work order_of_group(double n, double heads) {
+  return {kFloat * n, 3 * n + n * std::log2(n + 1) / heads};
+}
+
+double attend_bytes(double tokens, double terms, bool shifted, int head_dim, int value_dim,
+                    KvDtype dtype) {
+  const double key = vector(head_dim, dtype), value = vector(value_dim, dtype);
+  return tokens * (key + value) + terms * (value + (shifted ? kFloat : 0)) +
+         (shifted ? value_dim * key : 0);
+}
+double attend_flops(double tokens, double terms, bool shifted, int head_dim, int value_dim) {
+  const double d = head_dim, dv = value_dim;
+  return tokens * (2 * d + 2 * dv + 1) + terms * (2 * dv + 1) +
+         (shifted ? 2 * dv * d + 2 * dv + 2 * terms : 0);
+}
+
+Work kmeans_pass(double n, double k, int head_dim) {
+  const double d = head_dim;
+  return {kFloat * (n + k) * d, 2 * n * k * d + n * d};
+}
+Work assignment(double n, double k, int head_dim) {
+  return {kFloat * (n + k) * head_dim, 2 * n * k * head_dim};
+}
+Work value_map(double n, int head_dim, int value_dim) {
+  const double d = head_dim, dv = value_dim;
+  return {kFloat * n * (d + dv), 2 * n * d * dv + 3 * n * d};
+}
+Work page_extremes(double tokens, int head_dim, KvDtype dtype) {
+  return {tokens * vector(head_dim, dtype), 2 * tokens * head_dim};
+}
+Work quantise(double tokens, int head_dim, KvDtype dtype) {
+  return {tokens * vector(head_dim, dtype), 4 * tokens * head_dim};
+}
+double cluster_memory(double clusters, double tokens, int head_dim, int value_dim, KvDtype dtype) {
+  return clusters * (vector(head_dim, dtype) + vector(value_dim, dtype) + 3 * kFloat) +
+         kFloat * tokens;
+}
+double page_memory(double pages, int head_dim, KvDtype dtype) {
+  return 2 * pages * vector(head_dim, dtype);
+}
+
+}  // namespace doublep::cost

@@ -1,0 +1,52 @@
+// What the stages of a step and the build of an index read and compute: one function each, called
+// by the policies, by the CUDA backend and by the benchmarks. Bytes are of one KV head, for its
+// whole group of query heads, unless they say "a head"; FLOPs are of one query head. Keys have
+// head_dim and values value_dim elements of the cache's type; masses and sizes are 4 bytes.
+#pragma once
+
+#include "core/cost/cost.h"
+
+namespace doublep::cost {
+
+/// Estimate: logits of so many keys, and their exponentials.
+Work weigh_keys(double keys, int head_dim, KvDtype dtype);
+/// Estimate: every centroid and size.
+Work weigh_clusters(double clusters, int head_dim, KvDtype dtype);
+/// Estimate, beside weigh_clusters(): a variance each; or one per dimension, and a radius.
+Work correct_by_variance(double clusters);
+Work correct_by_dimension(double clusters, int head_dim, KvDtype dtype);
+/// Estimate: lower and upper extremes of every page.
+Work bound_pages(double pages, int head_dim, KvDtype dtype);
+/// Estimate: bytes of one quantised key, packed, with minimum and step as two 16-bit numbers; and
+/// FLOPs of weighing `keys` of them, two an element to widen it.
+double quantised_key_bytes(int head_dim, int bits);
+double weigh_quantised_flops(double keys, int head_dim);
+
+/// Select, bytes a head: an order of its masses by comparison.
+Work order(double items);
+/// Select, bytes a head: a fixed number of the largest.
+Work pick(double items);
+/// Select, bytes a head: one order of the group's summed probabilities.
+Work order_of_group(double items, double heads);
+
+/// Attend: keys and values of `tokens`, mean values of `terms`; where terms are shifted, a variance
+/// each and the KV head's value map. Of the union over the group.
+double attend_bytes(double tokens, double terms, bool shifted, int head_dim, int value_dim,
+                    KvDtype dtype);
+/// Attend: of a head that has so many.
+double attend_flops(double tokens, double terms, bool shifted, int head_dim, int value_dim);
+
+/// Build: one pass of k-means, which assigns every point and moves the centroids; or an assignment
+/// alone. Points and centroids are float32.
+Work kmeans_pass(double points, double clusters, int head_dim);
+Work assignment(double points, double clusters, int head_dim);
+/// Build: a pass over keys and values for the map that moves values.
+Work value_map(double points, int head_dim, int value_dim);
+/// Build: extremes of the pages that `tokens` join; the same tokens in a few bits.
+Work page_extremes(double tokens, int head_dim, KvDtype dtype);
+Work quantise(double tokens, int head_dim, KvDtype dtype);
+/// Bytes held: two vectors, a size, a variance and an offset a cluster, and the order of `tokens`.
+double cluster_memory(double clusters, double tokens, int head_dim, int value_dim, KvDtype dtype);
+double page_memory(double pages, int head_dim, KvDtype dtype);
+
+}  // namespace doublep::cost
