@@ -8,7 +8,7 @@ from analysis.errors import ResultError
 REMEDY = "give a file that `doublep bench --json` wrote"
 SETUP = {"device": str, "query_heads": int, "kv_heads": int, "head_dim": int,
          "dtype": str, "read_ceiling": (int, float)}
-POINT = {"policy": str, "context": int, "batch": int, "step_us": (int, float),
+POINT = {"label": str, "policy": str, "search": str, "context": int, "batch": int, "step_us": (int, float),
          "error_mean": (int, float)}
 KINDS = {str: "a text", int: "an integer", (int, float): "a number"}
 
@@ -33,7 +33,7 @@ def read(path):
         for key, least in (("step_us", "above 0"), ("error_mean", "of 0 or more")):
             value = point[key]
             if not math.isfinite(value) or value < 0 or (key == "step_us" and value == 0):
-                raise ResultError(path, f"{place} ({point['policy']}), key '{key}'",
+                raise ResultError(path, f"{place} ({point['label']}), key '{key}'",
                                   f"a number {least}, found {value}", REMEDY)
     return bench
 

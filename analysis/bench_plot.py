@@ -32,8 +32,8 @@ LINES = [
 ]
 
 
-def series(points, policy, batch):
-    chosen = [p for p in points if p["policy"] == policy and p["batch"] == batch]
+def series(points, label, batch):
+    chosen = [p for p in points if p["label"] == label and p["batch"] == batch]
     chosen.sort(key=lambda p: p["context"])
     return [p["context"] for p in chosen], chosen
 

@@ -9,10 +9,6 @@ from analysis.pareto import cost_at, front
 from analysis.table import grid, number
 
 OURS = "double_p"
-# Dense has no error to trade, and streaming sees no middle of the context: neither is a curve.
-NO_FAMILY = ("dense", "streaming")
-# The same policy through another kernel: its error is equal, its time says nothing of the policy.
-KERNEL_KEYS = ("warps", "depth", "registers")
 
 EXACT, AT_LEAST, AT_MOST = "=", "≥", "≤"
 
@@ -43,24 +39,17 @@ class Match:
     error: float = math.nan  # of the point that bounds it
 
 
-def family(label):
-    """'quest:budget=1024' -> 'quest'; None where the point belongs to no curve."""
-    policy, _, rest = label.partition(":")
-    keys = [part.split("=")[0] for part in rest.split(",")]
-    return None if policy in NO_FAMILY or any(k in KERNEL_KEYS for k in keys) else policy
-
-
 def chosen(points, context, batch):
     return [p for p in points if (p["context"], p["batch"]) == (context, batch)]
 
 
 def families(points):
-    """{family: its points}, in the order of the file."""
+    """{policy: its points}, in the order of the file. Dense has no error to trade, and streaming sees
+    no middle of the context: what searches nothing is no curve."""
     found = {}
     for point in points:
-        name = family(point["policy"])
-        if name:
-            found.setdefault(name, []).append(point)
+        if point["search"] != "none":
+            found.setdefault(point["policy"], []).append(point)
     return found
 
 
@@ -113,7 +102,7 @@ def markdown(points, contexts, batches):
             lines = []
             for point in frontier(ours):
                 time, error = point["step_us"], point["error_mean"]
-                line = [settings(point["policy"]), number(time, 1), number(error, 4)]
+                line = [settings(point["label"]), number(time, 1), number(error, 4)]
                 for rival in rivals.values():
                     line += cells(time, match(rival, error))
                 lines.append(line)

@@ -10,6 +10,7 @@ arch=${DOUBLEP_CUDA_ARCHITECTURES:-90}
 traces=("$@")
 [ ${#traces[@]} -gt 0 ] || traces=("$root/data/needle-4k.h5")
 mkdir -p "$out"
+rm -f "$out/settings.txt"
 failed=0
 step() { echo "== $1 ($SECONDS s)"; }
 check() { if [ "$1" -ne 0 ]; then echo "FAILED: $2 (exit code $1)"; failed=1; fi; }
@@ -27,6 +28,13 @@ parity=$(find "$build" -type f -name doublep_test_parity | head -1)
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
   nvcc --version | tail -1
   "$(find "$build" -type f -name doublep_device | head -1)"; } | tee "$out/device.txt"
+
+step "what will be timed"
+for command in "$program bench" "$(find "$build" -type f -name doublep_e2e -perm -u+x | head -1)"; do
+  [ -n "$command" ] || continue
+  $command "${traces[@]}" --dry-run >> "$out/settings.txt" 2>&1
+  check $? "${command##*/} does not take its own settings, see settings.txt"
+done
 
 step "parity"
 DOUBLEP_TRACES=$(IFS=:; echo "${traces[*]}") "$parity" > "$out/parity.txt" 2>&1

@@ -5,7 +5,6 @@
 #include "core/base/matrix.h"
 #include "core/index/value_shift.h"
 #include "cuda/decoder/convert.h"
-#include "cuda/decoder/costs.h"
 #include "cuda/decoder/cuda_decoder.h"
 
 namespace doublep::cuda {
@@ -49,7 +48,7 @@ const std::vector<std::int32_t>& CudaDecoder::host_order(int kv_head) const {
   auto& order = host_order_[kv_head];
   // Rows from the tail on, and all without an index, are tokens in place, also those that came
   // after the download.
-  for (std::int64_t row = plan_.clustered ? tail_begin_ : 0; row < view_.length; ++row)
+  for (std::int64_t row = plan_.clustered() ? tail_begin_ : 0; row < view_.length; ++row)
     order[row] = static_cast<std::int32_t>(row);
   return order;
 }
@@ -78,20 +77,14 @@ void CudaDecoder::audit_head(int pair, const QueryGroup& group, GroupSelection& 
                                       log_masses[h * step_->logit_stride() + (term & kIdMask)]});
   for (Selection& head : out.heads) {
     std::sort(head.tokens.begin(), head.tokens.end());
-    head.target_p = plan_.step.kind == StepKind::kDense ? 1 : plan_.target_p;
-    if (plan_.clustered) head.index = host_index(pair);
+    head.target_p = plan_.target_p;
+    if (plan_.clustered()) head.index = host_index(pair);
   }
   if (plan_.step.value_shift) shift_values(group, out);
 
-  Touched touched;
-  touched.length = view_.length, touched.zone = sink_end_ + view_.length - tail_begin_;
-  touched.index = plan_.clustered ? out.heads[0].index.get() : nullptr;
-  touched.candidates.resize(group.size);
-  touched.distinct_candidates = work.candidates;
-  for (const Run& run : work.candidate_runs)
-    for (int h = 0; h < group.size; ++h)
-      if (run.meta >> (8 + h) & 1) touched.candidates[h] += run.meta & 0xFF;
-  charge_step(plan_, group, context_.kv_dtype, touched, out);
+  const ExactZone zone{sink_end_, tail_begin_, view_.length};
+  charge_step(plan_, touched_by(plan_, work, group.size, zone, items()), group.head_dim,
+              context_.kv_dtype, out);
 }
 
 void CudaDecoder::audit(const QueryBlock& queries, StepResult& result) const {

@@ -1,23 +1,18 @@
 #include "cuda/decoder/cuda_decoder.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/base/error.h"
-#include "core/policy/exact_zone.h"
 #include "cuda/decoder/convert.h"
-#include "cuda/decoder/costs.h"
 
 namespace doublep::cuda {
 
 CudaDecoder::CudaDecoder(const PolicyInfo& policy, const Parameters& parameters,
                          const PolicyContext& context, const GivenClusters* clusters)
     : policy_(policy.name), parameters_(parameters), context_(context) {
-  const Request request{1, 1, 128, context.kv_dtype};  // what is known before a cache is seen
-  if (const std::string line = refusal(policy_, parameters_, request); !line.empty())
-    throw InputError(line);
+  // What is known before a cache is seen.
+  plan_ = plan_for(policy_, parameters_, {1, 1, 128, context.kv_dtype});
   if (const std::string line = device_problem(); !line.empty()) throw InputError(line);
-  plan_ = plan_for(policy_, parameters_);
   dtype_ = device_type(context.kv_dtype);
   if (clusters) given_ = *clusters;
 }
@@ -26,17 +21,16 @@ void CudaDecoder::prefill(const KvCacheView& cache) {
   DP_ASSERT(built_length_ == 0, "a decoder is prefilled once");
   view_ = cache;
   place();
-  if (plan_.step.pages)
-    build_ += paging_work(plan_, cache.length, cache.head_dim, context_.kv_dtype);
+  build_ += plan_.paging_work(cache.length, cache.head_dim, context_.kv_dtype);
   charged_ = build_;  // the first index is the prompt's cost
 }
 
 void CudaDecoder::place() {
-  const ExactZone zone = ExactZone::of(plan_.sink, plan_.window, view_.length);
+  const ExactZone zone = plan_.zone(view_.length);
   sink_end_ = zone.sink_end, tail_begin_ = zone.tail_begin, built_length_ = view_.length;
-  if (!plan_.clustered) return;
+  if (!plan_.clustered()) return;
   parts_.clear(), clusters_ = 0;
-  add_part(sink_end_, tail_begin_, plan_.clustering);
+  add_part(sink_end_, tail_begin_, plan_.index.clustering);
 }
 
 void CudaDecoder::add_part(std::int64_t begin, std::int64_t end,
@@ -47,8 +41,7 @@ void CudaDecoder::add_part(std::int64_t begin, std::int64_t end,
     clusters_ = given_->clusters;
     return;
   }
-  clusters_ += total_clusters(make_segments(end - begin, clustering.tokens_per_cluster,
-                                            clustering.clusters, clustering.segment));
+  clusters_ += static_cast<int>(clusters_of(end - begin, clustering));
   build_ += clustering_work(end - begin, view_.head_dim, clustering);
 }
 
@@ -57,28 +50,27 @@ void CudaDecoder::append(const KvCacheView& grown) {
             "append continues the cache that prefill saw");
   const std::int64_t before = view_.length;
   view_ = grown;
-  if (plan_.step.pages)
-    build_ += paging_work(plan_, grown.length - before, grown.head_dim, context_.kv_dtype);
-  const bool due =
-      plan_.recluster_every > 0 && grown.length - built_length_ >= plan_.recluster_every;
-  if (due && !(plan_.grows && !parts_.empty())) {
+  build_ += plan_.paging_work(grown.length - before, grown.head_dim, context_.kv_dtype);
+  const std::int64_t every = plan_.index.recluster_every;
+  const bool due = every > 0 && grown.length - built_length_ >= every;
+  if (due && !(plan_.index.grows && !parts_.empty())) {
     place();
     step_.reset(), index_.reset(), cache_.reset();  // made anew at the next step
     return;
   }
-  if (!plan_.clustered) place();
+  if (!plan_.clustered()) place();
   if (step_) load_tail(before);
   if (due) grow();
-  if (!step_ || !plan_.step.pages) return;
+  if (!step_ || !plan_.pages()) return;
   index_->extend_pages(*cache_, 0, plan_.step.page_size, static_cast<std::int32_t>(before),
                        nullptr);
-  set_budgets();
+  set_budgets(plan_, *cache_, index_.get(), 0, view_.length, items(), *step_);
 }
 
 /// The tokens before the window are clustered by themselves, as ClusteredCache::grow has it.
 void CudaDecoder::grow() {
   const std::int64_t begin = tail_begin_, end = std::max(begin, view_.length - plan_.window);
-  ItemIndex::Clustering clustering = plan_.clustering;
+  ItemIndex::Clustering clustering = plan_.index.clustering;
   // A fixed number of clusters means those of the first build; what joins gets its share.
   if (clustering.clusters > 0)
     clustering.clusters =
@@ -103,50 +95,27 @@ void CudaDecoder::open(const QueryBlock& queries) {
   softmax_scale_ = queries.softmax_scale;
   cache_ = std::make_unique<Cache>(shape_, dtype_, view_.capacity);
   host_indices_.clear(), host_order_.clear();
-  if (plan_.clustered)
+  if (plan_.clustered())
     load_clusters();
   else
     load_tail(0);
-  if (plan_.step.pages) {
-    const std::int64_t size = plan_.step.page_size;
-    index_ = std::make_unique<ItemIndex>(*cache_, (view_.capacity + size - 1) / size, true,
-                                         plan_.twilight());
-    index_->extend_pages(*cache_, 0, size, 0, nullptr);
+  if (plan_.pages()) {
+    index_ = make_index(plan_, *cache_, plan_.items(view_.capacity));
+    index_->extend_pages(*cache_, 0, plan_.step.page_size, 0, nullptr);
   }
   make_step();
 }
 
 void CudaDecoder::make_step() {
-  StepOptions options = plan_.step;
-  options.scale = static_cast<float>(softmax_scale_);
-  if (plan_.mass_with_zone)
-    options.zone_capacity = std::min(view_.capacity, sink_end_ + view_.capacity - tail_begin_);
   step_.reset();  // its buffers go before others come
-  step_ = std::make_unique<DecodeStep>(*cache_, index_.get(), options);
-  set_budgets();
+  step_ = std::make_unique<DecodeStep>(
+      *cache_, index_.get(),
+      plan_.options(softmax_scale_, view_.capacity, {sink_end_, tail_begin_, view_.length}));
+  set_budgets(plan_, *cache_, index_.get(), 0, view_.length, items(), *step_);
 }
 
-void CudaDecoder::set_budgets() {
-  if (plan_.step.rule != SelectRule::kCount) return;
-  if (plan_.step.pages) {
-    const std::int64_t size = plan_.step.page_size, n = view_.length,
-                       budget = budget_tokens(plan_.page_budget, n);
-    // Whole pages within the budget; a budget of every token is every page, the partial one too.
-    const auto k = static_cast<std::int32_t>(budget < n ? budget / size : (n + size - 1) / size);
-    return step_->set_budget(0, k, k);
-  }
-  if (!plan_.grows) {
-    const auto k = static_cast<std::int32_t>(budget_tokens(plan_.top_k, clusters_));
-    return step_->set_budget(0, k, k);
-  }
-  for (int pair = 0; pair < shape_.pairs; ++pair) {
-    const std::int32_t n = index_->occupied(pair);
-    // Rounded up: a zone of a positive share is never empty.
-    const auto part = [&](double share) {
-      return std::min(n, static_cast<std::int32_t>(std::ceil(share * n - 1e-9)));
-    };
-    step_->set_pair_budget(pair, part(plan_.kept_share), part(plan_.exact_share));
-  }
+std::int64_t CudaDecoder::items() const {
+  return plan_.clustered() ? clusters_ : plan_.items(view_.length);
 }
 
 void CudaDecoder::load_clusters() {
@@ -154,9 +123,9 @@ void CudaDecoder::load_clusters() {
   DeviceBuffer<unsigned char> keys, values;
   keys.upload(to_device_type(view_.keys, count, dtype_));
   values.upload(to_device_type(view_.values, count, dtype_));
-  index_ = std::make_unique<ItemIndex>(*cache_, clusters_, true);
+  index_ = make_index(plan_, *cache_, clusters_);
   const std::int64_t first_end = parts_.empty() ? sink_end_ : parts_[0].end;
-  ItemIndex::Clustering options = parts_.empty() ? plan_.clustering : parts_[0].clustering;
+  ItemIndex::Clustering options = parts_.empty() ? plan_.index.clustering : parts_[0].clustering;
   std::vector<std::int32_t> labels;
   if (given_) {
     for (const auto& head : given_->labels) labels.insert(labels.end(), head.begin(), head.end());
@@ -227,14 +196,8 @@ IndexCost CudaDecoder::index_cost() const {
   const double heads = view_.num_kv_heads;
   IndexCost cost;
   cost.build = Work{heads * build_.bytes, heads * build_.flops};
-  if (plan_.step.pages)
-    cost.memory_bytes =
-        heads * paging_bytes(plan_, view_.length, view_.head_dim, context_.kv_dtype);
-  if (plan_.clustered)  // as ClusterIndex::memory_bytes
-    cost.memory_bytes = heads * (clusters_ * (2.0 * view_.head_dim * bytes_of(dtype_) + 12) +
-                                 4.0 * static_cast<double>(tail_begin_ - sink_end_));
-  if (plan_.step.value_shift)
-    cost.memory_bytes += heads * view_.head_dim * view_.head_dim * bytes_of(context_.kv_dtype);
+  const std::int64_t tokens = plan_.clustered() ? tail_begin_ - sink_end_ : view_.length;
+  cost.memory_bytes = heads * plan_.index_bytes(items(), tokens, view_.head_dim, context_.kv_dtype);
   return cost;
 }
 

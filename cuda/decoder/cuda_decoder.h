@@ -7,7 +7,7 @@
 
 #include "core/index/cluster_index.h"
 #include "cuda/decoder/factory.h"
-#include "cuda/decoder/step_options.h"
+#include "cuda/decoder/planned.h"
 
 namespace doublep::cuda {
 
@@ -38,7 +38,7 @@ class CudaDecoder final : public Decoder {
   void make_step();
   void load_clusters();
   void load_tail(std::int64_t from);
-  void set_budgets();
+  std::int64_t items() const;
   void charge_index(StepResult& result);
   void audit(const QueryBlock& queries, StepResult& result) const;
   void audit_head(int pair, const QueryGroup& group, GroupSelection& out) const;
@@ -49,7 +49,7 @@ class CudaDecoder final : public Decoder {
   Parameters parameters_;
   PolicyContext context_;
   std::optional<GivenClusters> given_;
-  PolicyPlan plan_;
+  Plan plan_;
   DType dtype_;
   KvCacheView view_;
   std::int64_t sink_end_ = 0, tail_begin_ = 0, built_length_ = 0;

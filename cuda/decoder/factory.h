@@ -1,4 +1,4 @@
-// The CUDA backend's door: may this policy run here, and a decoder of it.
+// The CUDA backend's door: is there a device, and a decoder of a policy that cuda/policies serves.
 #pragma once
 
 #include <memory>
@@ -6,6 +6,7 @@
 
 #include "core/decoder/decoder.h"
 #include "core/policy/registry.h"
+#include "cuda/policies/policies.h"
 
 namespace doublep::cuda {
 
@@ -14,16 +15,6 @@ namespace doublep::cuda {
 std::string device_problem();
 /// One line: name, compute capability, multiprocessors, memory, driver and runtime versions.
 std::string device_description();
-
-/// What a decode asks of the backend, beside its policy.
-struct Request {
-  int num_query_heads = 0, num_kv_heads = 0, head_dim = 0;
-  KvDtype dtype = KvDtype::kBf16;
-};
-/// Empty where the policy can run for this request; else one line that lists what was required,
-/// what is supported and what is missing.
-std::string refusal(const std::string& policy, const Parameters& parameters,
-                    const Request& request);
 
 /// Clusterings to take instead of making them: a label per token of [sink_end, tail_begin) and KV
 /// head, for tests that compare selections.

@@ -1,10 +1,12 @@
-// `doublep bench`: time of a decode step per policy, context and batch on this machine's GPU.
+// `doublep bench`: time of a decode step per setting, context and batch on this machine's GPU.
 #pragma once
 
 #include <cstdint>
 #include <ostream>
 #include <string>
 #include <vector>
+
+#include "experiments/bench/subject.h"
 
 namespace doublep::bench {
 
@@ -20,11 +22,11 @@ struct BenchOptions {
       "twilight:p=0.95",
       "twilight:p=0.98",
       "retroinfer",
-      "retroinfer:exact=0.05,estimated=0.2",
-      "retroinfer:exact=0.1,estimated=0.2",
-      "retroinfer:exact=0.2,estimated=0.2",
-      "retroinfer:exact=0.3,estimated=0.2",
-      "retroinfer:exact=0.5,estimated=0.2",
+      "retroinfer:retrieval=0.05,estimation=0.2",
+      "retroinfer:retrieval=0.1,estimation=0.2",
+      "retroinfer:retrieval=0.2,estimation=0.2",
+      "retroinfer:retrieval=0.3,estimation=0.2",
+      "retroinfer:retrieval=0.5,estimation=0.2",
       "cluster_top_p:p=0.95",
       "double_p:p1=0.95,p2=0.70",
       "double_p:p1=0.95,p2=0.70,estimator=second_order",
@@ -41,32 +43,35 @@ struct BenchOptions {
       "shifted",
       "double_p:p1=0.90,p2=0.15,estimator=second_order,outside=estimate,gqa=group_sum,value_side="
       "shifted"};
+  /// Of every policy that has them, as in a sweep: k-means over all of a long context at once, the
+  /// registry's own default, takes longer than what is timed.
+  std::vector<std::string> defaults = {"segment=8192"};
   std::vector<std::int64_t> contexts = {8192, 32768, 65536, 131072, 524288, 1048576};
   std::vector<int> batches = {1, 8, 64};
   int kv_heads = 8, repeats = 12, queries = 3;
   double noise = 0.1;      ///< of repeats of a recording, in standard deviations
   double memory_gib = 44;  ///< points whose keys and values take more are left out
   std::string json;        ///< a file to write, or empty
-  bool stages = true, overlap = true;
+  bool stages = true, dry_run = false;
+  Launch launch;
 };
 
-/// One policy at one context and batch. Times are medians in microseconds.
-struct Point {
-  std::string policy;
+/// One setting at one context and batch. Times are medians in microseconds.
+struct TimedPoint {
+  const Setting* setting = nullptr;
   std::int64_t context = 0;
   int batch = 0;
   double step_us = 0, p95_us = 0, estimate_us = 0, select_us = 0, attend_us = 0;
-  double build_ms = 0;       ///< index of one sequence
-  double bytes = 0;          ///< that the step's selection needs read
+  double build_ms = 0;  ///< index of one sequence
+  Work build;           ///< of the same
+  Reads reads;
   double ceiling_share = 0;  ///< bytes / step time over the read ceiling
   double to_dense = 0;       ///< step time of dense over this one's
-  double exact_share = 0;    ///< exact tokens of a query head over the context
-  double union_share = 0;    ///< of a KV head
-  double terms_share = 0;    ///< union's cluster terms over clusters
   double error_mean = 0, error_median = 0, error_p95 = 0, error_max = 0;  ///< to dense, over heads
 };
 
-/// Runs everything, prints a table to `out` as it goes, writes the JSON.
-std::vector<Point> run_bench(const BenchOptions& options, std::ostream& out);
+/// Runs everything, prints a table to `out` as it goes, writes the JSON. With dry_run only says
+/// what every setting stands for, which needs no device.
+void run_bench(const BenchOptions& options, std::ostream& out);
 
 }  // namespace doublep::bench

@@ -18,8 +18,12 @@ void add_bench(CLI::App& app) {
       ->required();
   command->add_option(
       "-p,--policy", options->policies,
-      "policy to time, name:key=value,key=value; repeat for more (default: dense, every "
-      "rival and Double-P at several settings)");
+      "policy to time, name:parameter=value,..., as `doublep policies` lists them; repeat for more "
+      "(default: dense, every rival and Double-P at several settings)");
+  command
+      ->add_option("--default", options->defaults,
+                   "parameter=value, for every policy that has it and does not say otherwise")
+      ->capture_default_str();
   command->add_option("-c,--context", options->contexts, "tokens of a sequence")
       ->capture_default_str();
   command->add_option("-b,--batch", options->batches, "sequences")->capture_default_str();
@@ -33,7 +37,15 @@ void add_bench(CLI::App& app) {
   command->add_option("--memory", options->memory_gib, "GiB of keys and values at most")
       ->capture_default_str();
   command->add_flag("!--no-stages", options->stages, "time the whole step only");
-  command->add_flag("!--no-overlap", options->overlap, "without programmatic dependent launch");
+  command->add_flag("!--no-overlap", options->launch.overlap,
+                    "without programmatic dependent launch");
+  command
+      ->add_option("--warps", options->launch.warps, "of an attend block; 0: as the kernel has it")
+      ->check(CLI::Range(0, 32));
+  command->add_flag("--registers", options->launch.registers,
+                    "dense through registers, not the ring in shared memory");
+  command->add_flag("--dry-run", options->dry_run,
+                    "say what every setting stands for, and time nothing");
   command->add_option("--json", options->json, "write every figure to this file");
   command->callback([options] { bench::run_bench(*options, std::cout); });
 }

@@ -4,13 +4,14 @@
 #include <iomanip>
 
 #include "core/base/error.h"
+#include "core/base/text.h"
 
 namespace doublep::bench {
 namespace {
 constexpr int kName = 62;
 }
 
-void print_header(const Report& r, const Workload& w, std::ostream& out) {
+void print_header(const BenchReport& r, const RecordedHeads& w, std::ostream& out) {
   out << "device   " << r.device << "\ncaches   " << r.caches << "\nshape    "
       << w.kv_heads() * w.group() << " query heads, " << w.kv_heads() << " KV heads, head_dim "
       << w.head_dim() << ", bf16\nceiling  " << std::fixed << std::setprecision(0)
@@ -25,36 +26,37 @@ void print_header(const Report& r, const Workload& w, std::ostream& out) {
   out << std::endl;
 }
 
-void print_point(const Point& p, std::ostream& out) {
-  out << std::left << std::setw(kName) << p.policy << std::right << std::fixed << std::setw(9)
-      << p.batch << std::setw(9) << p.context << std::setprecision(1);
-  for (double v : {p.step_us, p.p95_us, p.estimate_us, p.select_us, p.attend_us, p.bytes * 1e-6,
-                   100 * p.ceiling_share})
+void print_point(const TimedPoint& p, std::ostream& out) {
+  out << std::left << std::setw(kName) << p.setting->label << std::right << std::fixed
+      << std::setw(9) << p.batch << std::setw(9) << p.context << std::setprecision(1);
+  for (double v : {p.step_us, p.p95_us, p.estimate_us, p.select_us, p.attend_us,
+                   p.reads.bytes() * 1e-6, 100 * p.ceiling_share})
     out << std::setw(9) << v;
-  out << std::setprecision(2) << std::setw(9) << p.to_dense << std::setw(9) << 100 * p.exact_share
-      << std::setw(9) << 100 * p.union_share << std::setprecision(4) << std::setw(9) << p.error_mean
-      << std::setw(9) << p.error_p95 << std::setprecision(2) << std::setw(9) << p.build_ms
-      << std::endl;
+  out << std::setprecision(2) << std::setw(9) << p.to_dense << std::setw(9)
+      << 100 * p.reads.exact_share << std::setw(9) << 100 * p.reads.union_share
+      << std::setprecision(4) << std::setw(9) << p.error_mean << std::setw(9) << p.error_p95
+      << std::setprecision(2) << std::setw(9) << p.build_ms << std::endl;
 }
 
-void write_json(const Report& r, const Workload& w, const std::string& path) {
+void write_json(const BenchReport& r, const RecordedHeads& w, const std::string& path) {
   std::ofstream out(path);
-  out << std::setprecision(8) << "{\"device\": \"" << r.device << "\", \"caches\": \"" << r.caches
-      << "\", \"query_heads\": " << w.kv_heads() * w.group() << ", \"kv_heads\": " << w.kv_heads()
+  out << std::setprecision(8)
+      << "{\"format\": \"doublep-bench\", \"version\": 1, \"device\": " << json_text(r.device)
+      << ", \"caches\": " << json_text(r.caches)
+      << ", \"query_heads\": " << w.kv_heads() * w.group() << ", \"kv_heads\": " << w.kv_heads()
       << ", \"head_dim\": " << w.head_dim()
       << ", \"dtype\": \"bf16\", \"read_ceiling\": " << r.ceiling << ",\n \"points\": [";
   const char* separator = "\n";
-  for (const Point& p : r.points) {
-    out << separator << "  {\"policy\": \"" << p.policy << "\", \"context\": " << p.context
-        << ", \"batch\": " << p.batch << ", \"step_us\": " << p.step_us
-        << ", \"p95_us\": " << p.p95_us << ", \"estimate_us\": " << p.estimate_us
-        << ", \"select_us\": " << p.select_us << ", \"attend_us\": " << p.attend_us
-        << ", \"bytes\": " << p.bytes << ", \"ceiling_share\": " << p.ceiling_share
-        << ", \"to_dense\": " << p.to_dense << ", \"exact_share\": " << p.exact_share
-        << ", \"union_share\": " << p.union_share << ", \"terms_share\": " << p.terms_share
-        << ", \"error_mean\": " << p.error_mean << ", \"error_median\": " << p.error_median
-        << ", \"error_p95\": " << p.error_p95 << ", \"error_max\": " << p.error_max
-        << ", \"build_ms\": " << p.build_ms << "}";
+  for (const TimedPoint& p : r.points) {
+    out << separator << "  {";
+    write_subject(*p.setting, p.reads, p.build, p.build_ms, out);
+    out << ", \"context\": " << p.context << ", \"batch\": " << p.batch
+        << ", \"step_us\": " << p.step_us << ", \"p95_us\": " << p.p95_us
+        << ", \"estimate_us\": " << p.estimate_us << ", \"select_us\": " << p.select_us
+        << ", \"attend_us\": " << p.attend_us << ", \"ceiling_share\": " << p.ceiling_share
+        << ", \"to_dense\": " << p.to_dense << ", \"error_mean\": " << p.error_mean
+        << ", \"error_median\": " << p.error_median << ", \"error_p95\": " << p.error_p95
+        << ", \"error_max\": " << p.error_max << "}";
     separator = ",\n";
   }
   out << "\n]}\n";

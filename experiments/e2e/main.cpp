@@ -15,7 +15,11 @@ int main(int argc, char** argv) {
   CLI::App app{"doublep_e2e: time per token of a whole decode step on this GPU"};
   app.add_option("traces", o.traces, "recorded traces whose heads fill the caches")->required();
   app.add_option("-p,--policy", o.policies,
-                 "name:key=value,...; repeat for more (default: dense, its rivals, Double-P)");
+                 "name:parameter=value,..., as `doublep policies` lists them; repeat for more "
+                 "(default: dense, its rivals, Double-P)");
+  app.add_option("--default", o.defaults,
+                 "parameter=value, for every policy that has it and does not say otherwise")
+      ->capture_default_str();
   app.add_option("-c,--context", o.contexts, "tokens of a sequence")
       ->check(CLI::Range(256, 1 << 24))
       ->capture_default_str();
@@ -46,6 +50,7 @@ int main(int argc, char** argv) {
   app.add_flag(
       "--check", o.check,
       "compare attention in the graph with the same step outside of it; exit 2 if it differs");
+  app.add_flag("--dry-run", o.dry_run, "say what every setting stands for, and time nothing");
   app.add_option("--json", o.json, "write every figure to this file, complete after every point");
   try {
     app.parse(argc, argv);

@@ -15,10 +15,11 @@ struct Options {
       "quest:budget=4096",
       "quest:budget=0.25",
       "retroinfer",
-      "retroinfer:exact=0.2,estimated=0.2",
+      "retroinfer:retrieval=0.2,estimation=0.2",
       "double_p:p1=0.95,p2=0.70",
       "double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum",
       "double_p:p1=0.90,p2=0.30,estimator=second_order,gqa=group_sum"};
+  std::vector<std::string> defaults = {"segment=8192"};  ///< as of `doublep bench`
   std::vector<std::int64_t> contexts = {16384, 32768, 65536, 131072};
   std::vector<int> batches = {1, 4, 8, 16};
   std::vector<int> prefill_rows = {512, 2048, 8192};
@@ -27,6 +28,7 @@ struct Options {
   double memory_share = 0.85;  ///< of the free device memory that a point may take
   double max_seconds = 200;    ///< after which no point is begun
   bool check = false;          ///< compare the graph with the same launches outside of one
+  bool dry_run = false;        ///< say what every setting stands for, which needs no device
   std::string json;
 };
 

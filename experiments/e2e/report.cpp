@@ -5,6 +5,7 @@
 #include <iomanip>
 
 #include "core/base/error.h"
+#include "core/base/text.h"
 
 namespace doublep::e2e {
 namespace {
@@ -23,10 +24,11 @@ void list(std::ostream& out, const char* name, const Items& items, const Write& 
   out << "\n ]";
 }
 
-void write(const Report& r, std::ostream& out) {
+void write(const StepReport& r, std::ostream& out) {
   const StackShape& s = r.shape;
-  out << std::setprecision(8) << "{\"format\": \"doublep-e2e\", \"version\": 2,\n \"device\": \""
-      << r.device << "\",\n \"caches\": \"" << r.caches << "\",\n \"model\": \"llama-3.1-8b\""
+  out << std::setprecision(8)
+      << "{\"format\": \"doublep-e2e\", \"version\": 3,\n \"device\": " << json_text(r.device)
+      << ",\n \"caches\": " << json_text(r.caches) << ",\n \"model\": \"llama-3.1-8b\""
       << ", \"layers\": " << s.layers << ", \"query_heads\": " << s.heads
       << ", \"kv_heads\": " << s.kv_heads << ", \"head_dim\": " << s.head_dim
       << ", \"hidden\": " << s.hidden << ", \"ffn\": " << s.ffn
@@ -42,26 +44,24 @@ void write(const Report& r, std::ostream& out) {
   list(out, "prefill", r.prefill, [&](const Prefill& p) {
     out << "\"rows\": " << p.rows << ", \"layer_us\": " << p.layer_us << ", \"flops\": " << p.flops;
   });
-  list(out, "points", r.points, [&](const Point& p) {
-    out << "\"policy\": \"" << p.policy << "\", \"context\": " << p.context
-        << ", \"batch\": " << p.batch << ", \"distinct\": " << p.distinct
-        << ", \"step_us\": " << p.step_us << ", \"p95_us\": " << p.p95_us
-        << ", \"without_attention_us\": " << p.without_attention_us << ", \"bytes\": " << p.bytes
-        << ", \"exact_share\": " << p.exact_share << ", \"union_share\": " << p.union_share
-        << ", \"terms_share\": " << p.terms_share << ", \"build_ms\": " << p.build_ms;
+  list(out, "points", r.points, [&](const StepPoint& p) {
+    bench::write_subject(p.setting, p.reads, p.build, p.build_ms, out);
+    out << ", \"context\": " << p.context << ", \"batch\": " << p.batch
+        << ", \"distinct\": " << p.distinct << ", \"step_us\": " << p.step_us
+        << ", \"p95_us\": " << p.p95_us << ", \"without_attention_us\": " << p.without_attention_us;
     if (p.has_error)
       out << ", \"error_mean\": " << p.error_mean << ", \"error_p95\": " << p.error_p95;
   });
   list(out, "left_out", r.left_out, [&](const LeftOut& l) {
-    out << "\"policy\": \"" << l.policy << "\", \"context\": " << l.context
-        << ", \"batch\": " << l.batch << ", \"why\": \"" << l.why << "\"";
+    out << "\"label\": " << json_text(l.label) << ", \"context\": " << l.context
+        << ", \"batch\": " << l.batch << ", \"why\": " << json_text(l.why);
   });
   out << "}\n";
 }
 
 }  // namespace
 
-void write_json(const Report& report, const std::string& path) {
+void write_json(const StepReport& report, const std::string& path) {
   if (path.empty()) return;
   const std::string part = path + ".part";
   std::ofstream out(part);

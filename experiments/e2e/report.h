@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/bench/subject.h"
 #include "experiments/e2e/stack.h"
 
 namespace doublep::e2e {
@@ -23,28 +24,28 @@ struct Prefill {
   double layer_us = 0, flops = 0;
 };
 
-/// One policy at one context and batch. Errors: relative distance of an output to dense attention
+/// One setting at one context and batch. Errors: relative distance of an output to dense attention
 /// over the same cache, over the query heads of the layers with a cache of their own.
-struct Point {
-  std::string policy;
+struct StepPoint {
+  bench::Setting setting;
   std::int64_t context = 0;
   int batch = 0, distinct = 0;
   double step_us = 0, p95_us = 0, without_attention_us = 0;
-  double bytes = 0;  ///< that one layer's selection needs read, mean over layers
-  double exact_share = 0, union_share = 0, terms_share = 0;  ///< as `doublep bench` counts them
-  bool has_error = false;                                    ///< dense was measured too
+  bench::Reads reads = {};  ///< of one layer, mean over those with a cache of their own
+  bool has_error = false;   ///< dense was measured too
   double error_mean = 0, error_p95 = 0;
   double build_ms = 0;  ///< index of one sequence of one layer
+  Work build = {};      ///< of the same
 };
 
 struct LeftOut {
-  std::string policy;  ///< empty: all
+  std::string label;  ///< empty: all
   std::int64_t context = 0;
   int batch = 0;
   std::string why;
 };
 
-struct Report {
+struct StepReport {
   std::string device, caches;
   StackShape shape;
   double read_ceiling = 0;     ///< bytes per second
@@ -52,11 +53,11 @@ struct Report {
   int repeats = 0;
   std::vector<Products> products;
   std::vector<Prefill> prefill;
-  std::vector<Point> points;
+  std::vector<StepPoint> points;
   std::vector<LeftOut> left_out;
 };
 
 /// Writes beside `path` and renames. Throws InputError where it cannot; nothing for an empty path.
-void write_json(const Report& report, const std::string& path);
+void write_json(const StepReport& report, const std::string& path);
 
 }  // namespace doublep::e2e

@@ -4,6 +4,7 @@
 
 #include "core/base/text.h"
 #include "experiments/config/yaml.h"
+#include "sim/cost/search.h"
 
 namespace doublep::sim {
 namespace {
@@ -50,59 +51,32 @@ MeasuredPoint read_point(const Yaml& node) {
   return p;
 }
 
-// Value of key=... in a policy of the bench ("double_p:p1=0.95,p2=0.7"), or the fallback.
-double option(const Yaml& policy, const std::string& key, double fallback) {
-  const std::string text = policy.text();
-  for (const char* before : {":", ","})
-    if (const auto at = text.find(before + key + "="); at != std::string::npos) {
-      const auto from = at + key.size() + 2;
-      const auto value = parse_real(text.substr(from, text.find(',', from) - from));
-      if (!value || *value <= 0) policy.fail("expected a number above 0 after " + key + "=");
-      return *value;
-    }
-  return fallback;
+SearchKind read_search(const Yaml& node) {
+  const std::string text = node.text();
+  for (const SearchKind kind : kSearchKinds)
+    if (text == name_of(kind)) return kind;
+  node.fail("expected none, pages, clusters, tokens or codes, not '" + text + "'");
 }
 
 }  // namespace
 
 MeasuredPoint read_bench_work(const Yaml& node, const MeasuredPoint& shape) {
   MeasuredPoint p = shape;
-  p.label = node.at("policy").text();
-  p.policy = p.label.substr(0, p.label.find(':'));
+  p.label = node.at("label").text();
+  p.policy = node.at("policy").text();
   p.context = node.at("context").integer(1);
   p.batch = static_cast<int>(node.at("batch").integer(1, 1e6));
   p.seconds = 1e-6 * node.at("step_us").real();
   if (!(p.seconds > 0)) node.at("step_us").fail("expected a time above 0");
-  const double n = static_cast<double>(p.context), row = 2.0 * p.head_dim,
-               pairs = static_cast<double>(p.batch) * p.kv_heads;
-  const double per_item = option(node.at("policy"), "tokens_per_cluster", 16);
-  const double items = p.policy == "dense" || p.policy == "streaming" ? 0 : n / per_item;
-  const double attend =
-      pairs * row *
-      (2 * n * node.at("union_share").real(0, 1) + items * node.at("terms_share").real(0, 1));
-  p.stage_bytes[kAttend] = std::max(attend, row);
-  if (items > 0)
-    p.stage_bytes[kEstimate] = std::max(0.0, node.at("bytes").real(0) - p.stage_bytes[kAttend]);
-  p.select_items = items;
-  if (p.policy == "twilight") {
-    // Its 4-bit keys are a second estimate, which `doublep bench` times with the search. A key of
-    // head_dim / 2 bytes has a scale and an offset, float32 each.
-    p.late_estimate_bytes = std::max(0.0, p.stage_bytes[kEstimate] - pairs * items * 2 * row);
-    p.select_items = p.late_estimate_bytes / pairs / (row / 4 + 8);
-  }
-  if (p.policy == "streaming") p.search = Search::kZone;
-  if (p.policy == "twilight") p.search = Search::kTokens;
-  if (p.policy == "quest") p.search = Search::kPages;
-  if (p.policy == "retroinfer" || p.label.find("gqa=group_sum") != std::string::npos)
-    p.search = Search::kGroup;
-  p.build_seconds = 1e-3 * node.real("build_ms", 0, 0);
-  const bool clustered = items > 0 && p.policy != "quest" && p.policy != "twilight";
-  if (clustered) {  // assignment compares every key of a segment with each of its centroids
-    const double segment = std::min(n, option(node.at("policy"), "segment", 8192));
-    const double iterations =
-        option(node.at("policy"), "iterations", p.policy == "retroinfer" ? 10 : 4);
-    p.build_flops = iterations * p.kv_heads * n * (segment / per_item) * 2 * p.head_dim;
-  }
+  p.stage_bytes[kEstimate] = node.at("estimate_bytes").real(0);
+  p.stage_bytes[kAttend] = node.at("attend_bytes").real(0);
+  if (!(p.stage_bytes[kAttend] > 0)) node.at("attend_bytes").fail("expected bytes above 0");
+  p.late_estimate_bytes = node.at("late_estimate_bytes").real(0, p.stage_bytes[kEstimate]);
+  p.select_items = node.at("select_items").real(0);
+  p.search = search_of(read_search(node.at("search")), node.at("ranks_groups").flag(),
+                       node.at("dense").flag());
+  p.build_seconds = 1e-3 * node.at("build_ms").real(0);
+  p.build_flops = node.at("build_flops").real(0);
   return p;
 }
 
@@ -134,10 +108,13 @@ std::vector<MeasuredPoint> read_bench(const Yaml& root) {
 
 std::vector<MeasuredPoint> load_measured(const std::string& path) {
   const Yaml root = Yaml::load(path);
-  if (!root.has("format") && root.has("read_ceiling")) return read_bench(root);
+  if (root.is_map() && root.text("format", "") == "doublep-bench") {
+    if (root.at("version").integer() != 1) root.at("version").fail("expected version 1");
+    return read_bench(root);
+  }
   root.only({"format", "version", "note", "points"});
   if (root.at("format").text() != "doublep-measured")
-    root.at("format").fail("expected 'doublep-measured'");
+    root.at("format").fail("expected 'doublep-bench' or 'doublep-measured'");
   if (root.at("version").integer() != 1) root.at("version").fail("expected version 1");
   std::vector<MeasuredPoint> points;
   for (const Yaml& item : root.at("points").items()) points.push_back(read_point(item));

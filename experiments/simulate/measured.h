@@ -13,10 +13,9 @@ namespace doublep::sim {
 /// bench`. Throws InputError "file:line:column: ...".
 std::vector<MeasuredPoint> load_measured(const std::string& path);
 
-/// A point of `doublep bench` without the times of its stages. It gives the bytes of the whole
-/// step; those of attend follow from the shares of tokens and terms that it reads, and the rest are
-/// the summaries of the estimate stage. `shape`: device and heads, as read_bench_shape() finds them
-/// at the root.
+/// A point of `doublep bench` or doublep_e2e without the times of its stages: what was timed and
+/// what it reads (SIMULATION_FORMAT.md). `shape`: device and heads, as read_bench_shape() finds
+/// them at the root.
 MeasuredPoint read_bench_work(const Yaml& node, const MeasuredPoint& shape);
 MeasuredPoint read_bench_shape(const Yaml& root);
 

@@ -31,9 +31,16 @@ MeasuredProducts read_products(const Yaml& node) {
 }
 
 MeasuredStep read_step(const Yaml& node, const MeasuredPoint& shape) {
-  node.only({"policy", "context", "batch", "distinct", "step_us", "p95_us", "without_attention_us",
-             "bytes", "exact_share", "union_share", "terms_share", "build_ms", "error_mean",
-             "error_p95"});
+  node.only({"label",          "policy",       "parameters",
+             "search",         "ranks_groups", "dense",
+             "select_items",   "bytes",        "estimate_bytes",
+             "estimate_flops", "select_bytes", "select_flops",
+             "attend_bytes",   "attend_flops", "late_estimate_bytes",
+             "exact_share",    "union_share",  "terms_share",
+             "build_ms",       "build_flops",  "build_bytes",
+             "context",        "batch",        "distinct",
+             "step_us",        "p95_us",       "without_attention_us",
+             "error_mean",     "error_p95"});
   MeasuredStep step;
   step.attention = read_bench_work(node, shape);
   step.distinct = static_cast<int>(node.at("distinct").integer(1, 1e6));
@@ -45,7 +52,7 @@ Yaml load(const std::string& path) {
   const Yaml root = Yaml::load(path);
   if (!root.is_map() || root.text("format", "") != "doublep-e2e")
     root.fail("expected a file of doublep_e2e, whose format is 'doublep-e2e'");
-  if (root.at("version").integer() != 2) root.at("version").fail("expected version 2");
+  if (root.at("version").integer() != 3) root.at("version").fail("expected version 3");
   return root;
 }
 

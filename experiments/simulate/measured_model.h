@@ -7,7 +7,7 @@
 
 namespace doublep::sim {
 
-/// JSON of the format doublep-e2e, version 2 (SIMULATION_FORMAT.md). Throws InputError
+/// JSON of the format doublep-e2e, version 3 (SIMULATION_FORMAT.md). Throws InputError
 /// "file:line:column: ...".
 MeasuredModel load_measured_model(const std::string& path);
 

@@ -14,9 +14,11 @@ from analysis.equal_error import (AT_LEAST, AT_MOST, EXACT, cells, families, fro
 from analysis.errors import ResultError
 
 
-def point(policy, time, error, context=65536, batch=1):
-    return {"policy": policy, "context": context, "batch": batch, "step_us": time,
-            "error_mean": error}
+def point(label, time, error, context=65536, batch=1):
+    policy = label.partition(":")[0]
+    search = "none" if policy in ("dense", "streaming") else "clusters"
+    return {"label": label, "policy": policy, "search": search, "context": context, "batch": batch,
+            "step_us": time, "error_mean": error}
 
 
 def bench(points):
@@ -30,20 +32,18 @@ def quest(*pairs):
 
 POINTS = (quest((100, 0.4), (400, 0.1), (500, 0.2))
           + [point("double_p", 50, 0.2), point("double_p:p1=0.9,p2=0.3", 25, 0.8),
-             point("double_p:p1=1,p2=1", 200, 0.05), point("dense", 900, 0.0),
-             point("double_p:p1=0.9,warps=8", 1, 0.01)])
+             point("double_p:p1=1,p2=1", 200, 0.05), point("dense", 900, 0.0)])
 
 
 class Families(unittest.TestCase):
     def test_a_family_is_a_policy_with_any_settings(self):
-        labels = ["quest:budget=1", "retroinfer", "retroinfer:exact=0.1,estimated=0.2"]
+        labels = ["quest:budget=1", "retroinfer", "retroinfer:retrieval=0.1,estimation=0.2"]
         found = families([point(label, 1, 1) for label in labels])
-        self.assertEqual({name: [p["policy"] for p in mine] for name, mine in found.items()},
+        self.assertEqual({name: [p["label"] for p in mine] for name, mine in found.items()},
                          {"quest": labels[:1], "retroinfer": labels[1:]})
 
-    def test_kernel_settings_and_references_are_none(self):
-        for label in ("dense", "dense:registers=1", "streaming", "streaming:sink=8",
-                      "double_p:p1=0.95,warps=8", "double_p:depth=2,p1=0.9", "quest:registers=1"):
+    def test_what_searches_nothing_is_none(self):
+        for label in ("dense", "streaming", "streaming:sink=8"):
             self.assertEqual(families([point(label, 1, 1)]), {}, label)
 
     def test_frontier_is_lower_left(self):
@@ -173,7 +173,8 @@ class Program(unittest.TestCase):
                 ('{"points": [nan]}', "expected JSON"), ([], "top level: expected an object"),
                 ({"device": "x"}, "top level: expected key 'query_heads', found none"),
                 (bench([]), "key 'points': expected a list"),
-                (bench([{"policy": "dense"}]), "points[0]: expected key 'context'"),
+                (bench([{"label": "dense", "policy": "dense", "search": "none"}]),
+                 "points[0]: expected key 'context'"),
                 (bench([point("quest", "1", 0)]), "points[0], key 'step_us': expected a number"),
                 (bench([point("quest", 0, 0)]), "key 'step_us': expected a number above 0"),
                 (bench([point("quest", 1, -1)]), "key 'error_mean': expected a number of 0"),

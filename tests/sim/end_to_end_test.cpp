@@ -48,19 +48,20 @@ double product_us(double n, double k, double rows, int launches) {
 }
 
 struct Setting {
-  const char* policy;
+  const char* label;
+  const char* search;
   double union_share, terms_share, summary_bytes;  // of a token and KV head
 };
 constexpr Setting kSettings[] = {
-    {"dense", 1, 0, 0},
-    {"quest:budget=4096", 0.09, 0, 32},
-    {"retroinfer", 0.05, 0.2, 17},
-    {"double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum", 0.1, 0.3, 17}};
+    {"dense", "none", 1, 0, 0},
+    {"quest:budget=4096", "pages", 0.09, 0, 32},
+    {"retroinfer", "clusters", 0.05, 0.2, 17},
+    {"double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum", "clusters", 0.1, 0.3, 17}};
 
 std::string file_text(int layers = 32, double held_out_factor = 1) {
   std::ostringstream out;
   out.precision(12);
-  out << "{\"format\": \"doublep-e2e\", \"version\": 2, \"device\": \"fixture\", \"caches\": "
+  out << "{\"format\": \"doublep-e2e\", \"version\": 3, \"device\": \"fixture\", \"caches\": "
          "\"fixture\", \"model\": \"llama-3.1-8b\",\n\"layers\": "
       << layers
       << ", \"query_heads\": 32, \"kv_heads\": 8, \"head_dim\": 128, \"hidden\": 4096, \"ffn\": "
@@ -93,22 +94,26 @@ std::string file_text(int layers = 32, double held_out_factor = 1) {
     for (const int context : {16384, 32768, 65536, 131072})
       for (const int batch : {1, 4, 8, 16}) {
         const double tokens = 8.0 * batch * context, items = s.summary_bytes > 0 ? tokens / 16 : 0;
-        const double bytes =
-            512 * tokens * s.union_share + 256 * items * s.terms_share + tokens * s.summary_bytes;
         MeasuredPoint p;
-        p.policy = std::string(s.policy).substr(0, std::string(s.policy).find(':'));
-        p.label = s.policy, p.context = context, p.batch = batch;
+        p.policy = std::string(s.label).substr(0, std::string(s.label).find(':'));
+        p.label = s.label, p.context = context, p.batch = batch;
         p.stage_bytes = {0, tokens * s.summary_bytes, 0,
                          512 * tokens * s.union_share + 256 * items * s.terms_share};
         p.select_items = items / (8 * batch);
-        p.search = p.policy == "quest" ? Search::kPages : Search::kGroup;
+        const bool dense = p.policy == "dense", groups = s.search == std::string("clusters");
+        p.search = dense ? Search::kHeads : groups ? Search::kGroup : Search::kPages;
         const double step =
             without(batch, nullptr) + 1e6 * layers * (predict(machine, p) + kSmall + kOffset);
-        const double factor = is_held_out(s.policy, context, batch, {3}) ? held_out_factor : 1;
-        out << comma << "{\"policy\": \"" << s.policy << "\", \"context\": " << context
+        const double factor = is_held_out(s.label, context, batch, {3}) ? held_out_factor : 1;
+        out << comma << "{\"label\": \"" << s.label << "\", \"policy\": \"" << p.policy
+            << "\", \"search\": \"" << s.search
+            << "\", \"ranks_groups\": " << (groups ? "true" : "false")
+            << ", \"dense\": " << (dense ? "true" : "false") << ", \"context\": " << context
             << ", \"batch\": " << batch << ", \"distinct\": 4, \"step_us\": " << step * factor
-            << ", \"bytes\": " << bytes << ", \"union_share\": " << s.union_share
-            << ", \"terms_share\": " << s.terms_share << ", \"error_mean\": 0.1}";
+            << ", \"estimate_bytes\": " << p.stage_bytes[1]
+            << ", \"attend_bytes\": " << p.stage_bytes[3]
+            << ", \"late_estimate_bytes\": 0, \"select_items\": " << p.select_items
+            << ", \"build_ms\": 0, \"build_flops\": 0, \"error_mean\": 0.1}";
         comma = ",\n";
       }
   }
@@ -177,7 +182,7 @@ TEST_CASE("Mistakes in a file of whole steps", "[sim]") {
   };
   CHECK_NOTHROW(check_shape(write(folder, good), llama()));
   CHECK(contains(says(with(good, "doublep-e2e", "doublep-bench")), "'doublep-e2e'"));
-  CHECK(contains(says(with(good, "\"version\": 2", "\"version\": 1")), "expected version 2"));
+  CHECK(contains(says(with(good, "\"version\": 3", "\"version\": 2")), "expected version 3"));
   CHECK(
       contains(says(with(good, "\"hidden\": 4096", "\"hidden\": 2048")), "llama-3.1-8b has 4096"));
   CHECK(contains(says(with(good, "\"small_us\"", "\"smal_us\"")), "smal_us"));

@@ -11,11 +11,11 @@
 namespace doublep::bench {
 
 /// The KV heads of some traces' layers, on the device, and their last queries.
-class Workload {
+class RecordedHeads {
  public:
   /// Every trace must have the same head_dim and group size. Layers and heads are taken in turn
   /// until there are kv_heads of them (around again where the traces have fewer).
-  Workload(const std::vector<std::string>& traces, int kv_heads, float noise);
+  RecordedHeads(const std::vector<std::string>& traces, int kv_heads, float noise);
 
   int kv_heads() const { return kv_heads_; }
   int group() const { return group_; }

@@ -1,4 +1,4 @@
-#include "experiments/bench/workload.h"
+#include "experiments/bench/recorded_heads.h"
 
 #include <algorithm>
 #include <cmath>
@@ -19,7 +19,7 @@ float spread_of(const float* values, std::int64_t n) {
 
 }  // namespace
 
-Workload::Workload(const std::vector<std::string>& traces, int kv_heads, float noise)
+RecordedHeads::RecordedHeads(const std::vector<std::string>& traces, int kv_heads, float noise)
     : kv_heads_(kv_heads), noise_(noise) {
   for (const std::string& path : traces) {
     const Trace trace = Trace::open(path);
@@ -59,8 +59,8 @@ Workload::Workload(const std::vector<std::string>& traces, int kv_heads, float n
                   concat(noise) + " standard deviations";
 }
 
-void Workload::fill(bool keys, int sequence, int kv_head, std::int64_t context, void* out,
-                    cudaStream_t stream) const {
+void RecordedHeads::fill(bool keys, int sequence, int kv_head, std::int64_t context, void* out,
+                         cudaStream_t stream) const {
   const Head& head = heads_[kv_head % heads_.size()];
   TileParams p;
   p.material = keys ? head.keys.get() : head.values.get();
@@ -74,7 +74,7 @@ void Workload::fill(bool keys, int sequence, int kv_head, std::int64_t context, 
   tile_rows(p, stream);
 }
 
-std::vector<std::uint16_t> Workload::queries(int sequence, int step) const {
+std::vector<std::uint16_t> RecordedHeads::queries(int sequence, int step) const {
   std::vector<std::uint16_t> out;
   for (int h = 0; h < kv_heads_; ++h) {
     const Head& head = heads_[h % heads_.size()];

@@ -1,0 +1,96 @@
+#include "cuda/policies/plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/base/error.h"
+
+namespace doublep::cuda {
+
+DType device_type(KvDtype dtype) {
+  DP_ASSERT(dtype != KvDtype::kFp8, "refused before");
+  return dtype == KvDtype::kFp32   ? DType::kFp32
+         : dtype == KvDtype::kFp16 ? DType::kFp16
+                                   : DType::kBf16;
+}
+
+namespace {
+
+std::vector<Segment> segments_of(std::int64_t points, const ItemIndex::Clustering& c) {
+  if (points <= 0) return {};
+  return make_segments(points, c.tokens_per_cluster, c.clusters, c.segment);
+}
+
+}  // namespace
+
+std::int64_t clusters_of(std::int64_t points, const ItemIndex::Clustering& clustering) {
+  return total_clusters(segments_of(points, clustering));
+}
+
+Work clustering_work(std::int64_t points, int head_dim, const ItemIndex::Clustering& options) {
+  const double n = static_cast<double>(points);
+  const auto segments = segments_of(points, options);
+  Work work;
+  for (const Segment& s : segments)
+    for (int i = 0; i < options.iterations; ++i)
+      work += cost::kmeans_pass(s.points, s.clusters, head_dim);
+  if (options.spherical) work += cost::assignment(n, total_clusters(segments), head_dim);
+  if (options.value_map) work += cost::value_map(n, head_dim, head_dim);
+  return work;
+}
+
+std::int64_t Plan::items(std::int64_t length) const {
+  const ExactZone exact = zone(length);
+  if (clustered()) return clusters_of(exact.tail_begin - exact.sink_end, index.clustering);
+  return pages() ? (length + step.page_size - 1) / step.page_size : 0;
+}
+
+std::pair<std::int32_t, std::int32_t> Plan::budgets(std::int64_t length, std::int64_t items,
+                                                    std::int64_t occupied) const {
+  const auto count = [&](double part) -> std::int32_t {
+    if (stop.rule == StopPlan::Rule::kItems)
+      return static_cast<std::int32_t>(budget_tokens(part, items));
+    if (stop.rule == StopPlan::Rule::kOccupied) {
+      const double n = static_cast<double>(occupied);
+      return static_cast<std::int32_t>(std::min(n, std::ceil(part * n - 1e-9)));
+    }
+    // Whole pages within the budget; a budget of every token is every page, the partial one too.
+    const std::int64_t tokens = budget_tokens(part, length);
+    return static_cast<std::int32_t>(tokens < length ? tokens / step.page_size : items);
+  };
+  if (stop.rule == StopPlan::Rule::kMass) return {0, 0};
+  return {count(stop.kept), count(stop.refined)};
+}
+
+StepOptions Plan::options(double softmax_scale, std::int64_t capacity,
+                          const ExactZone& exact) const {
+  StepOptions options = step;
+  options.scale = static_cast<float>(softmax_scale);
+  options.pages = pages();
+  options.rule = stop.rule == StopPlan::Rule::kMass ? SelectRule::kMass : SelectRule::kCount;
+  options.keep = stop.kept, options.refine = stop.refined;
+  if (mass_with_zone)
+    options.zone_capacity = std::min(capacity, exact.sink_end + capacity - exact.tail_begin);
+  return options;
+}
+
+Work Plan::paging_work(std::int64_t joined, int head_dim, KvDtype dtype) const {
+  if (!pages()) return {};
+  const double tokens = static_cast<double>(joined);
+  Work work = cost::page_extremes(tokens, head_dim, dtype);
+  if (twilight()) work += cost::quantise(tokens, head_dim, dtype);
+  return work;
+}
+
+double Plan::index_bytes(std::int64_t items, std::int64_t tokens, int head_dim,
+                         KvDtype dtype) const {
+  const double n = static_cast<double>(tokens), k = static_cast<double>(items);
+  if (pages())
+    return cost::page_memory(k, head_dim, dtype) +
+           (twilight() ? cost::quantised_key_bytes(head_dim, kQuantisedBits) * n : 0);
+  if (!clustered()) return 0;
+  return cost::cluster_memory(k, n, head_dim, head_dim, dtype) +
+         (step.value_shift ? static_cast<double>(head_dim) * head_dim * bytes_of(dtype) : 0);
+}
+
+}  // namespace doublep::cuda

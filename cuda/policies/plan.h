@@ -1,0 +1,72 @@
+// A policy's parameters as stages of a decode step on the device: what index is built, how it is
+// scored, how far down the ranking a selection goes, what is attended.
+#pragma once
+
+#include <limits>
+#include <utility>
+
+#include "core/cost/stages.h"
+#include "core/policy/exact_zone.h"
+#include "cuda/step/decode_step.h"
+
+namespace doublep::cuda {
+
+/// The index: what is scored instead of the keys, and how it is made and kept. (A metric of the
+/// clustering other than the keys' own would stand here.)
+struct IndexPlan {
+  enum class Items { kNone, kPages, kClusters } items = Items::kNone;
+  ItemIndex::Clustering clustering;  ///< kClusters
+  bool grows = false;                ///< new tokens are clustered by themselves, not all anew
+  std::int64_t recluster_every = 0;
+};
+
+/// Where a ranking ends, for what is kept and, of that, for what is attended token by token.
+struct StopPlan {
+  enum class Rule {
+    kMass,      ///< shares of the estimated mass
+    kTokens,    ///< a budget of tokens, in whole pages
+    kItems,     ///< a budget of items
+    kOccupied,  ///< shares of the items that have members, rounded up
+  } rule = Rule::kMass;
+  double kept = 1, refined = 1;
+};
+
+/// StepOptions say how items are scored (`second_order`: another estimator is one more member), in
+/// what order they are ranked (`rank_without_size`) and what of them is attended (`terms`, ...);
+/// the plan fills in what depends on the cache.
+struct Plan {
+  std::int64_t sink = 0, window = 0;
+  IndexPlan index;
+  StopPlan stop;
+  bool mass_with_zone = false;  ///< shares are of the mass with sinks and tail
+  StepOptions step;
+  double target_p = std::numeric_limits<double>::quiet_NaN();
+
+  bool clustered() const { return index.items == IndexPlan::Items::kClusters; }
+  bool pages() const { return index.items == IndexPlan::Items::kPages; }
+  bool twilight() const { return step.kind == StepKind::kTwilight; }
+  ExactZone zone(std::int64_t length) const { return ExactZone::of(sink, window, length); }
+  /// Pages over `length` tokens, or clusters of those between its zones.
+  std::int64_t items(std::int64_t length) const;
+  /// Items kept and refined out of `items` over `length` tokens; StopPlan::Rule::kMass: none.
+  /// `occupied`: items that have members.
+  std::pair<std::int32_t, std::int32_t> budgets(std::int64_t length, std::int64_t items,
+                                                std::int64_t occupied) const;
+  /// `capacity`: rows of the cache; `zone`: as it stands now.
+  StepOptions options(double softmax_scale, std::int64_t capacity, const ExactZone& zone) const;
+
+  /// Taking `joined` tokens of one KV head into its pages.
+  Work paging_work(std::int64_t joined, int head_dim, KvDtype dtype) const;
+  /// Bytes of one KV head's index with `items` over `tokens`.
+  double index_bytes(std::int64_t items, std::int64_t tokens, int head_dim, KvDtype dtype) const;
+};
+
+inline constexpr int kQuantisedBits = 4;  ///< of an element of Twilight's keys
+
+/// Clusters that so many points of one KV head make, and the work of making them.
+std::int64_t clusters_of(std::int64_t points, const ItemIndex::Clustering& clustering);
+Work clustering_work(std::int64_t points, int head_dim, const ItemIndex::Clustering& clustering);
+
+DType device_type(KvDtype dtype);
+
+}  // namespace doublep::cuda

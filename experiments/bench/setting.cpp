@@ -1,0 +1,122 @@
+#include "experiments/bench/setting.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+#include <tuple>
+
+#include "core/base/error.h"
+#include "core/base/text.h"
+#include "core/trace/trace.h"
+
+namespace doublep::bench {
+namespace {
+
+using Given = std::map<std::string, ParamValue>;
+
+const ParamSpec* find(const PolicyInfo& policy, const std::string& name) {
+  for (const ParamSpec& spec : policy.parameters)
+    if (spec.name == name) return &spec;
+  return nullptr;
+}
+
+// As its declaration has it, or as text: then the registry says what it expected.
+ParamValue value_of(const ParamSpec& spec, const std::string& text) {
+  using Type = ParamSpec::Type;
+  if (spec.type == Type::kFlag && (text == "true" || text == "false")) return text == "true";
+  if (spec.type == Type::kInteger)
+    if (const auto whole = parse_integer(text)) return *whole;
+  if (spec.type == Type::kReal)
+    if (const auto real = parse_real(text)) return *real;
+  return text;
+}
+
+std::pair<std::string, std::string> split(const std::string& text, const std::string& whole) {
+  const std::size_t equal = text.find('=');
+  if (equal == std::string::npos || equal == 0)
+    fail_input("'", whole, "': expected parameter=value, not '", text, "'");
+  return {text.substr(0, equal), text.substr(equal + 1)};
+}
+
+Setting parse(const std::string& text, const std::vector<std::string>& defaults,
+              const cuda::Request& request) {
+  const std::size_t colon = text.find(':');
+  const PolicyInfo& policy = PolicyRegistry::instance().find(text.substr(0, colon));
+  Given given;
+  for (const std::string& pair : defaults) {
+    const auto [name, value] = split(pair, pair);
+    if (const ParamSpec* spec = find(policy, name)) given[name] = value_of(*spec, value);
+  }
+  std::set<std::string> seen;
+  for (std::size_t at = colon; at != std::string::npos;) {
+    const std::size_t end = text.find(',', at + 1);
+    const auto [name, value] =
+        split(text.substr(at + 1, end == std::string::npos ? end : end - at - 1), text);
+    if (!seen.insert(name).second) fail_input("'", text, "': ", name, " is there twice");
+    const ParamSpec* spec = find(policy, name);
+    given[name] = spec ? value_of(*spec, value) : ParamValue(value);
+    at = end;
+  }
+  Parameters parameters = resolve(policy, given);
+  cuda::Plan plan = cuda::plan_for(policy.name, parameters, request);
+  return {text, &policy, std::move(parameters), std::move(plan)};
+}
+
+}  // namespace
+
+std::vector<Setting> parse_settings(const std::vector<std::string>& texts,
+                                    const std::vector<std::string>& defaults,
+                                    const cuda::Request& request) {
+  const auto& all = PolicyRegistry::instance().all();
+  for (const std::string& pair : defaults)
+    if (const std::string name = split(pair, pair).first;
+        std::none_of(all.begin(), all.end(), [&](const auto& p) { return find(p, name); }))
+      fail_input("--default ", pair, ": no policy has a parameter '", name, "'");
+  std::vector<Setting> settings;
+  for (const std::string& text : texts) settings.push_back(parse(text, defaults, request));
+  return settings;
+}
+
+cuda::Request request_of(const std::vector<std::string>& traces, int kv_heads) {
+  cuda::Request request;
+  request.num_kv_heads = kv_heads;
+  for (const std::string& path : traces) {
+    const TraceInfo info = Trace::open(path).info();
+    const int heads = info.group_size() * kv_heads;
+    if (request.head_dim == 0) request.head_dim = info.head_dim, request.num_query_heads = heads;
+    if (request.head_dim != info.head_dim || request.num_query_heads != heads)
+      fail_input(path, ": head_dim and group size must be those of the first trace");
+  }
+  return request;
+}
+
+std::string index_key(const cuda::Plan& plan) {
+  const auto& c = plan.index.clustering;
+  const std::string zone = concat(", sink ", plan.sink, ", window ", plan.window);
+  if (plan.clustered())
+    return concat("clusters of ", c.tokens_per_cluster, "/", c.clusters, "/", c.segment, "/",
+                  c.iterations, c.spherical ? " spherical" : "",
+                  c.value_map ? " with a value map" : "", zone);
+  if (!plan.pages()) return "rows" + zone;
+  return concat(plan.twilight() ? "quantised " : "", "pages of ", plan.step.page_size, zone);
+}
+
+std::vector<std::size_t> in_order(const std::vector<Setting>& settings) {
+  std::vector<std::size_t> order(settings.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto rank = [&](std::size_t i) {
+    const Setting& s = settings[i];
+    return std::make_tuple(!s.policy->traits.dense, s.plan.clustered(), index_key(s.plan));
+  };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return rank(a) < rank(b); });
+  return order;
+}
+
+void print_settings(const std::vector<Setting>& settings, std::ostream& out) {
+  for (const Setting& s : settings)
+    out << s.label << "\n  " << s.policy->name << " " << s.parameters.to_json() << "\n  "
+        << index_key(s.plan) << "\n";
+}
+
+}  // namespace doublep::bench

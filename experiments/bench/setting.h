@@ -1,0 +1,38 @@
+// A policy to time, in the registry's words: name:parameter=value,parameter=value.
+#pragma once
+
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "cuda/policies/policies.h"
+
+namespace doublep::bench {
+
+struct Setting {
+  std::string label;  ///< as it was given
+  const PolicyInfo* policy;
+  Parameters parameters;
+  cuda::Plan plan;
+};
+
+/// `defaults`: parameter=value, for every policy that has it and does not say otherwise. Throws
+/// InputError where a policy or parameter is unknown, a value is none, or the device does not serve
+/// it.
+std::vector<Setting> parse_settings(const std::vector<std::string>& texts,
+                                    const std::vector<std::string>& defaults,
+                                    const cuda::Request& request);
+
+/// Shape and type of the caches that these traces fill. Throws InputError where they differ.
+cuda::Request request_of(const std::vector<std::string>& traces, int kv_heads);
+
+/// Settings of one key read the same cache and index.
+std::string index_key(const cuda::Plan& plan);
+/// Places in the list: dense first, whose outputs the others' errors are against; then those in
+/// token order, then by clustering, so that caches and indexes are made once.
+std::vector<std::size_t> in_order(const std::vector<Setting>& settings);
+
+/// A line a setting: what it stands for with every default, for --dry-run.
+void print_settings(const std::vector<Setting>& settings, std::ostream& out);
+
+}  // namespace doublep::bench

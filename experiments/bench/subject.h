@@ -1,0 +1,102 @@
+// What is timed: one layer's attention for a batch. One cache that every setting uses in turn,
+// filled from recorded heads, and the index and the step of the setting whose turn it is.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuda/decoder/planned.h"
+#include "experiments/bench/recorded_heads.h"
+#include "experiments/bench/setting.h"
+
+namespace doublep::bench {
+
+/// How kernels are launched, whatever the policy: as StepOptions' members of these names.
+struct Launch {
+  bool overlap = true, registers = false;
+  int warps = 0;
+};
+
+/// What a step's selection needs read and computed, by the counts of the reference: for the whole
+/// batch, or the mean of several such.
+struct Reads {
+  StepCost cost;
+  double late_estimate_bytes = 0;  ///< of the estimate: read in the time of select (4-bit keys)
+  double select_items = 0;         ///< masses that one query head's last search goes through
+  double exact_share = 0;          ///< exact tokens of a query head over the context
+  double union_share = 0;          ///< of a KV head
+  double terms_share = 0;          ///< union's cluster terms over clusters
+  /// Of estimate and attend: what select reads, estimate has left in cache.
+  double bytes() const;
+  void add(const Reads& other, double weight);
+};
+
+/// Sequences that errors and counts look at; the others are like them.
+inline constexpr int kLooked = 8;
+
+class Subject {
+ public:
+  /// `place` tells layers apart: their sequences are repeats of the recording with other noise, and
+  /// their queries come from other steps of it.
+  Subject(const RecordedHeads& heads, std::int64_t context, int batch, int place = 0);
+
+  /// Makes ready for a setting. What is in the cache and the index stays where the setting before
+  /// used the same; so take them in_order(). `source`: room for one sequence in token order, needed
+  /// where clusters are made. Synchronous.
+  void prepare(const Setting& setting, cuda::Cache* source, const Launch& launch = {});
+  /// Queries of another step of the recording. Synchronous.
+  void set_queries(int step);
+
+  /// Output of all query heads, float32 [batch, heads * head_dim].
+  const float* enqueue(cudaStream_t stream) {
+    step_->enqueue(stream);
+    return step_->output();
+  }
+  cuda::DecodeStep& step() { return *step_; }
+  bool has_index() const { return index_ != nullptr; }
+  /// Not-a-numbers where the output will be, so that an output which nothing writes is seen.
+  void poison();
+  /// The output of the first `sequences`, [sequences, heads * head_dim]. Synchronous.
+  std::vector<float> output(int sequences = kLooked) const;
+  /// Of the last step that ran. Synchronous.
+  Reads reads() const;
+
+  double build_ms() const { return build_ms_; }  ///< index of one sequence; 0: none
+  Work build_work() const;                       ///< of the same
+
+  /// Bytes that a subject and (once for all) the source take at most under these settings.
+  static double bytes(const RecordedHeads& heads, const std::vector<Setting>& settings,
+                      std::int64_t context, int batch);
+  static double source_bytes(const RecordedHeads& heads, std::int64_t context);
+  static std::unique_ptr<cuda::Cache> make_source(const RecordedHeads& heads, std::int64_t context);
+
+ private:
+  void fill(cuda::Cache& cache, int sequence_of_cache, int sequence);
+  void cluster(cuda::Cache& source);
+  void page();
+
+  const RecordedHeads& heads_;
+  std::int64_t context_;
+  int batch_, place_;
+  cuda::Cache cache_;
+  cuda::Plan plan_;
+  std::string held_;  // index_key() of what cache and index hold; "": nothing
+  bool in_token_order_ = false;
+  std::unique_ptr<cuda::ItemIndex> index_;
+  std::unique_ptr<cuda::DecodeStep> step_;
+  std::int64_t items_ = 0;  // clusters or pages of a KV head
+  double build_ms_ = 0;
+};
+
+/// |output - dense| / |dense| per query head. Rows of head_dim; both of the same length.
+std::vector<double> relative_errors(const std::vector<float>& output,
+                                    const std::vector<float>& dense, int head_dim);
+
+/// The members of a point's JSON object that say what was timed and what it reads, the same in both
+/// programs' files: "label": ... to "build_bytes": ..., without braces.
+void write_subject(const Setting& setting, const Reads& reads, const Work& build, double build_ms,
+                   std::ostream& out);
+
+}  // namespace doublep::bench
