@@ -1,10 +1,15 @@
 // The program `doublep`: parses the command line, turns errors into one line and an exit code.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 
 #include "core/base/error.h"
+#include "core/base/text.h"
 #include "experiments/commands/commands.h"
+#include "experiments/commands/suggest.h"
+#include "experiments/results/provenance.h"
 #ifdef DOUBLEP_WITH_CUDA
 #include "experiments/bench/command.h"
 #endif
@@ -12,13 +17,42 @@
 #include "experiments/simulate/command.h"
 #endif
 
+namespace {
+
+using namespace doublep;
+
+std::string version_text() {
+  const auto built = provenance();
+  return concat("doublep, commit ", built.at("commit"), "\n", built.at("compiler"), ", ",
+                built.at("flags"), "\n", built.at("libraries"), "\n");
+}
+
+// CLI11 would say that an argument was not expected; people want to know what they mistyped.
+void check_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  if (std::find(names.begin(), names.end(), argv[1]) != names.end()) return;
+  fail_input("there is no command '", argv[1], "'", suggestion(argv[1], names),
+             "; doublep --help lists all");
+}
+
+int fail(const std::string& message, int code) {
+  std::cout.flush();
+  std::cerr << "doublep: " << printable(message) << std::endl;
+  return code;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  using namespace doublep;
   CLI::App app{
       "doublep: which sparse attention for long-context decoding, and at what cost.\n"
       "Replays recorded query/KV traces through attention policies and measures mass, error and "
       "cost."};
   app.require_subcommand(1);
+  app.set_version_flag("--version", version_text, "what this program was built from");
   app.set_help_all_flag("--help-all", "help of every subcommand");
   app.footer(
       "Exit codes: 0 success, 1 a regression, 2 bad input or cannot compare, 130 interrupted.");
@@ -32,24 +66,21 @@ int main(int argc, char** argv) {
   add_simulate(app);
 #endif
   try {
+    check_command(app, argc, argv);
     app.parse(argc, argv);
-    if (!std::cout.flush()) {
-      std::cerr << "doublep: standard output: writing failed; is the disk full?" << std::endl;
-      return 2;
-    }
+    if (!std::cout.flush()) return fail("standard output: writing failed; is the disk full?", 2);
     return 0;
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   } catch (const ExitWith& e) {
     return e.code;
   } catch (const InputError& e) {
-    std::cerr << "doublep: " << e.what() << std::endl;
-    return 2;
+    return fail(e.what(), 2);
+  } catch (const std::filesystem::filesystem_error& e) {  // a path that the system cannot take
+    return fail(concat(e.path1().string(), ": ", e.code().message(), "; check the path"), 2);
   } catch (const std::bad_alloc&) {
-    std::cerr << "doublep: out of memory; use a shorter trace or fewer layers" << std::endl;
-    return 2;
+    return fail("out of memory; use a shorter trace or fewer layers", 2);
   } catch (const std::exception& e) {
-    std::cerr << "doublep: unexpected: " << e.what() << std::endl;
-    return 3;
+    return fail(concat("unexpected: ", e.what()), 3);
   }
 }

@@ -1,9 +1,9 @@
 #include "experiments/bench/report.h"
 
-#include <fstream>
 #include <iomanip>
+#include <sstream>
 
-#include "core/base/error.h"
+#include "core/base/output.h"
 #include "core/base/text.h"
 
 namespace doublep::bench {
@@ -39,7 +39,7 @@ void print_point(const TimedPoint& p, std::ostream& out) {
 }
 
 void write_json(const BenchReport& r, const RecordedHeads& w, const std::string& path) {
-  std::ofstream out(path);
+  std::ostringstream out;
   out << std::setprecision(8)
       << "{\"format\": \"doublep-bench\", \"version\": 1, \"device\": " << json_text(r.device)
       << ", \"caches\": " << json_text(r.caches)
@@ -60,7 +60,7 @@ void write_json(const BenchReport& r, const RecordedHeads& w, const std::string&
     separator = ",\n";
   }
   out << "\n]}\n";
-  if (!out.flush()) fail_input("bench: cannot write ", path, "; choose another --json");
+  write_output(path, out.str());
 }
 
 }  // namespace doublep::bench

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <string>
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/base/text.h"
 #include "core/decoder/reference_decoder.h"
 #include "experiments/replay/replay.h"
 
@@ -90,8 +90,15 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    if (argc > 3) doublep::set_num_threads(std::max(1, std::atoi(argv[3])));
-    doublep::run(argv[1], argc > 2 ? std::max(1, std::atoi(argv[2])) : 3);
+    const auto count = [&](int at, int fallback) {
+      if (argc <= at) return fallback;
+      const auto number = doublep::parse_integer(argv[at]);
+      if (!number || *number < 1 || *number > 4096)
+        doublep::fail_input("'", argv[at], "': expected an integer in [1, 4096]");
+      return static_cast<int>(*number);
+    };
+    if (argc > 3) doublep::set_num_threads(count(3, 1));
+    doublep::run(argv[1], count(2, 3));
   } catch (const doublep::InputError& e) {
     std::fprintf(stderr, "doublep_bench_replay: %s\n", e.what());
     return 2;

@@ -21,7 +21,8 @@ std::string number(double x) { return to_text(ParamValue(x)); }
 
 // One line per raw row; the run's columns are repeated, so that the table is tidy.
 void write_csv(const ResultFile& file, std::ostream& out) {
-  out << "trace,run,policy,backend,label,parameters,target_p,layer,head,kv_head,step,visible_"
+  out << "trace,trace_hash,run,policy,backend,label,parameters,kv_dtype,seed,target_p,layer,head,"
+         "kv_head,step,visible_"
          "tokens,"
          "exact_tokens,approximated_clusters,oracle_tokens,exact_mass,covered_mass,output_error,"
          "cosine,lse_error,violation,audited_mass,audited_low,audited_high";
@@ -29,9 +30,10 @@ void write_csv(const ResultFile& file, std::ostream& out) {
     for (auto stage : kStageNames) out << "," << kind << stage;
   out << "\n";
   for (const StoredRun& run : file.runs) {
-    const std::string prefix =
-        concat(quoted(file.traces[run.trace].name), ",", run.key, ",", run.policy, ",", run.backend,
-               ",", quoted(run.label), ",", quoted(run.parameters), ",", number(run.target_p), ",");
+    const std::string prefix = concat(
+        quoted(file.traces[run.trace].name), ",", file.traces[run.trace].hash, ",", run.key, ",",
+        run.policy, ",", run.backend, ",", quoted(run.label), ",", quoted(run.parameters), ",",
+        run.kv_dtype, ",", run.seed, ",", number(run.target_p), ",");
     for (const RowRecord& r : run.rows) {
       out << prefix << r.layer << "," << r.head << "," << r.kv_head << "," << r.step << ","
           << r.visible_tokens << "," << r.exact_tokens << "," << r.approximated_clusters << ","

@@ -1,4 +1,4 @@
-// The options that `run` and `tune` share: where runs come from and what is reused.
+// What `run` and `tune` share: options, the plan that --dry-run prints, the run itself.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -10,24 +10,19 @@
 namespace doublep {
 
 struct SweepOptions {
-  std::string config;
+  std::string config, output;
   std::vector<std::string> overrides;
   int jobs = 0;
+  bool any_number = false, dry_run = false;
   RunnerOptions runner;
 
-  void add_to(CLI::App& command) {
-    command.add_option("config", config, "the sweep, YAML")->required();
-    command
-        .add_option("--set", overrides,
-                    "override key=value or policy.parameter=value; may be repeated")
-        ->expected(1)
-        ->take_all()
-        ->allow_extra_args(false);
-    command.add_option("-j,--jobs", jobs, "threads (0 = all cores)")->check(CLI::Range(0, 4096));
-    command.add_flag("--fresh", runner.fresh, "do again what is there already");
-    command.add_flag("--any-program", runner.any_program,
-                     "take finished runs of another build of this program for its own");
-  }
+  void add_to(CLI::App& command, const std::string& output_help);
 };
+
+/// One line a run, their number, and what was left out.
+void print_plan(const Sweep& sweep);
+
+/// Runs it; where it was interrupted, says how it continues and throws ExitWith{130}.
+RunnerReport run_or_exit(const Sweep& sweep, const SweepOptions& options);
 
 }  // namespace doublep

@@ -2,9 +2,7 @@
 #include <iostream>
 #include <memory>
 
-#include "core/base/error.h"
 #include "core/base/output.h"
-#include "core/base/parallel.h"
 #include "experiments/commands/commands.h"
 #include "experiments/commands/sweep_options.h"
 #include "experiments/tune/report.h"
@@ -12,26 +10,16 @@
 namespace doublep {
 namespace {
 
-struct Options : SweepOptions {
-  std::string output;
-};
-
-void execute(const Options& options) {
-  const Tuning tuning = load_tuning(options.config, options.overrides);
+void execute(const SweepOptions& options) {
+  const Tuning tuning = load_tuning(options.config, options.overrides, options.any_number);
   check_output(tuning.sweep.output, OutputForm::kFile, tuning.sweep.inputs);
   if (!options.output.empty()) {
     auto others = tuning.sweep.inputs;
     others.push_back(tuning.sweep.output);
     check_output(options.output, OutputForm::kStream, others);
   }
-  set_num_threads(options.jobs);
-  if (run_sweep(tuning.sweep, options.runner).interrupted) {
-    std::cerr << "interrupted: finished candidates are kept in " << tuning.sweep.output
-              << ".parts; the same command"
-              << (options.runner.fresh ? " without --fresh continues there\n"
-                                       : " continues there\n");
-    throw ExitWith{130};
-  }
+  if (options.dry_run) return print_plan(tuning.sweep);
+  run_or_exit(tuning.sweep, options);
   const ResultFile result = ResultFile::load(tuning.sweep.output);
   const auto all = tune(result, tuning);
   // The report makes room where the YAML goes to standard output.
@@ -43,7 +31,7 @@ void execute(const Options& options) {
 }  // namespace
 
 void add_tune(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SweepOptions>();
   CLI::App* command = app.add_subcommand(
       "tune", "Find the cheapest parameters of a policy that meet a target, by bytes read");
   command->footer(
@@ -55,9 +43,7 @@ void add_tune(CLI::App& app) {
       "  holdout_steps: last | spread\n"
       "  safety: 0.1      choose against a bound tightened by this share\n"
       "  per_layer: true  also look for parameters per layer");
-  options->add_to(*command);
-  command->add_option("-o,--output", options->output,
-                      "write the chosen parameters as YAML; - is standard output");
+  options->add_to(*command, "write the chosen parameters as YAML; - is standard output");
   command->callback([options] { execute(*options); });
 }
 

@@ -4,6 +4,9 @@
 #include <map>
 #include <set>
 
+#include "core/base/error.h"
+#include "core/base/text.h"
+#include "experiments/config/entry.h"
 #include "experiments/config/paths.h"
 #include "experiments/config/values.h"
 #include "experiments/config/yaml.h"
@@ -11,71 +14,11 @@
 namespace doublep {
 namespace {
 
-using Values = std::map<std::string, ParamValue>;
-
-// The lists of one entry, multiplied out; the last key varies fastest.
-std::vector<Values> product(
-    const std::vector<std::pair<std::string, std::vector<ParamValue>>>& axes) {
-  std::vector<Values> all = {{}};
-  for (const auto& [name, values] : axes) {
-    std::vector<Values> longer;
-    for (const Values& base : all)
-      for (const ParamValue& value : values) {
-        longer.push_back(base);
-        longer.back()[name] = value;
-      }
-    all = std::move(longer);
-  }
-  return all;
-}
-
-// The name, and what is wrong with it, at the place in the file where it stands.
-const PolicyInfo& find_policy(Yaml name) {
-  try {
-    return PolicyRegistry::instance().find(name.text());
-  } catch (const InputError& e) {
-    name.fail(e.what());
-  }
-}
-
-bool declares(const PolicyInfo& policy, const std::string& parameter) {
-  for (const ParamSpec& spec : policy.parameters)
-    if (spec.name == parameter) return true;
-  return false;
-}
-
-void read_policy(const Yaml& entry, const Yaml& root, std::set<std::string>& used_defaults,
-                 std::vector<RunSpec>& runs) {
-  const PolicyInfo& policy = find_policy(entry.at("policy"));
-  const std::string backend = entry.text("backend", root.text("backend", "cpu"));
-  if (backend != "cpu" && backend != "cuda" && backend != "auto")
-    (entry.has("backend") ? entry : root).at("backend").fail("expected cpu, cuda or auto");
-  std::vector<std::pair<std::string, std::vector<ParamValue>>> axes;
-  if (root.has("defaults"))
-    for (const auto& key : root.at("defaults").keys())
-      if (declares(policy, key)) {
-        used_defaults.insert(key);
-        if (!entry.has(key)) axes.emplace_back(key, expand_values(root.at("defaults").at(key)));
-      }
-  for (const auto& key : entry.keys())
-    if (key != "policy" && key != "backend") axes.emplace_back(key, expand_values(entry.at(key)));
-  for (const Values& values : product(axes)) {
-    try {
-      runs.push_back({policy.name, backend, resolve(policy, values), ""});
-    } catch (const ParameterError& e) {
-      if (entry.has(e.parameter)) entry.at(e.parameter).fail(e.what());
-      if (root.has("defaults") && root.at("defaults").has(e.parameter))
-        root.at("defaults").at(e.parameter).fail(e.what());
-      entry.fail(e.what());
-    }
-  }
-}
-
 void remove_duplicates(std::vector<RunSpec>& runs, std::size_t& duplicates) {
   std::set<std::string> seen;
   std::vector<RunSpec> kept;
   for (RunSpec& run : runs)
-    if (seen.insert(run.backend + run.policy + run.parameters.to_json()).second)
+    if (seen.insert(run.backend + run.policy + run.parameters_json()).second)
       kept.push_back(std::move(run));
     else
       ++duplicates;
@@ -88,12 +31,19 @@ void make_labels(std::vector<RunSpec>& runs) {
   std::map<std::string, std::set<std::string>> backends;
   for (const RunSpec& run : runs) {
     backends[run.policy].insert(run.backend);
-    for (const auto& [name, value] : run.parameters.values())
-      seen[run.policy][name].insert(to_text(value));
+    if (run.by_layer.empty())
+      for (const auto& [name, value] : run.parameters.values())
+        seen[run.policy][name].insert(to_text(value));
   }
+  std::map<std::string, int> tuned;  // of each label, how often
   for (RunSpec& run : runs) {
     run.label = run.policy;
     if (backends[run.policy].size() > 1) run.label += " " + run.backend;
+    if (!run.by_layer.empty()) {
+      run.label += " tuned=" + run.tuned_on;
+      if (const int before = tuned[run.label]++) run.label += concat("#", before + 1);
+      continue;
+    }
     for (const ParamSpec& spec : PolicyRegistry::instance().find(run.policy).parameters)
       if (seen[run.policy][spec.name].size() > 1)
         run.label += concat(" ", spec.name, "=", to_text(run.parameters.values().at(spec.name)));
@@ -119,55 +69,138 @@ ReplayOptions read_replay(const Yaml& root) {
 
 }  // namespace
 
+const Parameters& RunSpec::of_layer(int layer) const {
+  if (by_layer.empty()) return parameters;
+  const auto it = by_layer.find(layer);
+  if (it == by_layer.end())
+    fail_input(label, ": was tuned without layer ", layer,
+               "; name the layers that it has under replay.layers, or tune on a trace like this");
+  return it->second;
+}
+
+std::string RunSpec::parameters_json() const {
+  if (by_layer.empty()) return parameters.to_json();
+  std::string text = "{";
+  for (const auto& [name, value] : parameters.values()) {
+    const auto json = [](const ParamValue& v) {
+      return std::holds_alternative<std::string>(v) ? json_text(to_text(v)) : to_text(v);
+    };
+    std::string each;
+    bool differs = false;
+    for (const auto& [layer, mine] : by_layer) {
+      const ParamValue& here = mine.values().at(name);
+      differs = differs || !(here == value);
+      each += concat(each.empty() ? "" : ", ", "\"", layer, "\": ", json(here));
+    }
+    text += concat(text.size() > 1 ? ", " : "", json_text(name), ": ",
+                   differs ? "{" + each + "}" : json(value));
+  }
+  return text + "}";
+}
+
 void apply_override(Yaml& root, const std::string& text) {
+  const std::string origin = "--set " + text;
   const auto equals = text.find('=');
   if (equals == std::string::npos || equals == 0)
-    fail_input("--set ", text, ": expected key=value, such as seed=1 or double_p.p1=0.9");
+    fail_input(origin, ": expected key=value, such as seed=1 or double_p.p1=0.9");
   const std::string key = text.substr(0, equals), value = text.substr(equals + 1);
   const auto dot = key.find('.');
   bool found = false;
   if (dot != std::string::npos && root.has("policies") && root.at("policies").is_list()) {
-    for (Yaml entry : root.at("policies").items())
-      if (entry.text("policy", "") == key.substr(0, dot))
-        entry.assign(key.substr(dot + 1), value), found = true;
+    const std::string policy = key.substr(0, dot);
+    for (Yaml entry : root.at("policies").items()) {
+      if (entry.is_scalar() && entry.text() == policy) entry.wrap("policy");
+      if (!entry.has("tuned") && entry.text("policy", "") == policy)
+        entry.assign(key.substr(dot + 1), value, origin), found = true;
+    }
   }
-  if (!found) root.assign(key, value);
+  if (!found) root.assign(key, value, origin);
 }
 
-std::vector<RunSpec> expand_policies(const Yaml& root, std::size_t& duplicates) {
-  std::vector<RunSpec> runs;
+Expansion expand_policies(const Yaml& root, double times, bool any_number) {
+  Expansion all;
   std::set<std::string> used_defaults;
-  for (const Yaml& entry : root.at("policies").items())
-    read_policy(entry, root, used_defaults, runs);
+  // In the order of the file: what is expanded here, or found elsewhere.
+  std::vector<std::pair<Yaml, std::vector<PolicyEntry>>> entries;
+  double count = 0;
+  for (const Yaml& entry : root.at("policies").items()) {
+    auto& [node, policy] = entries.emplace_back(entry, std::vector<PolicyEntry>{});
+    if (!entry.has("tuned"))
+      count += policy.emplace_back(entry, root, used_defaults).count() * times;
+  }
+  if (count > kMostRuns && !any_number)
+    root.at("policies")
+        .fail(concat("comes to ", count, " runs, more than ", kMostRuns,
+                     "; shorten the lists, or say --yes if you mean it"));
+  for (const auto& [node, policy] : entries) {
+    for (const PolicyEntry& entry : policy) entry.expand(all);
+    if (!policy.empty()) continue;
+    for (RunSpec& run : read_tuned_entry(node, root)) all.runs.push_back(std::move(run));
+    all.inputs.push_back(input_path(node.at("tuned")));
+  }
   if (root.has("defaults"))
     for (const auto& key : root.at("defaults").keys())
       if (!used_defaults.count(key))
         root.at("defaults").at(key).fail("no policy of this sweep has a parameter '" + key + "'");
-  remove_duplicates(runs, duplicates);
-  make_labels(runs);
-  return runs;
+  remove_duplicates(all.runs, all.duplicates);
+  make_labels(all.runs);
+  return all;
 }
 
 Yaml load_config(const std::string& path, const std::vector<std::string>& overrides) {
   Yaml root = Yaml::load(path);
   if (!root.is_map()) root.fail("expected a map with the keys name, traces and policies");
+  if (root.has("tuned"))
+    root.at("tuned").fail(
+        "this is what `doublep tune` found; run it from a sweep, with `policies: [{tuned: FILE}]`");
   for (const std::string& text : overrides) apply_override(root, text);
   return root;
 }
 
-Sweep load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
+Sweep load_sweep(const std::string& path, const std::vector<std::string>& overrides,
+                 bool any_number) {
   const Yaml root = load_config(path, overrides);
   root.only({"name", "output", "seed", "target_mass", "kv_dtype", "backend", "replay", "traces",
-             "defaults", "policies"});
-  return read_sweep(root);
+             "defaults", "policies", "skip_invalid"});
+  return read_sweep(root, any_number);
 }
 
-Sweep read_sweep(const Yaml& root) {
+namespace {
+
+std::vector<std::uint64_t> read_seeds(const Yaml& node) {
+  std::vector<std::uint64_t> seeds;
+  for (const ParamValue& value : expand_values(node)) {
+    const auto* seed = std::get_if<std::int64_t>(&value);
+    if (!seed || *seed < 0)
+      node.fail("expected integers of at least 0, not '" + to_text(value) + "'");
+    const auto unsigned_seed = static_cast<std::uint64_t>(*seed);
+    if (std::find(seeds.begin(), seeds.end(), unsigned_seed) != seeds.end())
+      node.fail(concat("the seed ", *seed, " is named twice"));
+    seeds.push_back(unsigned_seed);
+  }
+  return seeds;
+}
+
+// Each run once for every seed, one beside the other.
+void multiply_by_seeds(Sweep& sweep) {
+  std::vector<RunSpec> runs;
+  for (const RunSpec& run : sweep.runs)
+    for (std::uint64_t seed : sweep.seeds) {
+      RunSpec& one = runs.emplace_back(run);
+      one.seed = seed;
+      if (sweep.seeds.size() > 1) one.label += concat(" seed=", seed);
+    }
+  sweep.runs = std::move(runs);
+}
+
+}  // namespace
+
+Sweep read_sweep(const Yaml& root, bool any_number) {
   Sweep sweep;
   sweep.path = root.file();
   sweep.name = config_name(root);
   sweep.output = root.text("output", "results/" + sweep.name + ".h5");
-  sweep.seed = static_cast<std::uint64_t>(root.integer("seed", 0, 0));
+  if (root.has("seed")) sweep.seeds = read_seeds(root.at("seed"));
   if (root.has("kv_dtype")) {
     try {
       sweep.kv_dtype = parse_kv_dtype(root.at("kv_dtype").text());
@@ -177,9 +210,14 @@ Sweep read_sweep(const Yaml& root) {
   }
   sweep.replay = read_replay(root);
   sweep.traces = input_paths(root.at("traces"), "trace");
-  sweep.inputs = sweep.traces;
+  Expansion expansion = expand_policies(
+      root, static_cast<double>(sweep.traces.size() * sweep.seeds.size()), any_number);
+  sweep.runs = std::move(expansion.runs);
+  sweep.duplicates = expansion.duplicates, sweep.skipped = expansion.skipped;
+  multiply_by_seeds(sweep);
+  sweep.inputs = std::move(expansion.inputs);
+  sweep.inputs.insert(sweep.inputs.end(), sweep.traces.begin(), sweep.traces.end());
   sweep.inputs.push_back(sweep.path);
-  sweep.runs = expand_policies(root, sweep.duplicates);
   return sweep;
 }
 

@@ -34,6 +34,7 @@ std::vector<ParamValue> expand_range(const Yaml& node) {
     count = node.at("count").integer(2, 10000);
     if (scale == "log" && !(from > 0)) node.at("from").fail("scale: log needs a positive start");
   }
+  constexpr double kExact = 9007199254740992;  // beyond it a double is no exact integer
   bool whole = from == std::floor(from);
   std::vector<double> numbers;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -42,7 +43,8 @@ std::vector<ParamValue> expand_range(const Yaml& node) {
                      : scale == "log" ? from * std::pow(to / from, share)
                                       : from + share * (to - from);
     numbers.push_back(tidy(x));
-    whole = whole && numbers.back() == std::floor(numbers.back());
+    whole =
+        whole && numbers.back() == std::floor(numbers.back()) && std::abs(numbers.back()) <= kExact;
   }
   std::vector<ParamValue> values;
   for (double x : numbers)

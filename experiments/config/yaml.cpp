@@ -7,46 +7,126 @@
 #include "core/base/text.h"
 
 namespace doublep {
+namespace {
+
+constexpr std::size_t kMostBytes = 64 << 20;
+constexpr int kDeepest = 64;                 // levels; a configuration has five
+constexpr std::size_t kMostRepeats = 10000;  // nodes that aliases may add to those of the file
+
+// "policies[2].p1", put together only where somebody asks.
+std::string step_to(const std::string& path, const std::string& key) {
+  return path.empty() ? key : path + "." + key;
+}
+std::string step_to(const std::string& path, std::size_t index) {
+  return concat(path, "[", index, "]");
+}
+
+// One walk over all nodes, aliases followed, before anything else looks at them.
+class Inspection {
+ public:
+  Inspection(std::string file, std::size_t bytes)
+      : file_(std::move(file)), left_(bytes + kMostRepeats) {}  // no node is shorter than a byte
+
+  void visit(const YAML::Node& node, int depth = 0) {
+    if (depth > kDeepest)
+      fail(node, concat("nested more than ", kDeepest,
+                        " levels deep, or an alias that contains itself; write it flat"));
+    if (left_-- == 0)
+      fail(node, "its aliases unfold to far more than the file holds; write out what is needed");
+    if (node.IsSequence()) {
+      steps_.push_back({"", 0});
+      for (const YAML::Node& item : node) visit(item, depth + 1), ++steps_.back().index;
+      steps_.pop_back();
+    }
+    if (!node.IsMap()) return;
+    std::set<std::string> seen;
+    for (const auto& pair : node) {
+      if (!pair.first.IsScalar()) fail(pair.first, "a key must be a plain word");
+      const std::string& key = pair.first.Scalar();
+      if (!seen.insert(key).second)
+        fail(pair.first, "duplicate key '" + key + "'; remove one of them");
+      if (key == "<<" && pair.first.Tag() != "!")  // a quoted one is a key like any other
+        fail(pair.first, "merge keys (<<) are not supported; write the keys out");
+      steps_.push_back({key, 0});
+      visit(pair.second, depth + 1);
+      steps_.pop_back();
+    }
+  }
+
+ private:
+  struct Step {
+    std::string key;  // empty: an item of a list
+    std::size_t index;
+  };
+  [[noreturn]] void fail(const YAML::Node& node, const std::string& message) const {
+    std::string path;
+    for (const Step& step : steps_) {
+      path = step.key.empty() ? step_to(path, step.index) : step_to(path, step.key);
+      if (path.size() > 200) {  // of an alias in itself there is no end
+        path += "...";
+        break;
+      }
+    }
+    const YAML::Mark mark = node.Mark();
+    fail_input(file_, ":", mark.line + 1, ":", mark.column + 1, ": ", path,
+               path.empty() ? "" : ": ", message);
+  }
+
+  std::string file_;
+  std::size_t left_;
+  std::vector<Step> steps_;
+};
+
+}  // namespace
 
 Yaml Yaml::load(const std::string& path) {
-  std::ifstream in(path);
-  std::stringstream text;
-  if (!in || !(text << in.rdbuf()))
+  std::ifstream in(path, std::ios::binary);
+  std::string text, chunk(1 << 16, '\0');
+  while (in && text.size() <= kMostBytes) {
+    in.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
+    text.append(chunk, 0, static_cast<std::size_t>(in.gcount()));
+  }
+  if (text.empty())
     fail_input(path, ": cannot be read (missing, empty or a folder); check the path");
-  return parse(text.str(), path);
+  if (text.size() > kMostBytes)
+    fail_input(path, ": is longer than ", kMostBytes >> 20,
+               " MiB, which no configuration is; check the path");
+  return parse(text, path);
 }
 
 Yaml Yaml::parse(const std::string& text, const std::string& name) {
   try {
-    Yaml root(YAML::Load(text), name, "");
-    root.refuse_duplicates();
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    Yaml root(documents.empty() ? YAML::Node() : documents[0], name);
+    if (documents.size() > 1) {
+      const YAML::Mark mark = documents[1].Mark();
+      fail_input(name, ":", mark.line + 1, ":", mark.column + 1,
+                 ": a second document begins (---); a file holds one, write two files");
+    }
+    Inspection(name, text.size()).visit(root.node_);
     return root;
   } catch (const YAML::Exception& e) {
     fail_input(name, ":", e.mark.line + 1, ":", e.mark.column + 1, ": not YAML: ", e.msg);
   }
 }
 
-void Yaml::fail(const std::string& message) const {
-  const YAML::Mark mark = node_.Mark();
-  const std::string place =
-      mark.is_null() ? file_ : concat(file_, ":", mark.line + 1, ":", mark.column + 1);
+void Yaml::fail(const std::string& message) const { fail_at(node_.Mark(), message); }
+
+void Yaml::fail_at(const YAML::Mark& mark, const std::string& message) const {
+  const std::string place = !origin_.empty() ? origin_
+                            : mark.is_null()
+                                ? file_
+                                : concat(file_, ":", mark.line + 1, ":", mark.column + 1);
   throw InputError(concat(place, ": ", path_.empty() ? "" : path_ + ": ", message));
 }
 
-void Yaml::refuse_duplicates() const {
-  if (is_list())
-    for (std::size_t i = 0; i < node_.size(); ++i)
-      Yaml(node_[i], file_, concat(path_, "[", i, "]")).refuse_duplicates();
-  if (!is_map()) return;
-  std::set<std::string> seen;
-  for (const auto& pair : node_) {
-    const Yaml key(pair.first, file_, path_);
-    if (!pair.first.IsScalar()) key.fail("a key must be a plain word");
-    if (!seen.insert(pair.first.Scalar()).second)
-      key.fail("duplicate key '" + pair.first.Scalar() + "'; remove one of them");
-    Yaml(pair.second, file_, concat(path_, path_.empty() ? "" : ".", pair.first.Scalar()))
-        .refuse_duplicates();
-  }
+Yaml Yaml::child(YAML::Node node, const std::string& path) const {
+  Yaml result = *this;
+  result.path_ = path;
+  for (const Override& o : *overrides_)
+    if (o.node.is(node)) result.origin_ = o.origin;
+  result.node_.reset(node);
+  return result;
 }
 
 const Yaml& Yaml::only(std::initializer_list<std::string_view> keys) const {
@@ -58,9 +138,10 @@ const Yaml& Yaml::only(std::initializer_list<std::string_view> keys) const {
       known |= pair.first.Scalar() == key;
       all += concat(all.empty() ? "" : ", ", key);
     }
-    if (!known)
-      Yaml(pair.first, file_, path_)
-          .fail("unknown key '" + pair.first.Scalar() + "'; known are " + all);
+    if (known) continue;
+    // Where --set brought the key, its value knows.
+    const Yaml place = child(pair.second, path_);
+    place.fail_at(pair.first.Mark(), "unknown key '" + pair.first.Scalar() + "'; known are " + all);
   }
   return *this;
 }
@@ -71,17 +152,16 @@ bool Yaml::has(std::string_view key) const {
 
 Yaml Yaml::at(std::string_view key) const {
   if (!is_map()) fail("expected a map of keys");
-  const YAML::Node child = node_[std::string(key)];
-  if (!child) fail(concat("key '", key, "' is missing"));
-  return {child, file_, concat(path_, path_.empty() ? "" : ".", key)};
+  const YAML::Node value = node_[std::string(key)];
+  if (!value) fail(concat("key '", key, "' is missing"));
+  return child(value, step_to(path_, std::string(key)));
 }
 
 std::vector<Yaml> Yaml::items() const {
   if (!is_list()) fail("expected a list");
   if (node_.size() == 0) fail("the list is empty; name at least one");
   std::vector<Yaml> out;
-  for (std::size_t i = 0; i < node_.size(); ++i)
-    out.push_back(Yaml(node_[i], file_, concat(path_, "[", i, "]")));
+  for (std::size_t i = 0; i < node_.size(); ++i) out.push_back(child(node_[i], step_to(path_, i)));
   return out;
 }
 
@@ -157,20 +237,30 @@ bool Yaml::flag(std::string_view key, bool fallback) const {
   return has(key) ? at(key).flag() : fallback;
 }
 
-void Yaml::assign(const std::string& dotted, const std::string& value) {
-  const Yaml parsed = parse(value, "--set " + dotted);
+void Yaml::wrap(const std::string& key) {
+  YAML::Node map(YAML::NodeType::Map);
+  map[key] = YAML::Clone(node_);
+  node_ = map;  // in the document too: yaml-cpp's nodes are references
+}
+
+void Yaml::assign(const std::string& dotted, const std::string& value, const std::string& origin) {
+  const Yaml parsed = parse(value, origin);
   YAML::Node node = node_;
   std::stringstream path(dotted);
   std::vector<std::string> steps;
   for (std::string step; std::getline(path, step, '.');) steps.push_back(step);
+  bool made = false;  // the outermost node that is new says where all of it came from
   for (std::size_t i = 0; i < steps.size(); ++i) {
     if (steps[i].empty() || (node.IsDefined() && !node.IsMap() && !node.IsNull()))
-      fail_input("--set ", dotted, ": no such place in ", file_,
-                 "; write key=value or key.key=value");
-    if (i + 1 == steps.size())
+      fail_input(origin, ": no such place in ", file_, "; write key=value or key.key=value");
+    const bool last = i + 1 == steps.size();
+    const bool there = node.IsMap() && static_cast<bool>(node[steps[i]]);
+    if (last)
       node[steps[i]] = parsed.node_;
-    else
-      node.reset(node[steps[i]]);
+    else if (!there)
+      node[steps[i]] = YAML::Node(YAML::NodeType::Map);
+    if (!made && (last || !there)) overrides_->push_back({node[steps[i]], origin}), made = true;
+    if (!last) node.reset(node[steps[i]]);
   }
 }
 

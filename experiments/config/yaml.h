@@ -1,10 +1,13 @@
-// YAML with the errors that yaml-cpp lacks: every message starts with file:line:column and names
-// the key; unknown and duplicate keys are refused.
+// YAML with the errors that yaml-cpp lacks: every message starts with file:line:column (or with the
+// --set that brought the value) and names the key; unknown and duplicate keys are refused, and so
+// is what would be read otherwise than it looks: merge keys, a second document, an alias that
+// contains itself or unfolds without end.
 #pragma once
 
 #include <yaml-cpp/yaml.h>
 
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,7 +19,8 @@ namespace doublep {
 /// A node that knows its file and its path within it.
 class Yaml {
  public:
-  /// Parses a file. Throws InputError for a missing file, a syntax error or a duplicate key.
+  /// Parses a file, of 64 MiB at most. Throws InputError for a missing file, a syntax error or
+  /// anything else that is refused above.
   static Yaml load(const std::string& path);
   static Yaml parse(const std::string& text, const std::string& name);
 
@@ -54,18 +58,29 @@ class Yaml {
   bool flag(std::string_view key, bool fallback) const;
 
   /// Replaces what stands at a dotted path ("replay.max_steps"); parents must be maps or missing.
-  void assign(const std::string& dotted, const std::string& value);
+  /// `origin`, "--set replay.max_steps=4", is what errors about the value point at from then on.
+  void assign(const std::string& dotted, const std::string& value, const std::string& origin);
+  /// Makes of a bare value a map that holds it under this key.
+  void wrap(const std::string& key);
 
   const std::string& file() const { return file_; }
   YAML::Node node() const { return node_; }
 
  private:
-  Yaml(YAML::Node node, std::string file, std::string path)
-      : node_(std::move(node)), file_(std::move(file)), path_(std::move(path)) {}
-  void refuse_duplicates() const;
+  struct Override {
+    YAML::Node node;
+    std::string origin;
+  };
+  Yaml(YAML::Node node, std::string file)
+      : node_(std::move(node)),
+        file_(std::move(file)),
+        overrides_(std::make_shared<std::vector<Override>>()) {}
+  Yaml child(YAML::Node node, const std::string& path) const;
+  [[noreturn]] void fail_at(const YAML::Mark& mark, const std::string& message) const;
 
   YAML::Node node_;
-  std::string file_, path_;
+  std::string file_, path_, origin_;
+  std::shared_ptr<std::vector<Override>> overrides_;  // of the whole file
 };
 
 /// Text to flag, integer, real, or itself.

@@ -1,10 +1,9 @@
 #include "experiments/e2e/report.h"
 
-#include <cstdio>
-#include <fstream>
 #include <iomanip>
+#include <sstream>
 
-#include "core/base/error.h"
+#include "core/base/output.h"
 #include "core/base/text.h"
 
 namespace doublep::e2e {
@@ -63,12 +62,9 @@ void write(const StepReport& r, std::ostream& out) {
 
 void write_json(const StepReport& report, const std::string& path) {
   if (path.empty()) return;
-  const std::string part = path + ".part";
-  std::ofstream out(part);
+  std::ostringstream out;
   write(report, out);
-  out.close();
-  if (!out || std::rename(part.c_str(), path.c_str()) != 0)
-    fail_input("cannot write ", path, "; choose another --json");
+  write_output(path, out.str());
 }
 
 }  // namespace doublep::e2e

@@ -33,8 +33,8 @@ constexpr Column kColumns[] = {
 void print_summary(const Trace& trace, std::ostream& out) {
   const TraceInfo& info = trace.info();
   out << info.path << '\n'
-      << "  model:   " << info.model << '\n'
-      << "  task:    " << info.task << '\n'
+      << "  model:   " << printable(info.model) << '\n'
+      << "  task:    " << printable(info.task) << '\n'
       << "  layers:  ";
   for (std::size_t i = 0; i < info.layers.size(); ++i) out << (i ? ", " : "") << info.layers[i];
   out << "\n  heads:   " << info.num_query_heads << " query, " << info.num_kv_heads << " KV, of "

@@ -43,9 +43,10 @@ std::map<std::string, std::string> provenance() {
           {"cpu", cpu_model()},
           {"program_hash", program_hash()},
           {"created", utc_now()},
-          {"libraries", concat("Eigen ", EIGEN_WORLD_VERSION, ".", EIGEN_MAJOR_VERSION, ".",
-                               EIGEN_MINOR_VERSION, ", HDF5 ", H5_VERS_MAJOR, ".", H5_VERS_MINOR,
-                               ".", H5_VERS_RELEASE, ", yaml-cpp ", DOUBLEP_YAML_VERSION)}};
+          {"libraries",
+           concat("Eigen ", EIGEN_WORLD_VERSION, ".", EIGEN_MAJOR_VERSION, ".", EIGEN_MINOR_VERSION,
+                  ", HDF5 ", H5_VERS_MAJOR, ".", H5_VERS_MINOR, ".", H5_VERS_RELEASE, ", yaml-cpp ",
+                  DOUBLEP_YAML_VERSION, ", CUDA ", DOUBLEP_CUDA_VERSION)}};
 }
 
 }  // namespace doublep

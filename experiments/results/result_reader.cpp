@@ -93,7 +93,11 @@ ResultFile ResultFile::load(const std::string& path) {
     run.backend = required_text(group.get(), "backend", place);
     run.label = required_text(group.get(), "label", place);
     run.parameters = required_text(group.get(), "parameters", place);
+    run.kv_dtype = required_text(group.get(), "kv_dtype", place);
     run.order = required_int(group.get(), "order", place);
+    // Files of one seed used to say it once, for all.
+    run.seed = h5::read_int(group.get(), "seed", place)
+                   .value_or(h5::read_int(root, "seed", path).value_or(0));
     run.target_p = h5::read_real(group.get(), "target_p", place).value_or(0);
     run.seconds = h5::read_real(group.get(), "seconds", place).value_or(0);
     const std::string trace = required_text(group.get(), "trace", place);

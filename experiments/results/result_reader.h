@@ -14,9 +14,9 @@ struct StoredTrace {
 };
 
 struct StoredRun {
-  std::string key, policy, backend, label, parameters;
+  std::string key, policy, backend, label, parameters, kv_dtype;
   std::size_t trace = 0;  ///< index into ResultFile::traces
-  std::int64_t order = 0;
+  std::int64_t order = 0, seed = 0;
   double target_p = 0, seconds = 0;
   std::vector<RowRecord> rows;
   std::vector<LayerRecord> layers;

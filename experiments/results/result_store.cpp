@@ -104,7 +104,8 @@ void ResultStore::write(const FinishedRun& run, const ReplayResult& result) {
   for (const auto& [name, value] : provenance()) h5::write_string(group.get(), name, value);
   h5::write_string(group.get(), "policy", run.spec->policy);
   h5::write_string(group.get(), "backend", run.spec->backend);
-  h5::write_string(group.get(), "parameters", run.spec->parameters.to_json());
+  h5::write_string(group.get(), "parameters", run.spec->parameters_json());
+  h5::write_int(group.get(), "seed", static_cast<std::int64_t>(run.spec->seed));
   h5::write_string(group.get(), "kv_dtype", std::string(name_of(sweep_.kv_dtype)));
   h5::write_real(group.get(), "target_p", result.target_p);
   h5::write_real(group.get(), "seconds", run.seconds);
@@ -132,7 +133,7 @@ void ResultStore::finish(const std::vector<FinishedRun>& runs,
   h5::write_string(image.root(), "name", sweep_.name);
   h5::write_string(image.root(), "config", resolved_config(sweep_, hashes));
   h5::write_string(image.root(), "config_hash", config_hash(sweep_, hashes));
-  h5::write_int(image.root(), "seed", static_cast<std::int64_t>(sweep_.seed));
+  h5::write_int(image.root(), "seed", static_cast<std::int64_t>(sweep_.seeds.front()));
   h5::write_int(image.root(), "threads", num_threads());
   for (const auto& [name, value] : provenance()) h5::write_string(image.root(), name, value);
 

@@ -21,7 +21,7 @@ class Progress {
 
  private:
   std::string left() const;
-  bool terminal_;
+  bool rewrites_;
   std::size_t total_runs_, runs_ = 0;
   double total_weight_, finished_ = 0, current_ = 0, done_ = 0;
   std::string name_;
@@ -31,5 +31,10 @@ class Progress {
 
 /// 75 -> "1:15", 3700 -> "1:01:40".
 std::string clock_text(double seconds);
+
+/// "before name after" in at most `columns` characters (UTF-8 counts as one each): the name gives
+/// way first, its end marked "...", then what stands after it. 0 columns: as long as it is.
+std::string fit_line(const std::string& before, const std::string& name, const std::string& after,
+                     std::size_t columns);
 
 }  // namespace doublep

@@ -73,6 +73,9 @@ std::vector<Trace> open_traces(const Sweep& sweep) {
       if (std::find(held.begin(), held.end(), layer) == held.end())
         fail_input(sweep.path, ": replay.layers names layer ", layer, ", which ", path,
                    " does not hold; leave it out or drop the trace");
+    for (const RunSpec& run : sweep.runs)
+      for (int layer : sweep.replay.layers.empty() ? held : sweep.replay.layers)
+        run.of_layer(layer);
   }
   return traces;
 }

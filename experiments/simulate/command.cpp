@@ -16,7 +16,7 @@ namespace {
 struct Options {
   std::string config, output, record;
   std::vector<std::string> overrides;
-  bool dry_run = false;
+  bool dry_run = false, any_number = false;
   int jobs = 0;
 };
 
@@ -33,7 +33,7 @@ void print_plan(const sim::SimulationPlan& plan) {
 }
 
 void execute(const Options& options) {
-  sim::SimulationPlan plan = sim::load_plan(options.config, options.overrides);
+  sim::SimulationPlan plan = sim::load_plan(options.config, options.overrides, options.any_number);
   if (!options.output.empty()) plan.output = options.output;
   if (options.record.empty()) make_folder_of(plan.output);
   std::vector<std::string> outputs = {plan.output};
@@ -83,6 +83,7 @@ void add_simulate(CLI::App& app) {
       "profile the workloads' traces into this folder, a file each, and do nothing else");
   command->add_flag("--dry-run", options->dry_run,
                     "print the studies and the number of points only");
+  command->add_flag("--yes", options->any_number, "do more than 100000 points");
   command->add_option("-j,--jobs", options->jobs, "threads (0 = all cores)")
       ->check(CLI::Range(0, 4096));
   command->callback([options] { execute(*options); });

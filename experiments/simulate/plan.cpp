@@ -1,8 +1,9 @@
 #include "experiments/simulate/plan.h"
 
-#include <functional>
+#include <cmath>
 
 #include "core/base/error.h"
+#include "core/base/text.h"
 #include "experiments/config/paths.h"
 #include "experiments/config/values.h"
 #include "experiments/simulate/describe.h"
@@ -26,18 +27,33 @@ std::vector<double> read_numbers(const Yaml& node, double low, double high = kNo
   return numbers;
 }
 
-using Axis = std::function<std::vector<DecodePoint>(const DecodePoint&)>;
+// The same of what is counted: 1.9 is no batch.
+std::vector<std::int64_t> read_integers(const Yaml& node, double low, double high) {
+  std::vector<std::int64_t> integers;
+  for (double x : read_numbers(node, low, high)) {
+    if (x != std::floor(x)) node.fail("expected integers, not " + shortest_text(x));
+    integers.push_back(static_cast<std::int64_t>(x));
+  }
+  return integers;
+}
 
 // Multiplies the points by the values of one key, where it is given.
-template <class Set>
-void expand(const Yaml& decode, const char* key, double low, double high,
-            std::vector<DecodePoint>& points, const Set& set) {
-  if (!decode.has(key)) return;
+template <class Values, class Set>
+void expand(const Values& values, std::vector<DecodePoint>& points, const Set& set) {
   std::vector<DecodePoint> longer;
-  const auto values = read_numbers(decode.at(key), low, high);
   for (const DecodePoint& point : points)
-    for (double value : values) set(longer.emplace_back(point), value);
+    for (const auto& value : values) set(longer.emplace_back(point), value);
   points = std::move(longer);
+}
+template <class Set>
+void expand_numbers(const Yaml& decode, const char* key, double low, double high,
+                    std::vector<DecodePoint>& points, const Set& set) {
+  if (decode.has(key)) expand(read_numbers(decode.at(key), low, high), points, set);
+}
+template <class Set>
+void expand_integers(const Yaml& decode, const char* key, double low, double high,
+                     std::vector<DecodePoint>& points, const Set& set) {
+  if (decode.has(key)) expand(read_integers(decode.at(key), low, high), points, set);
 }
 
 KvPlace read_place(const Yaml& node, const std::string& text) {
@@ -56,10 +72,7 @@ void expand_texts(const Yaml& decode, const char* key, std::vector<DecodePoint>&
     values = node.items();
   else
     values.push_back(node);
-  std::vector<DecodePoint> longer;
-  for (const DecodePoint& point : points)
-    for (const Yaml& value : values) set(longer.emplace_back(point), value);
-  points = std::move(longer);
+  expand(values, points, set);
 }
 
 // Everything but context and batch, so that serving shares it.
@@ -74,25 +87,36 @@ void expand_setting(const Yaml& node, std::vector<DecodePoint>& points) {
     if (text != "split" && text != "head") value.fail("expected split or head, not '" + text + "'");
     p.balance = text == "split" ? Balance::kSplit : Balance::kHead;
   });
-  expand(node, "tensor_parallel", 1, 1024, points,
-         [](DecodePoint& p, double x) { p.tensor_parallel = static_cast<int>(x); });
-  expand(node, "cache_share", 1e-6, 1, points, [](DecodePoint& p, double x) { p.cache_share = x; });
-  expand(node, "recluster_every", 0, kNoLimit, points,
-         [](DecodePoint& p, double x) { p.recluster_every = x; });
-  expand(node, "memory_share", 1e-3, 1, points,
-         [](DecodePoint& p, double x) { p.memory_share = x; });
+  expand_integers(node, "tensor_parallel", 1, 1024, points,
+                  [](DecodePoint& p, std::int64_t x) { p.tensor_parallel = static_cast<int>(x); });
+  expand_numbers(node, "cache_share", 1e-6, 1, points,
+                 [](DecodePoint& p, double x) { p.cache_share = x; });
+  expand_numbers(node, "recluster_every", 0, kNoLimit, points,
+                 [](DecodePoint& p, double x) { p.recluster_every = x; });
+  expand_numbers(node, "memory_share", 1e-3, 1, points,
+                 [](DecodePoint& p, double x) { p.memory_share = x; });
 }
 
-std::vector<DecodePoint> read_points(const Yaml& decode) {
+void refuse_too_many(const Yaml& node, double points) {
+  if (points > kMostRuns)
+    node.fail(concat("comes to ", points, " points, more than ", kMostRuns,
+                     "; shorten the lists, or say --yes if you mean it"));
+}
+
+std::vector<DecodePoint> read_points(const Yaml& decode, bool any_number) {
   decode.only({"context", "batch", "tensor_parallel", "kv_dtype", "kv_place", "cache_share",
                "recluster_every", "balance", "memory_share"});
+  double count = 1;  // before they are made
+  for (const std::string& key : decode.keys())
+    count *= static_cast<double>(expand_values(decode.at(key)).size());
+  if (!any_number) refuse_too_many(decode, count);
   std::vector<DecodePoint> points = {{}};
   expand_setting(decode, points);
-  expand(decode, "batch", 1, 1e6, points,
-         [](DecodePoint& p, double x) { p.batch = static_cast<int>(x); });
+  expand_integers(decode, "batch", 1, 1e6, points,
+                  [](DecodePoint& p, std::int64_t x) { p.batch = static_cast<int>(x); });
   decode.at("context");
-  expand(decode, "context", 1, 1e12, points,
-         [](DecodePoint& p, double x) { p.context = static_cast<std::int64_t>(x); });
+  expand_integers(decode, "context", 1, 1e12, points,
+                  [](DecodePoint& p, std::int64_t x) { p.context = x; });
   return points;
 }
 
@@ -136,7 +160,8 @@ bool has(const Yaml& study, const Yaml& root, const char* key) {
   return study.has(key) || root.has(key);
 }
 
-Study read_study(const Yaml& node, const Yaml& root, const std::string& name, std::uint64_t seed) {
+Study read_study(const Yaml& node, const Yaml& root, const std::string& name, std::uint64_t seed,
+                 bool any_number) {
   Study study;
   study.name = name;
   for (const auto& path : input_paths(own(node, root, "hardware"))) {
@@ -155,7 +180,7 @@ Study read_study(const Yaml& node, const Yaml& root, const std::string& name, st
   // A study that brings a serving run of its own is about that; the root's decode points are not
   // its.
   if (node.has("decode") || (root.has("decode") && !node.has("serving")))
-    study.points = read_points(own(node, root, "decode"));
+    study.points = read_points(own(node, root, "decode"), any_number);
   if (node.has("serving") || (root.has("serving") && !node.has("decode")))
     study.serving = read_serving(own(node, root, "serving"), seed);
   if (study.serving && !study.serving->recorded.empty())
@@ -196,20 +221,23 @@ std::vector<std::string> SimulationPlan::inputs() const {
   return all;
 }
 
-SimulationPlan load_plan(const std::string& path, const std::vector<std::string>& overrides) {
+SimulationPlan load_plan(const std::string& path, const std::vector<std::string>& overrides,
+                         bool any_number) {
   Yaml root = Yaml::load(path);
   if (!root.is_map())
     root.fail("expected a map with the keys hardware, models, workloads, policies");
   for (const std::string& text : overrides) apply_override(root, text);
   root.only({"name", "output", "seed", "hardware", "models", "workloads", "measure", "defaults",
-             "policies", "calibration", "what_if", "decode", "serving", "studies"});
+             "policies", "calibration", "what_if", "decode", "serving", "studies", "skip_invalid"});
   SimulationPlan plan;
   plan.path = path;
   plan.name = config_name(root);
   plan.output = root.text("output", "results/" + plan.name + ".h5");
   plan.seed = static_cast<std::uint64_t>(root.integer("seed", 0, 0));
-  std::size_t duplicates = 0;
-  plan.policies = expand_policies(root, duplicates);
+  plan.policies = expand_policies(root, 1, any_number).runs;
+  for (const RunSpec& run : plan.policies)
+    if (!run.by_layer.empty())
+      root.at("policies").fail("the simulator takes one set of parameters for all layers");
   for (const Yaml& item : root.at("workloads").items())
     plan.workloads.push_back(read_workload(item));
   if (root.has("measure")) {
@@ -228,10 +256,11 @@ SimulationPlan load_plan(const std::string& path, const std::vector<std::string>
   if (root.has("studies"))
     for (const Yaml& item : root.at("studies").items()) {
       item.only({"name", "hardware", "models", "what_if", "decode", "serving"});
-      plan.studies.push_back(read_study(item, root, item.at("name").text(), plan.seed));
+      plan.studies.push_back(read_study(item, root, item.at("name").text(), plan.seed, any_number));
     }
   else
-    plan.studies.push_back(read_study(root, root, plan.name, plan.seed));
+    plan.studies.push_back(read_study(root, root, plan.name, plan.seed, any_number));
+  if (!any_number) refuse_too_many(root, static_cast<double>(plan.num_points()));
   YAML::Emitter emitter;
   emitter << root.node();
   plan.config = emitter.c_str();

@@ -61,8 +61,10 @@ struct SimulationPlan {
 
 /// Reads and expands a configuration. Keys of the root (hardware, models, what_if, decode, serving)
 /// are what a study has that does not say otherwise; without `studies` there is one of that name.
-/// Relative paths are resolved against the file's folder. Throws InputError "file:line:column:
+/// More than kMostRuns points are refused unless `any_number`. Relative paths are resolved against
+/// the file's folder. Throws InputError "file:line:column:
 /// ...".
-SimulationPlan load_plan(const std::string& path, const std::vector<std::string>& overrides = {});
+SimulationPlan load_plan(const std::string& path, const std::vector<std::string>& overrides = {},
+                         bool any_number = false);
 
 }  // namespace doublep::sim

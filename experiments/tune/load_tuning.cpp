@@ -55,12 +55,19 @@ std::string Target::text() const {
   return concat(name, at_most() ? " at most " : " at least ", bound, statistic);
 }
 
-Tuning load_tuning(const std::string& path, const std::vector<std::string>& overrides) {
+Tuning load_tuning(const std::string& path, const std::vector<std::string>& overrides,
+                   bool any_number) {
   const Yaml root = load_config(path, overrides);
   root.only({"name", "output", "seed", "target_mass", "kv_dtype", "backend", "replay", "traces",
-             "defaults", "policies", "target", "holdout", "holdout_steps", "safety", "per_layer"});
+             "defaults", "policies", "target", "holdout", "holdout_steps", "safety", "per_layer",
+             "skip_invalid"});
   Tuning tuning;
-  tuning.sweep = read_sweep(root);
+  tuning.sweep = read_sweep(root, any_number);
+  if (tuning.sweep.seeds.size() > 1)
+    root.at("seed").fail("a choice is made for one seed; name one");
+  for (const RunSpec& run : tuning.sweep.runs)
+    if (!run.by_layer.empty())
+      root.at("policies").fail("holds what was tuned per layer already; candidates are lists");
   tuning.target = read_target(root.at("target"));
   tuning.holdout.share = root.real("holdout", 0.5, 0.01, 0.99);
   const std::string which = root.text("holdout_steps", "last");

@@ -42,7 +42,8 @@ struct Tuning {
 };
 
 /// The keys of a sweep, and `target`, `holdout`, `safety`, `per_layer`. Throws InputError.
-Tuning load_tuning(const std::string& path, const std::vector<std::string>& overrides);
+Tuning load_tuning(const std::string& path, const std::vector<std::string>& overrides,
+                   bool any_number = false);
 
 /// One candidate on one set of rows.
 struct Score {

@@ -138,6 +138,14 @@ TEST_CASE("Mistakes in a plan", "[sim]") {
                  "no such file"));
   CHECK(contains(says(good + "what_if: [{name: a, memory_bandwith: 2}]\n"), "memory_bandwith"));
   CHECK(contains(says(with(good, "decode: {", "decode: {kv_place: tape, ")), "hbm or host"));
+  CHECK(contains(says(with(good, "decode: {", "decode: {tensor_parallel: 2.5, ")),
+                 "expected integers, not 2.5"));
+  CHECK(contains(says(with(good, "[4096, 8192]", "[4096, 8192.5]")), "expected integers"));
+  CHECK(contains(says(with(good, "name: small", "name: a/b")), "names files"));
+  const std::string range = "{from: 0.001, to: 1, count: 1000}";
+  CHECK(contains(says(with(good, "decode: {",
+                           "decode: {cache_share: " + range + ", memory_share: " + range + ", ")),
+                 "--yes"));
 }
 
 TEST_CASE("Mistakes in measured points", "[sim]") {

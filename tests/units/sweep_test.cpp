@@ -59,7 +59,7 @@ TEST_CASE("the same run twice is done once, and counted") {
 TEST_CASE("--set overrides the root, or a parameter of every entry of a policy") {
   const std::string text =
       "seed: 3\npolicies:\n  - {policy: double_p, p1: 0.9}\n  - policy: dense\n";
-  CHECK(sweep_of(text, {"seed=7"}).seed == 7);
+  CHECK(sweep_of(text, {"seed=7"}).seeds == std::vector<std::uint64_t>{7});
   CHECK(sweep_of(text, {"double_p.p2=[0.1, 0.2]"}).runs.size() == 3);
   CHECK(sweep_of(text, {"replay.max_steps=2"}).replay.max_steps == 2);
   CHECK(refusal(text, {"seed"}).find("expected key=value") != std::string::npos);

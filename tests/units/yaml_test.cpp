@@ -75,10 +75,10 @@ TEST_CASE("lists and ranges expand to values") {
 
 TEST_CASE("an override reaches into maps, and makes those that are missing") {
   Yaml root = Yaml::parse("a: {b: 1}\nc: 2\n", "t");
-  root.assign("a.b", "5");
-  root.assign("d.e", "[1, 2]");
+  root.assign("a.b", "5", "--set a.b=5");
+  root.assign("d.e", "[1, 2]", "--set d.e=[1, 2]");
   CHECK(root.at("a").integer("b", 0) == 5);
   CHECK(root.at("d").at("e").items().size() == 2);
-  CHECK_THROWS_AS(root.assign("c.x", "1"), InputError);
-  CHECK_THROWS_AS(root.assign("a..b", "1"), InputError);
+  CHECK_THROWS_AS(root.assign("c.x", "1", "--set c.x=1"), InputError);
+  CHECK_THROWS_AS(root.assign("a..b", "1", "--set a..b=1"), InputError);
 }

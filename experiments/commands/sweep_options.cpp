@@ -1,0 +1,53 @@
+#include "experiments/commands/sweep_options.h"
+
+#include <iostream>
+
+#include "core/base/parallel.h"
+#include "experiments/commands/commands.h"
+
+namespace doublep {
+
+void SweepOptions::add_to(CLI::App& command, const std::string& output_help) {
+  command.add_option("config", config, "the sweep, YAML")->required();
+  command
+      .add_option("--set", overrides,
+                  "override key=value or policy.parameter=value; may be repeated")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+  command.add_option("-o,--output", output, output_help);
+  command.add_option("-j,--jobs", jobs, "threads (0 = all cores)")->check(CLI::Range(0, 4096));
+  command.add_flag("--dry-run", dry_run, "print the expanded runs and their count only");
+  command.add_flag("--yes", any_number, "do more than 100000 runs");
+  command.add_flag("--fresh", runner.fresh, "do again what is there already");
+  command.add_flag("--any-program", runner.any_program,
+                   "take finished runs of another build of this program for its own");
+}
+
+void print_plan(const Sweep& sweep) {
+  for (const std::string& trace : sweep.traces)
+    for (const RunSpec& run : sweep.runs) {
+      std::cout << trace << "  " << run.backend << "  " << run.policy << "  "
+                << run.parameters_json();
+      if (sweep.seeds.size() > 1) std::cout << "  seed " << run.seed;
+      std::cout << "\n";
+    }
+  std::cout << sweep.traces.size() * sweep.runs.size() << " runs (" << sweep.runs.size()
+            << " of policies on " << sweep.traces.size() << " traces), to " << sweep.output << "\n";
+  if (sweep.duplicates > 0)
+    std::cout << sweep.duplicates << " of the expanded runs stood twice and are done once\n";
+  if (sweep.skipped > 0)
+    std::cout << sweep.skipped << " impossible combinations are skipped (skip_invalid)\n";
+}
+
+RunnerReport run_or_exit(const Sweep& sweep, const SweepOptions& options) {
+  set_num_threads(options.jobs);
+  const RunnerReport report = run_sweep(sweep, options.runner);
+  if (!report.interrupted) return report;
+  std::cerr << "interrupted: finished runs are kept in " << sweep.output
+            << ".parts; the same command"
+            << (options.runner.fresh ? " without --fresh continues there\n" : " continues there\n");
+  throw ExitWith{130};
+}
+
+}  // namespace doublep

@@ -1,0 +1,141 @@
+#include "experiments/config/entry.h"
+
+#include "core/base/text.h"
+#include "experiments/config/paths.h"
+#include "experiments/config/values.h"
+
+namespace doublep {
+namespace {
+
+// The name, and what is wrong with it, at the place in the file where it stands.
+const PolicyInfo& find_policy(Yaml name) {  // by value: no temporary that the result might name
+  try {
+    return PolicyRegistry::instance().find(name.text());
+  } catch (const InputError& e) {
+    name.fail(e.what());
+  }
+}
+
+bool declares(const PolicyInfo& policy, const std::string& parameter) {
+  for (const ParamSpec& spec : policy.parameters)
+    if (spec.name == parameter) return true;
+  return false;
+}
+
+}  // namespace
+
+std::string read_backend(const Yaml& entry, const Yaml& root) {
+  const Yaml& holder = entry.has("backend") ? entry : root;
+  const std::string backend = holder.text("backend", "cpu");
+  if (backend != "cpu" && backend != "cuda" && backend != "auto")
+    holder.at("backend").fail("expected cpu, cuda or auto");
+  return backend;
+}
+
+PolicyEntry::PolicyEntry(const Yaml& entry, const Yaml& root, std::set<std::string>& used_defaults)
+    : entry_(entry),
+      root_(root),
+      policy_(&find_policy(entry.is_scalar() ? entry : entry.at("policy"))),
+      backend_(read_backend(entry, root)) {
+  if (root.has("defaults")) {
+    const Yaml defaults = root.at("defaults");
+    for (const auto& key : defaults.keys())
+      if (declares(*policy_, key)) {
+        used_defaults.insert(key);
+        if (!entry.has(key)) axes_.emplace_back(key, expand_values(defaults.at(key)));
+      }
+  }
+  if (entry.is_scalar()) return;  // a bare name: the policy with its defaults
+  for (const auto& key : entry.keys())
+    if (key != "policy" && key != "backend") axes_.emplace_back(key, expand_values(entry.at(key)));
+}
+
+double PolicyEntry::count() const {
+  double runs = 1;
+  for (const auto& [name, values] : axes_) runs *= static_cast<double>(values.size());
+  return runs;
+}
+
+void PolicyEntry::fail(const ParameterError& error) const {
+  if (entry_.has(error.parameter)) entry_.at(error.parameter).fail(error.what());
+  if (root_.has("defaults") && root_.at("defaults").has(error.parameter))
+    root_.at("defaults").at(error.parameter).fail(error.what());
+  entry_.fail(error.what());
+}
+
+// An odometer over the axes; the last one turns fastest.
+void PolicyEntry::expand(Expansion& into) const {
+  const bool skip = root_.flag("skip_invalid", false);
+  const std::size_t before = into.runs.size();
+  std::vector<std::size_t> place(axes_.size(), 0);
+  for (bool more = true; more;) {
+    Values values;
+    for (std::size_t a = 0; a < axes_.size(); ++a)
+      values[axes_[a].first] = axes_[a].second[place[a]];
+    std::size_t turn = axes_.size();
+    while (turn > 0 && ++place[turn - 1] == axes_[turn - 1].second.size()) place[--turn] = 0;
+    more = turn > 0;
+    try {
+      // A value that is wrong by itself is wrong in every combination.
+      const Parameters parameters(policy_->name, policy_->parameters, values);
+      try {
+        policy_->check(parameters);
+      } catch (const ParameterError&) {
+        if (!skip || (!more && into.runs.size() == before)) throw;
+        ++into.skipped;
+        continue;
+      }
+      into.runs.push_back({policy_->name, backend_, parameters, ""});
+    } catch (const ParameterError& e) {
+      fail(e);
+    }
+  }
+}
+
+std::vector<RunSpec> read_tuned(const Yaml& file) {
+  std::vector<RunSpec> runs;
+  if (!file.is_map() || !file.has("tuned"))
+    file.fail("expected the key `tuned`; write such a file with `doublep tune -o`");
+  for (const Yaml& item : file.at("tuned").items()) {
+    const PolicyInfo& policy = find_policy(item.at("policy"));
+    const Yaml layers = item.at("layers");
+    std::map<int, Parameters> by_layer;
+    for (const std::string& key : layers.keys()) {
+      const auto layer = parse_integer(key);
+      if (!layer || *layer < 0 || *layer > 1000000000)
+        layers.at(key).fail("expected the number of a layer, not '" + key + "'");
+      const Yaml given = layers.at(key);
+      std::map<std::string, ParamValue> values;
+      for (const std::string& name : given.keys()) values[name] = given.at(name).value();
+      try {
+        by_layer.emplace(static_cast<int>(*layer), resolve(policy, values));
+      } catch (const ParameterError& e) {
+        (given.has(e.parameter) ? given.at(e.parameter) : given).fail(e.what());
+      }
+    }
+    if (by_layer.empty()) layers.fail("expected at least one layer");
+    RunSpec run{policy.name, item.text("backend", ""), by_layer.begin()->second, ""};
+    run.tuned_on = item.text("trace", "");
+    for (const auto& [layer, parameters] : by_layer)
+      if (parameters.to_json() != run.parameters.to_json()) run.by_layer = by_layer;
+    runs.push_back(std::move(run));
+  }
+  return runs;
+}
+
+std::vector<RunSpec> read_tuned_entry(const Yaml& entry, const Yaml& root) {
+  entry.only({"tuned", "policy", "trace", "backend"});
+  const std::string path = input_path(entry.at("tuned"));
+  const std::string backend = read_backend(entry, root);
+  std::vector<RunSpec> runs;
+  for (RunSpec& run : read_tuned(Yaml::load(path))) {
+    if (entry.has("policy") && entry.at("policy").text() != run.policy) continue;
+    if (entry.has("trace") && entry.at("trace").text() != run.tuned_on) continue;
+    if (run.backend.empty() || entry.has("backend") || root.has("backend")) run.backend = backend;
+    runs.push_back(std::move(run));
+  }
+  if (runs.empty()) entry.fail(path + " holds nothing of that policy and trace");
+  return runs;
+}
+
+}  // namespace doublep
