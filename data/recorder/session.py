@@ -64,12 +64,14 @@ def end_tokens(model, tokenizer):
     return frozenset(ends - {None})
 
 
+def device_bytes(device):
+    return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
+
+
 def peak_memory(device):
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     text = f"{size(host)} of host memory"
-    if device.startswith("cuda"):
-        text += f", {size(torch.cuda.max_memory_allocated(device))} of {device}'s"
-    return text
+    return text + (f", {size(device_bytes(device))} of {device}'s" if device_bytes(device) else "")
 
 
 def tell_estimate(needs, dtype, tokens, layers, tell):
@@ -126,7 +128,7 @@ def record(options):
         sink.finish(
             model=options.name or os.path.basename(os.path.abspath(source.shown)),
             task=options.task, seed=options.prompt_seed, prompt_tokens=length, answer=clip(text),
-            decoding=str(decoding),
+            decoding=str(decoding), device_bytes=device_bytes(options.device),
             recorder=f"record_hf.py: transformers {transformers.__version__}, PyTorch "
                      f"{torch.__version__}, {options.device}, {str(dtype)[6:]}")
     teller.line(f"{options.out}: {size(os.path.getsize(options.out))}, {len(answer)} steps after "

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import unittest
+from importlib.util import find_spec
 from unittest import mock
 
 import h5py
@@ -136,6 +137,7 @@ class Traces(Case):
                 self.assertEqual(root["answer"].decode().split(), out.split())
                 np.testing.assert_array_equal(positions, np.arange(61, 67))
                 self.assertEqual(root["num_tokens"], 67)
+                self.assertEqual(root.get("value_dim"), 12 if kind == "deepseek" else None)
                 seen = tiny.attended(tiny.make(kind, "eager"), tokens)
                 self.assertEqual(sorted(layers), [0, 1, 2])
                 for layer, (attributes, stored) in layers.items():
@@ -193,6 +195,22 @@ class Traces(Case):
             widen(expected)
         seen = tiny.attended(expected, self.read()[3])
         np.testing.assert_allclose(keys, seen[1][1], rtol=2**-7, atol=0.01)
+
+    @unittest.skipUnless(find_spec("gguf") and find_spec("accelerate"), "no gguf or accelerate")
+    def test_a_gguf_file_records_like_its_folder(self):
+        tiny.save(self.model, "qwen2")
+        self.record("--store", "float32")
+        folder = self.read()
+        os.mkdir(os.path.join(self.folder, "one"))
+        file = tiny.save_gguf(os.path.join(self.folder, "one", "model.gguf"))
+        for model in (file, os.path.dirname(file)):  # named, or the only one of its folder
+            self.record("--store", "float32", model=model)
+            packed = self.read()
+            self.assertEqual(packed[3], folder[3])
+            for layer, (_, stored) in packed[1].items():
+                for name, values in stored.items():
+                    np.testing.assert_allclose(values, folder[1][layer][1][name], rtol=1e-4,
+                                               atol=1e-5)
 
     def test_some_layers_and_no_prefill_queries(self):
         tiny.save(self.model)

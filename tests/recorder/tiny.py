@@ -23,6 +23,9 @@ CONFIGS = {
     "qwen2": lambda: transformers.Qwen2Config(**COMMON),
     "mistral": lambda: transformers.MistralConfig(**COMMON, sliding_window=24),
     "gemma3": lambda: transformers.Gemma3TextConfig(**COMMON, **GEMMA),
+    "deepseek": lambda: transformers.DeepseekV3Config(  # MLA, expanded to all heads; no experts
+        **COMMON | dict(num_key_value_heads=6), q_lora_rank=16, kv_lora_rank=16, v_head_dim=12,
+        qk_rope_head_dim=8, qk_nope_head_dim=10, first_k_dense_replace=3),
     "gemma2": lambda: transformers.Gemma2Config(**COMMON, **GEMMA, attn_logit_softcapping=2.0),
 }
 WINDOWS = {"mistral": [24, 24, 24], "gemma3": [16, None, 16], "gemma2": [16, None, 16]}
@@ -54,6 +57,38 @@ def save(folder, kind="llama", change=lambda model: None, **config):
             setattr(model.generation_config, name, value)
     model.save_pretrained(folder)
     return folder
+
+
+def save_gguf(path):
+    """The tiny Qwen2 as a GGUF file of float32, without a tokenizer."""
+    import gguf
+    model, c = make("qwen2", "eager"), CONFIGS["qwen2"]()
+    names = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+             "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+             "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+             "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+             "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+    writer = gguf.GGUFWriter(path, "qwen2")
+    writer.add_block_count(c.num_hidden_layers)
+    writer.add_context_length(c.max_position_embeddings)
+    writer.add_embedding_length(c.hidden_size)
+    writer.add_feed_forward_length(c.intermediate_size)
+    writer.add_head_count(c.num_attention_heads)
+    writer.add_head_count_kv(c.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(c.vocab_size)
+    for name, weight in model.state_dict().items():
+        base, kind = name.rsplit(".", 1)
+        layer = base.split(".")[2] if base.startswith("model.layers.") else None
+        known = names[base.split(".", 3)[3] if layer else base]
+        writer.add_tensor(f"blk.{layer}.{known}.{kind}" if layer else f"{known}.{kind}",
+                          weight.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
 
 
 def ids_file(folder, count, seed=3):
