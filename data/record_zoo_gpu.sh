@@ -6,7 +6,8 @@
 #   there  bash data/record_zoo_gpu.sh record NAME=TOKENS[,TOKENS...] ...     from the pieces kept
 # NAME is one of zoo.py's. Run from the repository's root. ZOO (default /tmp/zoo) keeps the models
 # and the traces; what was measured goes to OUT (default $ZOO) as rows.json and record.log, after
-# every trace, so that an end by a time limit loses one. DEVICE=cpu DTYPE=float32 rehearses it.
+# every trace, so that an end by a time limit loses one. A built doublep (DOUBLEP, or the one found)
+# validates and replays each. DEVICE=cpu DTYPE=float32 rehearses it.
 set -euo pipefail
 ZOO=${ZOO:-/tmp/zoo} OUT=${OUT:-${ZOO}}
 PYTHON=${PYTHON:-python3}
@@ -48,7 +49,7 @@ print('PyTorch', torch.__version__, 'transformers', t.__version__, 'GPU', torch.
 record() {  # NAME=TOKENS,TOKENS ...
   local program device=${DEVICE:-cuda} pair tokens
   mkdir -p "$ZOO/traces" "$OUT"
-  program=$(find build*/*/experiments -maxdepth 1 -name doublep -type f 2>/dev/null | head -1 || true)
+  program=${DOUBLEP:-$(find build*/*/experiments -maxdepth 1 -name doublep -type f 2>/dev/null | head -1 || true)}
   python_parts
   for pair in "$@"; do
     assemble "${pair%%=*}"

@@ -36,7 +36,7 @@ LLAMA_8B = dict(model_type="llama", hidden_size=4096, intermediate_size=14336,
 
 
 def run(command):
-    """Runs to the end; (wall seconds, largest resident bytes of that process)."""
+    """Runs to the end; (wall seconds, CPU seconds, largest resident bytes of that process)."""
     print("+", shlex.join(command), flush=True)
     began = time.monotonic()
     child = subprocess.Popen(command)
@@ -44,7 +44,7 @@ def run(command):
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.exit(f"zoo.py: failed with {child.returncode}: {shlex.join(command)}")
-    return time.monotonic() - began, usage.ru_maxrss * 1024
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
 def dense_mismatch(program, trace):
@@ -87,12 +87,13 @@ def record(options):
     if options.threads:
         recorder += ["--threads", str(options.threads)]
     run(prompt)
-    seconds, host = run(recorder)
+    seconds, cpu_seconds, host = run(recorder)
     with h5py.File(trace + ".h5") as file:
         row = {"trace": os.path.basename(trace), "model": options.name, "task": options.kind,
                "tokens": int(file.attrs["num_tokens"]), "steps": int(file["positions"].shape[0]),
                "layers": LAYERS[options.name], "dtype": options.dtype,
-               "machine": machine(options.device), "seconds": round(seconds), "host_bytes": host,
+               "machine": machine(options.device), "seconds": round(seconds),
+               "cpu_seconds": round(cpu_seconds), "host_bytes": host,
                "device_bytes": int(file.attrs["device_bytes"]), "answer": file.attrs["answer"]
                .decode(), "seed": options.seed, "device": options.device}
     row["file_bytes"] = os.path.getsize(trace + ".h5")
@@ -129,7 +130,7 @@ def size(count):
 
 
 def table(rows):
-    lines = ["| trace | machine | layers | file | time | memory | dense against `outputs` |",
+    lines = ["| trace | machine | layers | file | time (of CPUs) | memory | dense against `outputs` |",
              "| --- | --- | --- | ---: | ---: | ---: | ---: |"]
     for row in rows:
         name = f"{row['model']}, {row['tokens']} tokens, {row['task']}"
@@ -138,7 +139,8 @@ def table(rows):
             memory = size(row["host_bytes"]) + (", " + memory if memory else "")
             mismatch = f"{row['dense_mismatch']:.1e}" if "dense_mismatch" in row else "not run"
             lines.append(f"| {name} | {row['machine']}, {row['dtype']} | {row['layers']} | "
-                         f"{size(row['file_bytes'])} | {row['seconds']} s | {memory} | "
+                         f"{size(row['file_bytes'])} | {row['seconds']} s ({row['cpu_seconds']} s) | "
+                         f"{memory} | "
                          f"{mismatch} |")
         else:
             lines.append(f"| {name} | computed, not measured ({row['dtype']}) | {row['layers']} | "
