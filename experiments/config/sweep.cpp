@@ -72,9 +72,7 @@ ReplayOptions read_replay(const Yaml& root) {
 const Parameters& RunSpec::of_layer(int layer) const {
   if (by_layer.empty()) return parameters;
   const auto it = by_layer.find(layer);
-  if (it == by_layer.end())
-    fail_input(label, ": was tuned without layer ", layer,
-               "; name the layers that it has under replay.layers, or tune on a trace like this");
+  DP_ASSERT(it != by_layer.end(), label, " has no layer ", layer);
   return it->second;
 }
 

@@ -25,7 +25,7 @@ struct RunSpec {
   std::string tuned_on = {};  ///< name of the trace that by_layer was found on
   std::uint64_t seed = 0;     ///< of whatever the policy draws
 
-  const Parameters& of_layer(int layer) const;  ///< InputError where by_layer has no such layer
+  const Parameters& of_layer(int layer) const;  ///< by_layer, where there is any, has it
   /// JSON object, canonical. A parameter that differs between layers is an object of its own:
   /// {"p1": 0.9, "p2": {"0": 0.5, "1": 0.7}}.
   std::string parameters_json() const;

@@ -75,7 +75,9 @@ std::vector<Trace> open_traces(const Sweep& sweep) {
                    " does not hold; leave it out or drop the trace");
     for (const RunSpec& run : sweep.runs)
       for (int layer : sweep.replay.layers.empty() ? held : sweep.replay.layers)
-        run.of_layer(layer);
+        if (!run.by_layer.empty() && !run.by_layer.count(layer))
+          fail_input(sweep.path, ": ", run.label, " was tuned without layer ", layer, " of ", path,
+                     "; name the layers that it has under replay.layers, or tune on this trace");
   }
   return traces;
 }

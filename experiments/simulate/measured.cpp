@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/base/text.h"
 #include "experiments/config/yaml.h"
 #include "sim/cost/search.h"
 

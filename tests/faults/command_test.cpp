@@ -181,6 +181,11 @@ TEST_CASE("run does what tune wrote, layer by layer") {
   }
   CHECK(narrow == rows["tuned=by-hand"].size() / 2);
   CHECK(wide == rows["tuned=by-hand"].size() / 2);
+  spill(folder.file("layers.yaml"),
+        "tuned:\n  - {policy: streaming, layers: {4: {window: 16}, 9: {window: 64}}}\n");
+  const auto other = run_program({"validate", folder.file("s.yaml")}, folder.path());
+  CHECK(other.code == 2);
+  CHECK(is_one_clear_line(other.err, {"s.yaml", "tuned without layer 7", "needle-4k.h5"}));
 }
 
 TEST_CASE("seeds are a column of the CSV, and skipped combinations are counted") {
