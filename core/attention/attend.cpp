@@ -25,7 +25,7 @@ void attend_tokens(const KvHead& cache, const QueryGroup& heads,
                    std::span<const Selection> selections, std::span<SoftmaxState> states,
                    float* output) {
   const auto& tokens = selections[0].tokens;
-  const std::int64_t d = heads.head_dim, n = static_cast<std::int64_t>(tokens.size());
+  const std::int64_t d = cache.value_dim, n = static_cast<std::int64_t>(tokens.size());
   MatrixF weights(heads.size, kBlock);
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
     const std::int64_t count = std::min(kBlock, n - begin);
@@ -84,7 +84,7 @@ bool same_tokens(std::span<const Selection> selections) {
 
 void attend(const KvHead& cache, const QueryGroup& group, std::span<const Selection> selections,
             float* output, double* log_sum_exp) {
-  const std::int64_t d = group.head_dim;
+  const std::int64_t d = cache.value_dim;
   DP_ASSERT(static_cast<int>(selections.size()) == group.size, "one selection per query head");
   std::fill(output, output + group.size * d, 0.0f);
   std::vector<SoftmaxState> states(group.size);
@@ -105,7 +105,8 @@ void attend(const KvHead& cache, const QueryGroup& group, std::span<const Select
   }
 }
 
-void charge_attend(const QueryGroup& group, KvDtype dtype, GroupSelection& selection) {
+void charge_attend(const QueryGroup& group, int value_dim, KvDtype dtype,
+                   GroupSelection& selection) {
   std::vector<std::int32_t> tokens, terms, clusters;
   bool shifted = false;
   for (const Selection& head : selection.heads) {
@@ -117,14 +118,13 @@ void charge_attend(const QueryGroup& group, KvDtype dtype, GroupSelection& selec
   }
   const double bytes =
       cost::attend_bytes(static_cast<double>(tokens.size()), static_cast<double>(terms.size()),
-                         shifted, group.head_dim, group.head_dim, dtype);
+                         shifted, group.head_dim, value_dim, dtype);
   for (std::size_t h = 0; h < selection.heads.size(); ++h) {
     const Selection& head = selection.heads[h];
-    selection.cost[h][Stage::kAttend] +=
-        Work{bytes / group.size,
-             cost::attend_flops(static_cast<double>(head.tokens.size()),
-                                static_cast<double>(head.terms.size()), !head.shift.empty(),
-                                group.head_dim, group.head_dim)};
+    selection.cost[h][Stage::kAttend] += Work{
+        bytes / group.size, cost::attend_flops(static_cast<double>(head.tokens.size()),
+                                               static_cast<double>(head.terms.size()),
+                                               !head.shift.empty(), group.head_dim, value_dim)};
   }
 }
 

@@ -12,7 +12,7 @@
 
 namespace doublep {
 
-/// Attends every query of the group to its selection. `output`: float32 [group.size, head_dim];
+/// Attends every query of the group to its selection. `output`: float32 [group.size, value_dim];
 /// `log_sum_exp`: [group.size]. A selection without mass yields zeros and -infinity. Heads that
 /// selected the same tokens share one pass over the cache.
 void attend(const KvHead& cache, const QueryGroup& group, std::span<const Selection> selections,
@@ -21,6 +21,7 @@ void attend(const KvHead& cache, const QueryGroup& group, std::span<const Select
 /// Fills in the attend stage of every head's cost: keys and values of the union of the group's
 /// exact tokens, the mean values of the union of its terms, and the value map where terms are
 /// shifted, are read once.
-void charge_attend(const QueryGroup& group, KvDtype dtype, GroupSelection& selection);
+void charge_attend(const QueryGroup& group, int value_dim, KvDtype dtype,
+                   GroupSelection& selection);
 
 }  // namespace doublep

@@ -88,7 +88,7 @@ void logits_of(const KvHead& cache, const float* queries, float scale,
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
       keys[t] = cache.key(tokens[i + t]);
-      prefetch_row(cache.value(tokens[i + t]), d);
+      prefetch_row(cache.value(tokens[i + t]), cache.value_dim);
     }
     logit_tile<Heads>(queries, keys, d, scale, logits + i, stride);
   }
@@ -104,7 +104,7 @@ void logits_of(const KvHead& cache, const float* queries, float scale,
 template <int Heads, int Columns>
 void value_tile(const KvHead& cache, std::span<const std::int32_t> tokens, const float* weights,
                 std::int64_t stride, std::int64_t begin, float* output) {
-  const std::int64_t d = cache.head_dim, n = static_cast<std::int64_t>(tokens.size());
+  const std::int64_t d = cache.value_dim, n = static_cast<std::int64_t>(tokens.size());
   Lanes sums[Heads][Columns];
 #pragma GCC unroll 4
   for (int h = 0; h < Heads; ++h)
@@ -130,7 +130,7 @@ template <int Heads>
 void values_of(const KvHead& cache, std::span<const std::int32_t> tokens, const float* weights,
                std::int64_t stride, float* output) {
   constexpr int kColumns = kSums / Heads;
-  const std::int64_t d = cache.head_dim;
+  const std::int64_t d = cache.value_dim;
   std::int64_t c = 0;
   for (; c + kColumns * kLanes <= d; c += kColumns * kLanes)
     value_tile<Heads, kColumns>(cache, tokens, weights, stride, c, output);
@@ -158,9 +158,9 @@ void add_weighted_values(const KvHead& cache, int heads, std::span<const std::in
                          const float* weights, std::int64_t stride, float* output) {
   int h = 0;
   for (; h + 4 <= heads; h += 4)
-    values_of<4>(cache, tokens, weights + h * stride, stride, output + h * cache.head_dim);
+    values_of<4>(cache, tokens, weights + h * stride, stride, output + h * cache.value_dim);
   for (; h < heads; ++h)
-    values_of<1>(cache, tokens, weights + h * stride, stride, output + h * cache.head_dim);
+    values_of<1>(cache, tokens, weights + h * stride, stride, output + h * cache.value_dim);
 }
 
 }  // namespace doublep

@@ -15,7 +15,7 @@ namespace doublep {
 void block_logits(const KvHead& cache, const QueryGroup& heads,
                   std::span<const std::int32_t> tokens, float* logits, std::int64_t stride);
 
-/// output[h, :] += sum_i weights[h * stride + i] * v_{tokens[i]}; float32 [heads, head_dim].
+/// output[h, :] += sum_i weights[h * stride + i] * v_{tokens[i]}; float32 [heads, value_dim].
 void add_weighted_values(const KvHead& cache, int heads, std::span<const std::int32_t> tokens,
                          const float* weights, std::int64_t stride, float* output);
 

@@ -15,7 +15,7 @@ namespace doublep {
 enum class Audit { kNone, kSelection };
 
 struct StepResult {
-  std::vector<float> output;          ///< [num_query_heads, head_dim]
+  std::vector<float> output;          ///< [num_query_heads, value_dim]
   std::vector<double> log_sum_exp;    ///< [num_query_heads], log of the denominator
   std::vector<StepCost> cost;         ///< [num_query_heads]; shared reads split evenly over a group
   std::vector<Selection> selections;  ///< [num_query_heads] with Audit::kSelection, else empty
@@ -25,8 +25,8 @@ struct StepResult {
 class Decoder {
  public:
   virtual ~Decoder() = default;
-  /// Builds the index over the visible tokens. Called once, before any step. The memory behind the
-  /// view must outlive the decoder or the next append.
+  /// Builds the index over the visible tokens; it may learn from the view's prefill_queries. Called
+  /// once, before any step. The memory behind the view must outlive the decoder or the next append.
   virtual void prefill(const KvCacheView& cache) = 0;
   /// Generated tokens joined: the same cache with a larger length.
   virtual void append(const KvCacheView& grown) = 0;

@@ -36,7 +36,7 @@ StepResult ReferenceDecoder::step(const QueryBlock& queries, Audit audit) {
   DP_ASSERT(!heads_.empty() && num_heads % num_kv_heads == 0, "step after prefill, whole groups");
   const int group_size = num_heads / num_kv_heads;
   StepResult result;
-  result.output.resize(static_cast<std::size_t>(num_heads) * queries.head_dim);
+  result.output.resize(static_cast<std::size_t>(num_heads) * cache_.value_dim);
   result.log_sum_exp.resize(num_heads);
   result.cost.resize(num_heads);
   if (audit == Audit::kSelection) result.selections.resize(num_heads);
@@ -46,9 +46,9 @@ StepResult ReferenceDecoder::step(const QueryBlock& queries, Audit audit) {
     GroupSelection chosen(group_size);
     heads_[h]->select(cache_.head(h), group, chosen);
     const std::int64_t first = h * group_size;
-    attend(cache_.head(h), group, chosen.heads, result.output.data() + first * queries.head_dim,
+    attend(cache_.head(h), group, chosen.heads, result.output.data() + first * cache_.value_dim,
            result.log_sum_exp.data() + first);
-    charge_attend(group, context_.kv_dtype, chosen);
+    charge_attend(group, cache_.value_dim, context_.kv_dtype, chosen);
     // Building the first index is the prompt's cost (index_cost); rebuilding is this step's.
     const Work built = heads_[h]->index_cost().build;
     chosen.charge(Stage::kIndex, built.bytes - charged_[h].bytes,

@@ -104,7 +104,7 @@ ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::in
 ClusterIndex ClusterIndex::from_assignment(const KvHead& head, std::int64_t begin, std::int64_t end,
                                            MatrixF centroids,
                                            std::span<const std::int32_t> assignment) {
-  const std::int64_t n = end - begin, k = centroids.rows(), d = head.head_dim;
+  const std::int64_t n = end - begin, k = centroids.rows(), d = head.head_dim, dv = head.value_dim;
   DP_ASSERT(static_cast<std::int64_t>(assignment.size()) == n, "one cluster per token");
   ClusterIndex index;
   index.begin_ = begin, index.end_ = end;
@@ -116,14 +116,14 @@ ClusterIndex ClusterIndex::from_assignment(const KvHead& head, std::int64_t begi
   for (std::int64_t j = 0; j < n; ++j)
     index.members_[next[assignment[j]]++] = static_cast<std::int32_t>(begin + j);
 
-  index.mean_values_ = MatrixF::Zero(k, d);
+  index.mean_values_ = MatrixF::Zero(k, dv);
   index.variances_ = VectorF::Zero(k);
   for (std::int64_t i = 0; i < k; ++i) {
     if (index.size(i) == 0) continue;
-    Eigen::RowVectorXd value_sum = Eigen::RowVectorXd::Zero(d);
+    Eigen::RowVectorXd value_sum = Eigen::RowVectorXd::Zero(dv);
     double squares = 0;
     for (std::int32_t j : index.members(i)) {
-      value_sum += ConstRowF(head.value(j), d).cast<double>();
+      value_sum += ConstRowF(head.value(j), dv).cast<double>();
       squares += (ConstRowF(head.key(j), d).cast<double>() - centroids.row(i).cast<double>())
                      .squaredNorm();
     }

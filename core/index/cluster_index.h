@@ -63,8 +63,10 @@ class ClusterIndex {
   std::int64_t size(std::int64_t cluster) const {
     return offsets_[cluster + 1] - offsets_[cluster];
   }
-  const MatrixF& centroids() const { return centroids_; }      ///< [k, d]
-  const MatrixF& mean_values() const { return mean_values_; }  ///< [k, d], VS_i / s_i; 0 if empty
+  const MatrixF& centroids() const { return centroids_; }  ///< [k, d]
+  const MatrixF& mean_values() const {
+    return mean_values_;
+  }  ///< [k, value_dim], VS_i / s_i; 0 if empty
   /// Mean squared distance of the members to their centroid, per dimension: u_i. [k]
   const VectorF& variances() const { return variances_; }
 

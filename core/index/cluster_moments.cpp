@@ -9,7 +9,7 @@
 namespace doublep {
 namespace {
 
-// Keys and values of a cluster's members around their means, float64 [size, d] each.
+// Keys and values of a cluster's members around their means, float64, a member a row.
 struct Centred {
   MatrixD keys, values;
 };
@@ -17,11 +17,11 @@ struct Centred {
 Centred centre(const KvHead& head, const ClusterIndex& index, std::int64_t cluster) {
   const auto members = index.members(cluster);
   const auto size = static_cast<Eigen::Index>(members.size());
-  Centred rows{MatrixD(size, head.head_dim), MatrixD(size, head.head_dim)};
+  Centred rows{MatrixD(size, head.head_dim), MatrixD(size, head.value_dim)};
   const Eigen::RowVectorXd centroid = index.centroids().row(cluster).cast<double>();
   for (Eigen::Index j = 0; j < size; ++j) {
     rows.keys.row(j) = ConstRowF(head.key(members[j]), head.head_dim).cast<double>() - centroid;
-    rows.values.row(j) = ConstRowF(head.value(members[j]), head.head_dim).cast<double>();
+    rows.values.row(j) = ConstRowF(head.value(members[j]), head.value_dim).cast<double>();
   }
   // Around their own mean in float64: a mean value rounded to float32 would leave a trace of it.
   const Eigen::RowVectorXd mean = rows.values.colwise().mean();
@@ -34,9 +34,9 @@ Centred centre(const KvHead& head, const ClusterIndex& index, std::int64_t clust
 void ClusterIndex::add_moments(const KvHead& head, const IndexMoments& wanted) {
   if (!wanted.per_dimension && !wanted.value_map) return;
   DP_ASSERT(head.length >= end_, "moments come from the cache that the index was built on");
-  const std::int64_t k = num_clusters(), d = head.head_dim;
+  const std::int64_t k = num_clusters(), d = head.head_dim, dv = head.value_dim;
   if (wanted.per_dimension) dimension_variances_ = MatrixF::Zero(k, d), radii_ = VectorF::Zero(k);
-  MatrixD cross = MatrixD::Zero(d, d);
+  MatrixD cross = MatrixD::Zero(dv, d);
   double spread = 0;  // sum of s_i u_i, what `cross` is relative to
   for (std::int64_t i = 0; i < k; ++i) {
     if (size(i) == 0) continue;
@@ -54,11 +54,11 @@ void ClusterIndex::add_moments(const KvHead& head, const IndexMoments& wanted) {
   const double n = static_cast<double>(members_.size()), wide = static_cast<double>(d);
   // Each pass reads keys (and values) once more, in float32.
   Work pass =
-      wanted.value_map ? cost::value_map(n, head.head_dim, head.head_dim) : Work{4 * n * wide, 0};
+      wanted.value_map ? cost::value_map(n, head.head_dim, head.value_dim) : Work{4 * n * wide, 0};
   if (wanted.per_dimension) pass.flops += 3 * n * wide;
   build_work_ += pass;
   if (wanted.value_map)
-    value_map_ = spread > 0 ? MatrixF((cross / spread).cast<float>()) : MatrixF::Zero(d, d);
+    value_map_ = spread > 0 ? MatrixF((cross / spread).cast<float>()) : MatrixF::Zero(dv, d);
 }
 
 }  // namespace doublep

@@ -19,11 +19,11 @@ GroundTruth GroundTruth::of(const KvHead& cache, const QueryGroup& group) {
     row /= sum;
     truth.log_sum_exp[h] = max + std::log(sum);
   }
-  truth.outputs = MatrixD::Zero(group.size, cache.head_dim);
+  truth.outputs = MatrixD::Zero(group.size, cache.value_dim);
   constexpr std::int64_t kBlock = 256;
   for (std::int64_t begin = 0; begin < cache.length; begin += kBlock) {
     const std::int64_t n = std::min(kBlock, cache.length - begin);
-    const MatrixD values = ConstMapF(cache.value(begin), n, cache.head_dim).cast<double>();
+    const MatrixD values = ConstMapF(cache.value(begin), n, cache.value_dim).cast<double>();
     truth.outputs.noalias() += truth.weights.middleCols(begin, n) * values;
   }
   return truth;

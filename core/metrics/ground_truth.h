@@ -13,7 +13,7 @@ namespace doublep {
 /// One group of query heads over all visible tokens.
 struct GroundTruth {
   MatrixD weights;      ///< [group size, length]: true softmax weights, rows sum to 1
-  MatrixD outputs;      ///< [group size, head_dim]
+  MatrixD outputs;      ///< [group size, value_dim]
   VectorD log_sum_exp;  ///< [group size]
 
   static GroundTruth of(const KvHead& cache, const QueryGroup& group);

@@ -20,7 +20,7 @@ struct StepMetrics {
   double lse_error = 0;     ///< |log den - true log den|; infinite where nothing was attended
 };
 
-/// `head`: place in the group; `output`: float32 [head_dim].
+/// `head`: place in the group; `output`: float32 [value_dim].
 StepMetrics measure(const GroundTruth& truth, int head, const Selection& selection,
                     const float* output, double log_sum_exp);
 

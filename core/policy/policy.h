@@ -23,7 +23,8 @@ struct PolicyContext {
 class Policy {
  public:
   virtual ~Policy() = default;
-  /// Builds the index over the visible tokens of the prompt.
+  /// Builds the index over the visible tokens of the prompt. The head's `prefill_queries` are the
+  /// queries of the prompt's last positions, of this KV head's group.
   virtual void prefill(const KvHead&) {}
   /// The same cache with a larger length. May rebuild.
   virtual void append(const KvHead&) {}

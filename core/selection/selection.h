@@ -28,7 +28,7 @@ struct Selection {
   std::vector<ClusterTerm> terms;
   /// The index that `terms` refer to; null where there are none.
   std::shared_ptr<const ClusterIndex> index;
-  /// [head_dim]: the direction in which this query moves every term's value; empty where it moves
+  /// [value_dim]: the direction in which this query moves every term's value; empty where it moves
   /// none (core/index/value_shift.h).
   std::vector<float> shift;
   /// Share of the mass that the policy promises to cover; NaN where it promises none.

@@ -57,7 +57,7 @@ struct Quality {
       const int h = first + g;
       const StepMetrics m =
           measure(truth, g, step.selections[h],
-                  step.output.data() + std::size_t(h) * group.head_dim, step.log_sum_exp[h]);
+                  step.output.data() + std::size_t(h) * cache.value_dim, step.log_sum_exp[h]);
       error += m.output_error, covered += m.covered_mass, ++count;
     }
   }

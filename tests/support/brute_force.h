@@ -35,7 +35,7 @@ inline BruteOutput brute_attend(const KvHead& cache, const QueryGroup& group, in
     logits.push_back(brute_logit(cache, group, h, selection.tokens[i]) +
                      (selection.log_weights.empty() ? 0 : selection.log_weights[i]));
   for (const ClusterTerm& term : selection.terms) logits.push_back(term.log_mass);
-  BruteOutput result{std::vector<Real>(group.head_dim, 0), -std::numeric_limits<Real>::infinity()};
+  BruteOutput result{std::vector<Real>(cache.value_dim, 0), -std::numeric_limits<Real>::infinity()};
   Real max = -std::numeric_limits<Real>::infinity(), den = 0;
   for (Real x : logits) max = std::max(max, x);
   if (std::isinf(max)) return result;
@@ -43,7 +43,7 @@ inline BruteOutput brute_attend(const KvHead& cache, const QueryGroup& group, in
     const Real w = std::exp(logits[i] - max);
     den += w;
     const std::size_t exact = selection.tokens.size();
-    for (int c = 0; c < group.head_dim; ++c) {
+    for (int c = 0; c < cache.value_dim; ++c) {
       if (i < exact) {
         result.output[c] += w * cache.value(selection.tokens[i])[c];
         continue;

@@ -18,6 +18,7 @@ struct CacheShape {
   std::int64_t tokens = 200;
   int head_dim = 16;
   std::int64_t steps = 1;
+  int value_dim = head_dim;
 };
 
 /// Keys around a few random directions (so that k-means finds something), queries near some of
@@ -29,25 +30,25 @@ struct RandomCache {
   explicit RandomCache(const CacheShape& s, std::uint64_t seed = 1, double spread = 0.5)
       : shape(s),
         keys(static_cast<std::size_t>(s.kv_heads * s.tokens * s.head_dim)),
-        values(keys.size()),
+        values(static_cast<std::size_t>(s.kv_heads * s.tokens * s.value_dim)),
         queries(static_cast<std::size_t>(s.steps * s.kv_heads * s.group * s.head_dim)) {
     const CounterRng centre(seed, 1), noise(seed, 2), value(seed, 3), query(seed, 4);
     const std::int64_t d = s.head_dim;
     for (std::int64_t row = 0; row < s.kv_heads * s.tokens; ++row) {
       const auto topic = static_cast<std::int64_t>(centre.below(row, 5));
-      for (std::int64_t i = 0; i < d; ++i) {
+      for (std::int64_t i = 0; i < d; ++i)
         keys[row * d + i] = static_cast<float>(centre.normal(1000 + topic * d + i) +
                                                spread * noise.normal(row * d + i));
-        values[row * d + i] = static_cast<float>(value.normal(row * d + i));
-      }
     }
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(value.normal(i));
     for (std::size_t i = 0; i < queries.size(); ++i)
       queries[i] = static_cast<float>(query.normal(i) + centre.normal(1000 + i % d));
   }
 
   double scale() const { return 1 / std::sqrt(static_cast<double>(shape.head_dim)); }
   KvCacheView view() const {
-    return {keys.data(), values.data(), shape.kv_heads, shape.tokens, shape.tokens, shape.head_dim};
+    return {keys.data(),  values.data(),  shape.kv_heads, shape.tokens,
+            shape.tokens, shape.head_dim, shape.value_dim};
   }
   KvHead head(int h = 0) const { return view().head(h); }
   QueryBlock block(std::int64_t step = 0) const {

@@ -68,7 +68,7 @@ TEST_CASE("heads that attend different tokens read their union once") {
   chosen.heads[0].terms = {{0, 0.0}, {1, 0.0}};
   chosen.heads[1].terms = {{1, 0.0}};
   chosen.heads[0].index = chosen.heads[1].index = index;
-  charge_attend(cache.group(), KvDtype::kFp16, chosen);
+  charge_attend(cache.group(), cache.shape.head_dim, KvDtype::kFp16, chosen);
   // Union: 4 tokens of 2 * 8 * 2 bytes, 2 mean values of 8 * 2 bytes; half to each head.
   for (const StepCost& cost : chosen.cost)
     CHECK(cost[Stage::kAttend].bytes == (4 * 32 + 2 * 16) / 2);

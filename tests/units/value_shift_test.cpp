@@ -133,8 +133,8 @@ TEST_CASE("attention with shifted terms equals the definition, and charges the m
     CHECK(relative_distance(output.data() + 16 * h, expected) < 1e-5);
     CHECK(relative_distance(base_output.data() + 16 * h, expected) > 1e-4);
   }
-  charge_attend(cache.group(), KvDtype::kBf16, out);
-  charge_attend(cache.group(), KvDtype::kBf16, base);
+  charge_attend(cache.group(), cache.shape.head_dim, KvDtype::kBf16, out);
+  charge_attend(cache.group(), cache.shape.head_dim, KvDtype::kBf16, base);
   std::vector<std::int32_t> terms;
   for (const Selection& head : out.heads)
     for (const ClusterTerm& term : head.terms) terms.push_back(term.cluster);
