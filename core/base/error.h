@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "core/base/text.h"
+
 namespace doublep {
 
 /// Bad trace, configuration or argument. The message is one line that names the place, what was
@@ -23,9 +25,10 @@ std::string concat(const Parts&... parts) {
   return out.str();
 }
 
+/// Throws an InputError of these parts, printable: one line, whatever names from files it quotes.
 template <class... Parts>
 [[noreturn]] void fail_input(const Parts&... parts) {
-  throw InputError(concat(parts...));
+  throw InputError(printable(concat(parts...)));
 }
 
 /// Prints file, line, the condition and the message to stderr, then aborts.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdio>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -16,8 +17,18 @@ thread_local bool inside_loop = false;
 
 class Pool {
  public:
-  explicit Pool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { serve(); });
+  explicit Pool(int threads) : asked_(threads) {
+    workers_.reserve(static_cast<std::size_t>(threads));
+    try {
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { serve(); });
+    } catch (
+        const std::exception& error) {  // no process or no memory: those that were made work on
+      static bool said = false;
+      if (!said)
+        std::fprintf(stderr, "warning: only %d of %d threads could be created (%s); going on\n",
+                     size(), threads, error.what());
+      said = true;
+    }
   }
   ~Pool() {
     {
@@ -27,6 +38,7 @@ class Pool {
     wake_.notify_all();
     for (auto& worker : workers_) worker.join();
   }
+  int asked() const { return asked_; }
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
   void run(std::int64_t n, const std::function<void(std::int64_t)>& body) {
@@ -71,6 +83,7 @@ class Pool {
     }
   }
 
+  int asked_;
   std::vector<std::thread> workers_;
   std::mutex mutex_, loop_mutex_;
   std::condition_variable wake_, done_;
@@ -94,8 +107,10 @@ std::unique_ptr<Pool>& pool() {
 
 void set_num_threads(int threads) {
   threads = threads > 0 ? threads : all_cores();
-  if (pool()->size() != threads) pool() = std::make_unique<Pool>(threads);
+  if (pool()->asked() != threads) pool() = std::make_unique<Pool>(threads);
 }
+
+void stay_serial() { inside_loop = true; }
 
 int num_threads() { return pool()->size(); }
 

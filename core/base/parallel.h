@@ -7,9 +7,13 @@
 namespace doublep {
 
 /// Sets the number of threads that parallel_for uses (>= 1; 0 = all cores). Not thread-safe: call
-/// it before work starts.
+/// it before work starts. Where the system gives fewer (a limit on processes or memory), those are
+/// used, which changes no result; said once on stderr.
 void set_num_threads(int threads);
-int num_threads();
+int num_threads();  ///< that there are
+
+/// From now on parallel_for does everything in this thread: in a forked child, which has no other.
+void stay_serial();
 
 /// Calls body(i) for i in [0, n), spread over the pool, and returns when all are done. The first
 /// exception is rethrown here. Nested calls run in the calling thread. Bodies must write to places

@@ -1,6 +1,7 @@
 #include "core/trace/float_dataset.h"
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cmath>
 
 #include "core/base/error.h"
@@ -26,41 +27,83 @@ void widen(const std::vector<std::uint16_t>& bits, float* out) {
                                            .template cast<float>();
 }
 
+// Values in memory at a time, beside what is kept: 16 MiB of float32.
+constexpr std::int64_t kBlock = 4 << 20;
+
+bool fits(const std::vector<std::int64_t>& found, const std::vector<std::int64_t>& expected) {
+  return std::equal(
+      found.begin(), found.end(), expected.begin(), expected.end(),
+      [](std::int64_t f, std::int64_t e) { return e == kAnyExtent ? f > 0 : f == e; });
+}
+
+std::string expected_text(const std::vector<std::int64_t>& shape) {
+  std::string text = h5::to_text(shape);
+  const std::string any = std::to_string(kAnyExtent);
+  if (const auto at = text.find(any); at != std::string::npos) text.replace(at, any.size(), "any");
+  return text;
+}
+
 }  // namespace
 
 FloatDataset::FloatDataset(hid_t file, const std::string& name, const std::string& path,
                            const std::vector<std::int64_t>& expected_shape)
-    : place_(path + ": dataset " + name), shape_(expected_shape) {
-  if (!h5::exists(file, name)) fail_input(place_, " is missing; expected ", h5::to_text(shape_));
-  dataset_ = h5::Handle(H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose);
-  if (!dataset_) fail_input(place_, " is no dataset; expected ", h5::to_text(shape_));
-  if (const auto found = h5::shape(dataset_.get()); found != shape_)
-    fail_input(place_, " has shape ", h5::to_text(found), ", expected ", h5::to_text(shape_),
-               " by the file's attributes; record it in that order");
-  for (std::size_t i = 1; i < shape_.size(); ++i) slice_size_ *= shape_[i];
-
-  const h5::Handle type(H5Dget_type(dataset_.get()), H5Tclose);
-  const auto kind = H5Tget_class(type.get());
-  const auto encoding = h5::read_string(dataset_.get(), "encoding", place_);
-  // Signed bits would be clipped at zero on the way to unsigned ones.
-  const bool bits16 = kind == H5T_INTEGER && H5Tget_size(type.get()) == 2 &&
-                      H5Tget_sign(type.get()) == H5T_SGN_NONE;
-  if (bits16 && encoding == "bfloat16") {
-    encoding_ = Encoding::kBfloat16;
-  } else if (kind == H5T_FLOAT && !encoding) {
-    const h5::Handle half = float16_type();
-    encoding_ = H5Tequal(type.get(), half.get()) > 0 ? Encoding::kFloat16 : Encoding::kOther;
-  } else {
-    fail_input(place_,
-               ": expected float16, float32, or uint16 with the attribute encoding = "
-               "'bfloat16'");
-  }
+    : place_(path + ": dataset " + name) {
+  const std::string expected = expected_text(expected_shape);
+  dataset_ = h5::open_dataset(file, name, place_, expected, [&](hid_t dataset) {
+    shape_ = h5::shape(dataset);
+    if (!fits(shape_, expected_shape))
+      fail_input(place_, " has shape ", h5::to_text(shape_), ", expected ", expected,
+                 " by the file's attributes; record it in that order");
+    const h5::Handle type(H5Dget_type(dataset), H5Tclose);
+    const auto kind = H5Tget_class(type.get());
+    const auto encoding = h5::read_string(dataset, "encoding", place_);
+    // Signed bits would be clipped at zero on the way to unsigned ones.
+    const bool bits16 = kind == H5T_INTEGER && H5Tget_size(type.get()) == 2 &&
+                        H5Tget_sign(type.get()) == H5T_SGN_NONE;
+    if (bits16 && encoding == "bfloat16") {
+      encoding_ = Encoding::kBfloat16;
+    } else if (kind == H5T_FLOAT && !encoding) {
+      const h5::Handle half = float16_type();
+      encoding_ = H5Tequal(type.get(), half.get()) > 0 ? Encoding::kFloat16 : Encoding::kOther;
+    } else {
+      fail_input(place_,
+                 ": expected float16, float32, or uint16 with the attribute encoding = "
+                 "'bfloat16'");
+    }
+  });
 }
 
-void FloatDataset::read_slice(std::int64_t first, float* out) const {
-  const h5::Handle file_space(H5Dget_space(dataset_.get()), H5Sclose);
+double FloatDataset::num_values() const {
+  double n = 1;
+  for (std::int64_t extent : shape_) n *= static_cast<double>(extent);
+  return n;
+}
+
+// Calls visit(start, count, offset, size) for blocks that cover the dataset in row-major order: of
+// whole slices of the first dimension, or of some rows of one where a slice is too large.
+template <class Visit>
+void FloatDataset::visit_blocks(const Visit& visit) const {
+  std::int64_t row = 1;
+  for (std::size_t i = 2; i < shape_.size(); ++i) row *= shape_[i];
+  const std::int64_t rows = shape_.size() > 1 ? shape_[1] : 1, slice = rows * row;
+  const std::int64_t slices_at_once = std::max<std::int64_t>(1, kBlock / slice);
+  const std::int64_t rows_at_once =
+      slice <= kBlock ? rows : std::max<std::int64_t>(1, kBlock / row);
   std::vector<hsize_t> start(shape_.size(), 0), count(shape_.begin(), shape_.end());
-  start[0] = static_cast<hsize_t>(first), count[0] = 1;
+  for (std::int64_t i = 0; i < shape_[0]; i += slices_at_once)
+    for (std::int64_t j = 0; j < rows; j += rows_at_once) {
+      start[0] = static_cast<hsize_t>(i);
+      count[0] = static_cast<hsize_t>(std::min(slices_at_once, shape_[0] - i));
+      const std::int64_t taken = std::min(rows_at_once, rows - j);
+      if (shape_.size() > 1)
+        start[1] = static_cast<hsize_t>(j), count[1] = static_cast<hsize_t>(taken);
+      visit(start, count, i * slice + j * row, static_cast<std::int64_t>(count[0]) * taken * row);
+    }
+}
+
+void FloatDataset::read_block(const std::vector<hsize_t>& start, const std::vector<hsize_t>& count,
+                              std::int64_t size, float* out) const {
+  const h5::Handle file_space(H5Dget_space(dataset_.get()), H5Sclose);
   H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(),
                       nullptr);
   // Of the file's rank: HDF5 copies blocks of the same shape whole, others row by row.
@@ -73,7 +116,7 @@ void FloatDataset::read_slice(std::int64_t first, float* out) const {
   };
   if (encoding_ == Encoding::kOther) return read(H5T_NATIVE_FLOAT, out);
   // HDF5's own conversion from 16 bits goes value by value; Eigen's is vectorised.
-  std::vector<std::uint16_t> bits(slice_size_);
+  std::vector<std::uint16_t> bits(static_cast<std::size_t>(size));
   if (encoding_ == Encoding::kBfloat16) {
     read(H5T_NATIVE_UINT16, bits.data());
     widen<Eigen::bfloat16>(bits, out);
@@ -85,26 +128,33 @@ void FloatDataset::read_slice(std::int64_t first, float* out) const {
 }
 
 std::vector<float> FloatDataset::read() const {
-  std::vector<float> values(static_cast<std::size_t>(shape_[0] * slice_size_));
-  for (std::int64_t i = 0; i < shape_[0]; ++i) read_slice(i, values.data() + i * slice_size_);
+  std::vector<float> values(static_cast<std::size_t>(num_values()));
+  visit_blocks([&](const auto& start, const auto& count, std::int64_t offset, std::int64_t size) {
+    read_block(start, count, size, values.data() + offset);
+  });
   return values;
 }
 
-void FloatDataset::check_finite() const {
-  std::vector<float> slice(slice_size_);
-  for (std::int64_t i = 0; i < shape_[0]; ++i) {
-    read_slice(i, slice.data());
-    for (std::int64_t j = 0; j < slice_size_; ++j)
-      if (!std::isfinite(slice[j])) {
-        std::vector<std::int64_t> index = {i};
-        for (std::size_t k = 1, inner = slice_size_; k < shape_.size(); ++k) {
-          inner /= shape_[k];
-          index.push_back(j / static_cast<std::int64_t>(inner) % shape_[k]);
-        }
-        fail_input(place_, h5::to_text(index), " is ", slice[j],
-                   "; a trace holds finite values only, record it again");
-      }
-  }
+void FloatDataset::check_values() const {
+  std::vector<float> block;
+  visit_blocks([&](const auto& start, const auto& count, std::int64_t offset, std::int64_t size) {
+    block.resize(static_cast<std::size_t>(size));
+    read_block(start, count, size, block.data());
+    const auto good = Eigen::Map<const Eigen::ArrayXf>(block.data(), size).abs() <=
+                      static_cast<float>(kLargestValue);
+    if (good.all()) return;  // NaN compares false
+    std::int64_t at = 0;
+    while (std::abs(block[at]) <= static_cast<float>(kLargestValue)) ++at;
+    std::vector<std::int64_t> index(shape_.size());
+    std::int64_t rest = offset + at;
+    for (std::size_t k = shape_.size(); k-- > 0; rest /= shape_[k]) index[k] = rest % shape_[k];
+    const float value = block[at];
+    if (!std::isfinite(value))
+      fail_input(place_, h5::to_text(index), " is ", value,
+                 "; a trace holds finite values only, record it again");
+    fail_input(place_, h5::to_text(index), " is ", value, "; no model's values are above ",
+               kLargestValue, " in magnitude, record it again");
+  });
 }
 
 h5::Handle create_float_dataset(hid_t parent, const std::string& name,

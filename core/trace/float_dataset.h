@@ -9,23 +9,38 @@
 
 namespace doublep {
 
+/// In an expected shape: any extent, of at least 1.
+inline constexpr std::int64_t kAnyExtent = -1;
+
+/// Largest magnitude that a value may have. Nothing recorded comes near it, and below it neither
+/// dot products nor squared distances can overflow float32.
+inline constexpr double kLargestValue = 1e15;
+
 class FloatDataset {
  public:
-  /// Opens and checks type and shape. Throws InputError that names `file` and the dataset.
+  /// Opens (h5::open_dataset) and checks type and shape. Throws InputError that names `file` and
+  /// the dataset.
   FloatDataset(hid_t file, const std::string& name, const std::string& path,
                const std::vector<std::int64_t>& expected_shape);
-  /// All of it, row-major. The 16-bit form is held one slice of the first dimension at a time.
+  /// All of it, row-major. The stored form is held a block at a time.
   std::vector<float> read() const;
-  /// Throws InputError with the first index that holds NaN or infinity.
-  void check_finite() const;
+  /// Throws InputError with the first index that holds NaN, infinity or more than kLargestValue.
+  void check_values() const;
+
+  const std::vector<std::int64_t>& shape() const { return shape_; }
+  /// See h5::filtered.
+  bool filtered() const { return h5::filtered(dataset_.get()); }
+  double num_values() const;
 
  private:
-  void read_slice(std::int64_t first, float* out) const;
+  template <class Visit>
+  void visit_blocks(const Visit& visit) const;
+  void read_block(const std::vector<hsize_t>& start, const std::vector<hsize_t>& count,
+                  std::int64_t size, float* out) const;
 
   enum class Encoding { kFloat16, kBfloat16, kOther } encoding_ = Encoding::kOther;
   std::string place_;
   std::vector<std::int64_t> shape_;
-  std::int64_t slice_size_ = 1;
   h5::Handle dataset_;
 };
 

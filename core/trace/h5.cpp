@@ -1,9 +1,14 @@
 #include "core/trace/h5.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
-#include <filesystem>
+#include <cerrno>
 
 #include "core/base/error.h"
+#include "core/base/file.h"
 
 namespace doublep::h5 {
 namespace {
@@ -17,9 +22,14 @@ void write_scalar(hid_t object, const std::string& name, hid_t type, const void*
   check_write(attribute ? H5Awrite(attribute.get(), type, value) : -1, "attribute " + name);
 }
 
-Handle open_attribute(hid_t object, const char* name) {
+Handle open_attribute(hid_t object, const char* name, const std::string& place) {
   if (H5Aexists(object, name) <= 0) return {};
-  return {H5Aopen(object, name, H5P_DEFAULT), H5Aclose};
+  Handle attribute(H5Aopen(object, name, H5P_DEFAULT), H5Aclose);
+  if (const hsize_t size = attribute ? H5Aget_storage_size(attribute.get()) : 0;
+      size > kMaxAttribute)
+    fail_input(place, ": attribute ", name, " takes ", size, " bytes, expected at most ",
+               kMaxAttribute, "; write large data as a dataset");
+  return attribute;
 }
 
 // Reads a numeric scalar; an enumeration (h5py's bool) counts as its integer.
@@ -48,18 +58,39 @@ void read_number(const Handle& attribute, const char* name, const std::string& p
 
 }  // namespace
 
+// HDF5 tells a locked file from a damaged one in its stack trace only: look for ourselves.
+[[noreturn]] static void explain_failed_open(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int locked = file < 0 ? 0 : ::flock(file, LOCK_SH | LOCK_NB);
+  const int reason = locked == 0 ? 0 : errno;
+  unsigned char head[12] = {};
+  const bool read = file >= 0 && ::pread(file, head, sizeof head, 0) == sizeof head;
+  if (file >= 0) ::close(file);  // and with it the lock
+  if (reason == EWOULDBLOCK)
+    fail_input(path, ": is locked by another program that writes it; close that and try again");
+  if (reason != 0)
+    fail_input(path,
+               ": this file system cannot lock files; set HDF5_USE_FILE_LOCKING=FALSE in the "
+               "environment and try again");
+  // Superblocks from version 2 on say in their twelfth byte that a writer has them open.
+  const std::string magic = "\x89HDF\r\n\x1a\n";
+  if (read && std::equal(magic.begin(), magic.end(), reinterpret_cast<const char*>(head)) &&
+      head[8] >= 2 && (head[11] & 1) != 0)
+    fail_input(path,
+               ": was never closed by the program that wrote it; if that is done with it, "
+               "repair the file with h5clear -s, or record it again");
+  fail_input(path,
+             ": cannot be opened as HDF5 (truncated, or another format); record the file "
+             "again");
+}
+
 void quiet() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
 
 Handle open_file(const std::string& path) {
   quiet();
-  std::error_code unreadable;  // an unreadable folder counts as absence
-  if (!std::filesystem::exists(path, unreadable))
-    fail_input(path, ": no such file; check the path");
+  require_regular_file(path);
   Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
-  if (!file)
-    fail_input(path,
-               ": cannot be opened as HDF5 (truncated, or another format, or no permission); "
-               "record the file again");
+  if (!file) explain_failed_open(path);
   return file;
 }
 
@@ -83,14 +114,6 @@ Handle create_group(hid_t parent, const std::string& name, const std::string& fi
   return group;
 }
 
-bool exists(hid_t parent, const std::string& name) {
-  // H5Lexists wants every step of a path to exist before it.
-  for (std::size_t slash = name.find('/', 1);; slash = name.find('/', slash + 1)) {
-    if (H5Lexists(parent, name.substr(0, slash).c_str(), H5P_DEFAULT) <= 0) return false;
-    if (slash == std::string::npos) return true;
-  }
-}
-
 std::vector<std::string> children(hid_t group) {
   std::vector<std::string> names;
   const auto visit = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
@@ -102,7 +125,7 @@ std::vector<std::string> children(hid_t group) {
 }
 
 std::optional<std::string> read_string(hid_t object, const char* name, const std::string& place) {
-  const Handle attribute = open_attribute(object, name);
+  const Handle attribute = open_attribute(object, name, place);
   if (!attribute) return std::nullopt;
   const Handle type(H5Aget_type(attribute.get()), H5Tclose);
   const Handle space(H5Aget_space(attribute.get()), H5Sclose);
@@ -114,7 +137,8 @@ std::optional<std::string> read_string(hid_t object, const char* name, const std
     H5Tset_cset(memory.get(), H5Tget_cset(type.get()));
     char* text = nullptr;
     if (H5Aread(attribute.get(), memory.get(), &text) < 0 || !text)
-      fail_input(place, ": attribute ", name, " cannot be read");
+      fail_input(place, ": attribute ", name,
+                 " cannot be read; it is damaged or too long, write it again");
     std::string value = text;
     H5free_memory(text);
     return value;
@@ -127,7 +151,7 @@ std::optional<std::string> read_string(hid_t object, const char* name, const std
 }
 
 std::optional<std::int64_t> read_int(hid_t object, const char* name, const std::string& place) {
-  const Handle attribute = open_attribute(object, name);
+  const Handle attribute = open_attribute(object, name, place);
   if (!attribute) return std::nullopt;
   std::int64_t value = 0;
   read_number(attribute, name, place, H5T_NATIVE_INT64, &value);
@@ -135,7 +159,7 @@ std::optional<std::int64_t> read_int(hid_t object, const char* name, const std::
 }
 
 std::optional<double> read_real(hid_t object, const char* name, const std::string& place) {
-  const Handle attribute = open_attribute(object, name);
+  const Handle attribute = open_attribute(object, name, place);
   if (!attribute) return std::nullopt;
   double value = 0;
   read_number(attribute, name, place, H5T_NATIVE_DOUBLE, &value);
@@ -144,12 +168,15 @@ std::optional<double> read_real(hid_t object, const char* name, const std::strin
 
 void write_string(hid_t object, const std::string& name, const std::string& value) {
   // Of a length of its own: strings of variable length lie in a heap of the file, where most of
-  // what crashes libhdf5 on damaged files comes from. HDF5 knows no string of length 0.
+  // what crashes libhdf5 on damaged files comes from. HDF5 knows no string of length 0, and holds
+  // none above 64 KiB in an object's header: a configuration that is longer goes to the heap.
+  const bool fits = value.size() < (std::size_t{1} << 16) - 1024;
   const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(type.get(), value.size() + (value.empty() ? 1 : 0));
-  H5Tset_strpad(type.get(), H5T_STR_NULLPAD);
+  H5Tset_size(type.get(), fits ? std::max<std::size_t>(value.size(), 1) : H5T_VARIABLE);
+  H5Tset_strpad(type.get(), fits ? H5T_STR_NULLPAD : H5T_STR_NULLTERM);
   H5Tset_cset(type.get(), H5T_CSET_UTF8);
-  write_scalar(object, name, type.get(), value.c_str());
+  const char* text = value.c_str();
+  write_scalar(object, name, type.get(), fits ? static_cast<const void*>(text) : &text);
 }
 
 void write_int(hid_t object, const std::string& name, std::int64_t value) {

@@ -1,10 +1,15 @@
 // Small owners for HDF5's C handles, and the few calls that this project makes of it. Every failure
 // is an InputError that names file and object; HDF5's own stack trace is not printed.
+//
+// A file that we read is not trusted: `exists`, `open_group` and `open_dataset` follow no link out
+// of it, and a dataset whose values are not all in the file is refused. `probe`
+// (core/trace/probe.h) fences what inside libhdf5 itself may go wrong on a damaged file.
 #pragma once
 
 #include <hdf5.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -43,16 +48,30 @@ class Handle {
 /// No stack traces on stderr; called by whoever opens or creates first.
 void quiet();
 
-Handle open_file(const std::string& path);    ///< read-only; InputError if it is not HDF5
+/// Read-only. Throws InputError if it is no regular file, is locked, or is not HDF5.
+Handle open_file(const std::string& path);
 Handle create_file(const std::string& path);  ///< truncates; InputError if it cannot be written
 Handle open_group(hid_t parent, const std::string& name, const std::string& file);
 Handle create_group(hid_t parent, const std::string& name, const std::string& file);
+/// Is there something of that name below `parent`? Soft links within the file are followed.
+/// Throws InputError where a link on the way leads into another file (which is not looked at).
 bool exists(hid_t parent, const std::string& name);
+/// Throws InputError unless there is a dataset of that name whose values are all in this file:
+/// virtual and external storage, links out of the file, chunks or whole datasets that were never
+/// written, filters that are not to be had, and sizes that do not fit what is stored (gzip bombs)
+/// are refused by name, before any value is read. `place` is "file: dataset name", `expected` what
+/// should be there, both for messages; `check` may look at shape and type first, so that what it
+/// has to say comes before how the values are stored.
+Handle open_dataset(hid_t parent, const std::string& name, const std::string& place,
+                    const std::string& expected, const std::function<void(hid_t)>& check = {});
+/// Do values pass through a filter (compression, checksum) when they are read?
+bool filtered(hid_t dataset);
 /// Names of the links of a group, in alphabetical order.
 std::vector<std::string> children(hid_t group);
 
-/// Attributes; nullopt where there is none, InputError where it is of another kind. `place` is
-/// "file: object" for messages.
+/// Attributes; nullopt where there is none, InputError where it is of another kind or above
+/// kMaxAttribute bytes. `place` is "file: object" for messages.
+inline constexpr std::size_t kMaxAttribute = 4 << 20;
 std::optional<std::string> read_string(hid_t object, const char* name, const std::string& place);
 std::optional<std::int64_t> read_int(hid_t object, const char* name, const std::string& place);
 std::optional<double> read_real(hid_t object, const char* name, const std::string& place);

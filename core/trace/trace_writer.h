@@ -21,24 +21,27 @@ class TraceWriter {
   /// `info.layers` do not matter. Throws where the reader would refuse the result.
   TraceWriter(const TraceInfo& info, StoredType type);
 
-  /// A whole layer; `outputs` may be empty.
+  /// A whole layer; `outputs` and `prefill_queries` may be empty.
   void write_layer(const TraceLayer& layer);
 
   /// Or piece by piece: begin_layer, then every key and value once, and the queries.
   void begin_layer(int layer);
-  /// float32 [count, head_dim]: the tokens [first, first + count) of one KV head.
+  /// float32 [count, head_dim or value_dim]: the tokens [first, first + count) of one KV head.
   void write_keys(int kv_head, std::int64_t first, std::int64_t count, const float* rows);
   void write_values(int kv_head, std::int64_t first, std::int64_t count, const float* rows);
   void write_queries(const float* rows);  ///< float32 [num_steps, num_query_heads, head_dim]
-  void write_outputs(const float* rows);  ///< the same; always stored as float32
+  void write_outputs(const float* rows);  ///< with value_dim; always stored as float32
+  /// float32 [count, num_query_heads, head_dim]: the `count` positions before positions[0].
+  void write_prefill_queries(std::int64_t count, const float* rows);
 
   /// Flushes to the disk and gives the file its name. All of info.layers have been written.
   void finish();
 
  private:
   void write_cache(const char* name, const h5::Handle& dataset, int kv_head, std::int64_t first,
-                   std::int64_t count, const float* rows);
-  void write_steps(const char* name, const float* rows, StoredType type);
+                   std::int64_t count, int dim, const float* rows);
+  void write_steps(const char* name, std::int64_t steps, int dim, const float* rows,
+                   StoredType type);
   void check_layer_complete() const;
   std::string place(const char* name) const;
 

@@ -32,15 +32,22 @@ constexpr Column kColumns[] = {
 
 void print_summary(const Trace& trace, std::ostream& out) {
   const TraceInfo& info = trace.info();
-  out << info.path << '\n'
+  out << printable(info.path) << '\n'
       << "  model:   " << printable(info.model) << '\n'
       << "  task:    " << printable(info.task) << '\n'
       << "  layers:  ";
   for (std::size_t i = 0; i < info.layers.size(); ++i) out << (i ? ", " : "") << info.layers[i];
+  for (const auto& [layer, what] : info.other_attention)
+    out << "\n           " << layer << " has " << what << ", which is not supported";
   out << "\n  heads:   " << info.num_query_heads << " query, " << info.num_kv_heads << " KV, of "
-      << info.head_dim << '\n'
+      << info.head_dim;
+  if (info.value_dim != info.head_dim) out << ", values of " << info.value_dim;
+  out << '\n'
       << "  tokens:  " << info.num_tokens << "; " << info.num_steps() << " steps at positions "
-      << info.positions.front() << " .. " << info.positions.back() << '\n'
+      << info.positions.front() << " .. " << info.positions.back();
+  if (info.prefill_queries > 0)
+    out << "; queries of the prompt's last " << info.prefill_queries << " positions";
+  out << '\n'
       << "  scale:   " << info.softmax_scale << "; seed " << info.seed << "; content "
       << trace.content_hash() << '\n';
 }

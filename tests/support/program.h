@@ -18,8 +18,15 @@
 
 namespace doublep::test {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;  ///< then memory and time are the sanitizer's, not ours
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 struct ProgramResult {
   int code = -1;  ///< exit code; 128 + n for signal n
+  double cpu_seconds = 0;
   std::string out, err;
 };
 
@@ -35,7 +42,9 @@ inline void spill(const std::filesystem::path& path, const std::string& text) {
 }
 
 struct ProgramOptions {
-  std::size_t file_limit = 0;  ///< bytes a file may grow to: stands in for a full disk; 0 = none
+  std::size_t file_limit = 0;     ///< bytes a file may grow to: stands in for a full disk; 0 = none
+  std::size_t memory_limit = 0;   ///< bytes that it may write to (RLIMIT_DATA); 0 = none
+  std::size_t address_limit = 0;  ///< bytes of address space (RLIMIT_AS): threads run out of it
   std::function<bool()> interrupt_when;  ///< polled; SIGINT is sent once when it says true
 };
 
@@ -56,18 +65,27 @@ inline ProgramResult run_program(const std::vector<std::string>& arguments,
       const rlimit limit = {options.file_limit, options.file_limit};
       setrlimit(RLIMIT_FSIZE, &limit);
     }
+    for (const auto& [resource, bytes] :
+         {std::pair{RLIMIT_DATA, options.memory_limit}, {RLIMIT_AS, options.address_limit}}) {
+      const rlimit limit = {bytes, bytes};
+      if (bytes > 0 && !kSanitized) setrlimit(resource, &limit);
+    }
     execv(DOUBLEP_PROGRAM, argv.data());
     _exit(127);
   }
   int status = 0;
   bool sent = false;
-  while (waitpid(child, &status, WNOHANG) == 0) {
+  rusage used = {};
+  while (wait4(child, &status, WNOHANG, &used) == 0) {
     if (!sent && options.interrupt_when && options.interrupt_when())
       sent = true, kill(child, SIGINT);
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   ProgramResult result;
   result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  for (const timeval& time : {used.ru_utime, used.ru_stime})
+    result.cpu_seconds +=
+        static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
   result.out = slurp(out), result.err = slurp(err);
   return result;
 }
