@@ -22,6 +22,8 @@ void SweepOptions::add_to(CLI::App& command, const std::string& output_help) {
   command.add_flag("--fresh", runner.fresh, "do again what is there already");
   command.add_flag("--any-program", runner.any_program,
                    "take finished runs of another build of this program for its own");
+  command.add_flag("--allow-mismatch", runner.allow_mismatch,
+                   "replay traces whose recorded outputs are not those of dense attention");
 }
 
 void print_plan(const Sweep& sweep) {

@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/base/stop_signal.h"
 #include "experiments/commands/commands.h"
 
 namespace doublep {
@@ -30,7 +31,13 @@ void synth(Arguments arguments) {
     fail_input("type: '", arguments.type, "' is not known; expected float16, bfloat16 or float32");
   o.type = type->second;
   if (!arguments.heads.empty()) o.heads = parse_head_kinds(arguments.heads);
-  write_synth(o);
+  const StopOnSignal guard;
+  try {
+    write_synth(o);
+  } catch (const Interrupted&) {
+    std::cerr << "interrupted: nothing of " << o.output << " is kept\n";
+    throw ExitWith{130};
+  }
   std::cout << o.output << ": " << o.layers << " layers, " << o.query_heads << " query and "
             << o.kv_heads << " KV heads of " << o.head_dim << ", " << o.tokens << " tokens, "
             << o.steps << " steps, " << arguments.type << ", seed " << o.seed << '\n';
@@ -52,6 +59,9 @@ void add_synth(CLI::App& app) {
   option("--query-heads", o.query_heads, "query heads, a multiple of the KV heads");
   option("--kv-heads", o.kv_heads, "KV heads");
   option("--head-dim", o.head_dim, "channels of a head, at least 8");
+  option("--value-dim", o.value_dim, "channels of a value; 0 = as many (MLA: 512 to 576)");
+  option("--prefill-queries", o.prefill_queries,
+         "queries of the prompt's last positions to store; fewer where the prompt is shorter");
   option("--type", arguments->type, "float16, bfloat16 or float32");
   option("--seed", o.seed, "another seed, another trace of the same kind");
   command->add_option(
@@ -68,6 +78,7 @@ void add_synth(CLI::App& app) {
   option("--topic-steps", o.topic_steps, "steps after which it turns to others");
   option("--spread", o.spread, "standard deviation of background logits");
   option("--noise", o.noise, "spread of keys about their topic, over that of the topics");
+  command->add_flag("--yes", o.beyond_disk, "write even where the disk has no room for all of it");
   option("--threads", arguments->threads, "0 = all cores; the file does not depend on it");
   command->callback([arguments] { synth(*arguments); });
 }

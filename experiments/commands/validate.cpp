@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
+#include "core/metrics/recorded_outputs.h"
 #include "core/trace/trace.h"
 #include "experiments/commands/commands.h"
 #include "experiments/config/entry.h"
@@ -20,26 +21,46 @@
 namespace doublep {
 namespace {
 
-void describe(const Trace& trace) {
+struct Options {
+  std::vector<std::string> paths;
+  bool allow_mismatch = false;
+};
+
+// Says what the trace is, once its layers (those named, or all) and their outputs are found right.
+void check_trace(const Trace& trace, const std::vector<int>& chosen, bool allow_mismatch) {
   const TraceInfo& info = trace.info();
-  std::cout << info.path << ": a valid trace: " << info.num_tokens << " tokens, "
+  const std::vector<int>& layers = chosen.empty() ? info.layers : chosen;
+  trace.require_layers(layers);
+  std::size_t agree = 0;
+  for (int layer : layers) {
+    const TraceLayer data = trace.read_layer(layer);
+    if (data.outputs.empty()) continue;
+    const double mismatch = output_mismatch(trace, data);
+    judge_mismatch(trace, layer, mismatch, allow_mismatch);
+    agree += mismatch <= kOutputTolerance;
+  }
+  std::cout << printable(info.path) << ": a valid trace: " << info.num_tokens << " tokens, "
             << info.num_steps() << " steps, " << info.layers.size() << " layers, "
             << info.num_query_heads << " query heads, " << info.num_kv_heads << " KV heads of "
-            << info.head_dim << "\n";
+            << info.head_dim;
+  if (agree > 0) std::cout << "; recorded outputs agree in " << agree << " of them";
+  std::cout << "\n";
 }
 
-void validate_runs(const Sweep& sweep, const char* kind) {
+void validate_runs(const Sweep& sweep, const char* kind, bool allow_mismatch) {
   for (const RunSpec& run : sweep.runs) decoder_factory(sweep, run);
-  for (const Trace& trace : open_traces(sweep)) describe(trace);
+  for (const Trace& trace : open_traces(sweep))
+    check_trace(trace, sweep.replay.layers, allow_mismatch);
   std::cout << sweep.path << ": a valid " << kind << " of "
             << sweep.runs.size() * sweep.traces.size() << " runs\n";
 }
 
 #ifdef DOUBLEP_HAVE_SIM
-void validate_simulation(const std::string& path) {
+void validate_simulation(const std::string& path, bool allow_mismatch) {
   const sim::SimulationPlan plan = sim::load_plan(path);
   for (const sim::WorkloadPlan& workload : plan.workloads) {
-    for (const std::string& trace : workload.traces) describe(Trace::open(trace));
+    for (const std::string& trace : workload.traces)
+      check_trace(Trace::open(trace), {}, allow_mismatch);
     for (const std::string& profiles : workload.profiles) sim::read_profiles(profiles);
   }
   std::cout << path << ": a valid simulation of " << plan.num_points() << " points\n";
@@ -47,9 +68,10 @@ void validate_simulation(const std::string& path) {
 #endif
 
 // The keys tell what a configuration is for.
-void validate_yaml(const std::string& path) {
+void validate_yaml(const std::string& path, bool allow_mismatch) {
   const Yaml root = Yaml::load(path);
-  if (root.has("target")) return validate_runs(load_tuning(path, {}).sweep, "tuning");
+  if (root.has("target"))
+    return validate_runs(load_tuning(path, {}).sweep, "tuning", allow_mismatch);
   if (root.has("tuned")) {
     const std::size_t count = read_tuned(root).size();
     std::cout << path << ": a valid file of `doublep tune`, of " << count << " choices\n";
@@ -61,7 +83,8 @@ void validate_yaml(const std::string& path) {
     return;
   }
 #ifdef DOUBLEP_HAVE_SIM
-  if (root.has("workloads") || root.has("studies")) return validate_simulation(path);
+  if (root.has("workloads") || root.has("studies"))
+    return validate_simulation(path, allow_mismatch);
   if (root.has("memory_bandwidth_gbs")) {
     const std::string name = sim::load_hardware(path).name;
     std::cout << path << ": a valid description of the machine " << printable(name) << "\n";
@@ -73,21 +96,22 @@ void validate_yaml(const std::string& path) {
     return;
   }
 #endif
-  validate_runs(load_sweep(path), "sweep");
+  validate_runs(load_sweep(path), "sweep", allow_mismatch);
 }
 
-void validate(const std::string& path) {
+void validate(const std::string& path, bool allow_mismatch) {
   const std::string suffix = std::filesystem::path(path).extension().string();
-  suffix == ".yaml" || suffix == ".yml" ? validate_yaml(path) : describe(Trace::open(path));
+  suffix == ".yaml" || suffix == ".yml" ? validate_yaml(path, allow_mismatch)
+                                        : check_trace(Trace::open(path), {}, allow_mismatch);
 }
 
 // All of them, whatever is wrong with one.
-void execute(const std::vector<std::string>& paths) {
-  if (paths.size() == 1) return validate(paths[0]);
+void execute(const Options& options) {
+  if (options.paths.size() == 1) return validate(options.paths[0], options.allow_mismatch);
   int code = 0;
-  for (const std::string& path : paths) {
+  for (const std::string& path : options.paths) {
     try {
-      validate(path);
+      validate(path, options.allow_mismatch);
     } catch (const InputError& e) {
       std::cout.flush();
       std::cerr << "doublep: " << printable(e.what()) << std::endl;
@@ -100,7 +124,7 @@ void execute(const std::vector<std::string>& paths) {
 }  // namespace
 
 void add_validate(CLI::App& app) {
-  auto paths = std::make_shared<std::vector<std::string>>();
+  auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("validate", "Check configurations and traces, without running anything");
   command->footer(
@@ -108,8 +132,10 @@ void add_validate(CLI::App& app) {
       "`tune` wrote, a baseline, a machine, a model. With it the traces that it names are "
       "checked.\n"
       "Anything else is a trace.");
-  command->add_option("file", *paths, "one or several")->required();
-  command->callback([paths] { execute(*paths); });
+  command->add_option("file", options->paths, "one or several")->required();
+  command->add_flag("--allow-mismatch", options->allow_mismatch,
+                    "recorded outputs that are not those of dense attention are a warning only");
+  command->callback([options] { execute(*options); });
 }
 
 }  // namespace doublep

@@ -7,7 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
-#include "core/metrics/ground_truth.h"
+#include "core/metrics/recorded_outputs.h"
 
 namespace doublep {
 namespace {
@@ -27,13 +27,6 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// Relative distance of dense attention, as recomputed here, to what the recorder wrote.
-double mismatch(const GroundTruth& truth, int head, const float* recorded) {
-  const auto expected = ConstRowF(recorded, truth.outputs.cols()).cast<double>();
-  const double norm = expected.norm(), distance = (truth.outputs.row(head) - expected).norm();
-  return norm > 0 ? distance / norm : distance;
-}
-
 // Rows of one step, one KV head at a time.
 void measure_step(const Trace& trace, const TraceLayer& data, std::int64_t step,
                   const StepResult& result, double fallback_target, Row* rows,
@@ -51,7 +44,7 @@ void measure_step(const Trace& trace, const TraceLayer& data, std::int64_t step,
       Row& row = rows[h];
       row.layer = data.layer, row.step = static_cast<std::int32_t>(step);
       row.head = static_cast<std::int32_t>(h), row.kv_head = static_cast<std::int32_t>(kv_head);
-      row.metrics = measure(truth, g, selection, result.output.data() + h * info.head_dim,
+      row.metrics = measure(truth, g, selection, result.output.data() + h * info.value_dim,
                             result.log_sum_exp[h]);
       const double target = std::isnan(selection.target_p) ? fallback_target : selection.target_p;
       // Everything attended is no violation, whatever the last bits of the sum say.
@@ -61,9 +54,9 @@ void measure_step(const Trace& trace, const TraceLayer& data, std::int64_t step,
       row.audited_mass = audit.mass, row.audited_low = audit.low, row.audited_high = audit.high;
       row.cost = result.cost[h];
       if (!data.outputs.empty()) {
-        const std::int64_t offset = (step * info.num_query_heads + h) * info.head_dim;
+        const std::int64_t offset = (step * info.num_query_heads + h) * info.value_dim;
         mismatches[kv_head] =
-            std::max(mismatches[kv_head], mismatch(truth, g, data.outputs.data() + offset));
+            std::max(mismatches[kv_head], output_mismatch(truth, g, data.outputs.data() + offset));
       }
     }
   });

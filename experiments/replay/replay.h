@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/base/stop_signal.h"
 #include "core/decoder/decoder.h"
 #include "core/trace/trace.h"
 #include "experiments/replay/row.h"
@@ -31,9 +32,7 @@ using DecoderFactory = std::function<std::unique_ptr<Decoder>(int layer)>;
 /// stop.
 using ReplayProgress = std::function<bool(double done)>;
 
-/// Thrown where ReplayProgress said stop.
-struct Interrupted {};
-
+/// Throws Interrupted where ReplayProgress said stop.
 ReplayResult replay(const Trace& trace, const ReplayOptions& options, const DecoderFactory& make,
                     const ReplayProgress& progress);
 

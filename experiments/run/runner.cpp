@@ -2,40 +2,19 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
-#include <cstdio>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "core/base/error.h"
-#include "core/decoder/reference_decoder.h"
+#include "core/base/stop_signal.h"
+#include "core/metrics/recorded_outputs.h"
 #include "experiments/results/result_store.h"
 #include "experiments/run/backend.h"
 #include "experiments/run/progress.h"
 
 namespace doublep {
 namespace {
-
-volatile std::sig_atomic_t stop_requested = 0;
-
-// The first signal asks for a stop; a second one kills, as without us.
-class StopOnSignal {
- public:
-  StopOnSignal() {
-    struct sigaction action = {};
-    action.sa_handler = [](int) { stop_requested = 1; };
-    action.sa_flags = SA_RESETHAND;
-    sigaction(SIGINT, &action, &old_int_);
-    sigaction(SIGTERM, &action, &old_term_);
-  }
-  ~StopOnSignal() {
-    sigaction(SIGINT, &old_int_, nullptr);
-    sigaction(SIGTERM, &old_term_, nullptr);
-  }
-
- private:
-  struct sigaction old_int_ = {}, old_term_ = {};
-};
 
 // Time of a replay is about keys read: tokens x steps x heads x layers.
 double weight_of(const TraceInfo& info) {
@@ -44,18 +23,12 @@ double weight_of(const TraceInfo& info) {
          1;
 }
 
-void report_mismatch(const Trace& trace, const ReplayResult& result,
+// Refused, or said once a layer, before anything of it is kept.
+void report_mismatch(const Trace& trace, const ReplayResult& result, bool allow,
                      std::map<int, bool>& reported) {
   for (const LayerSummary& layer : result.layers)
-    if (layer.dense_mismatch > 1e-3 && !reported[layer.layer]) {
-      reported[layer.layer] = true;
-      std::fprintf(
-          stderr,
-          "warning: %s: layers/%d/outputs differ from dense attention over the stored keys, "
-          "values and queries by up to %.2g (relative); was the trace recorded before or "
-          "after the rotary embedding, or with another scale?\n",
-          trace.info().path.c_str(), layer.layer, layer.dense_mismatch);
-    }
+    if (!std::exchange(reported[layer.layer], true))
+      judge_mismatch(trace, layer.layer, layer.dense_mismatch, allow);
 }
 
 }  // namespace
@@ -69,12 +42,10 @@ std::vector<Trace> open_traces(const Sweep& sweep) {
         fail_input(sweep.path, ": ", path, " holds the same trace as ", traces[i].info().path,
                    "; name it once");
     const auto& held = traces.back().info().layers;
-    for (int layer : sweep.replay.layers)
-      if (std::find(held.begin(), held.end(), layer) == held.end())
-        fail_input(sweep.path, ": replay.layers names layer ", layer, ", which ", path,
-                   " does not hold; leave it out or drop the trace");
+    const auto& chosen = sweep.replay.layers.empty() ? held : sweep.replay.layers;
+    traces.back().require_layers(chosen);
     for (const RunSpec& run : sweep.runs)
-      for (int layer : sweep.replay.layers.empty() ? held : sweep.replay.layers)
+      for (int layer : chosen)
         if (!run.by_layer.empty() && !run.by_layer.count(layer))
           fail_input(sweep.path, ": ", run.label, " was tuned without layer ", layer, " of ", path,
                      "; name the layers that it has under replay.layers, or tune on this trace");
@@ -123,12 +94,13 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
       const ReplayResult result =
           replay(trace, sweep.replay, factories[i % sweep.runs.size()], [&](double done) {
             progress.update(done);
-            return stop_requested == 0;
+            return !StopOnSignal::requested();
           });
       runs[i].seconds =
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      trace.require_unchanged();
+      report_mismatch(trace, result, options.allow_mismatch, reported[t]);
       store.write(runs[i], result);
-      report_mismatch(trace, result, reported[t]);
     } catch (const Interrupted&) {
       report.interrupted = true;
       return report;

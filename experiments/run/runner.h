@@ -10,8 +10,9 @@
 namespace doublep {
 
 struct RunnerOptions {
-  bool fresh = false;        ///< do every run again
-  bool any_program = false;  ///< take results of another build for this one's
+  bool fresh = false;           ///< do every run again
+  bool any_program = false;     ///< take results of another build for this one's
+  bool allow_mismatch = false;  ///< recorded outputs that differ are a warning, not an error
 };
 
 struct RunnerReport {

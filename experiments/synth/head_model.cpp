@@ -68,7 +68,8 @@ std::int64_t HeadModel::topic_of(std::int64_t token) const {
 
 std::vector<std::int64_t> HeadModel::topics_of_query(int query_head, std::int64_t step) const {
   const CounterRng rng = stream(kQueryTopic, static_cast<std::uint64_t>(query_head));
-  const std::int64_t phase = step / options_.topic_steps;
+  const std::int64_t every = options_.topic_steps;
+  const std::int64_t phase = (step - (step < 0 ? every - 1 : 0)) / every;  // rounded down
   std::vector<std::int64_t> topics;
   for (int r = 0; r < options_.topics_per_query; ++r)
     topics.push_back(static_cast<std::int64_t>(
@@ -98,7 +99,7 @@ void HeadModel::keys(std::int64_t first, std::int64_t count, float* rows) const 
 }
 
 void HeadModel::values(std::int64_t first, std::int64_t count, float* rows) const {
-  const std::int64_t d = options_.head_dim;
+  const std::int64_t d = options_.values_dim();
   // What all tokens share keeps the mean over many of them, a diffuse head's output, from
   // vanishing.
   const CounterRng all = stream(kCommonValue), shared = stream(kTopicValue),

@@ -20,8 +20,10 @@ class HeadModel {
 
   /// float32 [count, head_dim] of the tokens first, first + 1, ...
   void keys(std::int64_t first, std::int64_t count, float* rows) const;
+  /// float32 [count, value_dim]
   void values(std::int64_t first, std::int64_t count, float* rows) const;
-  /// float32 [head_dim]; `query_head` of the layer, at the token `position`.
+  /// float32 [head_dim]; `query_head` of the layer, at the token `position`. Steps below 0 are
+  /// those of the prompt: step -1 is its last position before step 0.
   void query(int query_head, std::int64_t step, std::int64_t position, float* row) const;
 
   std::int64_t num_topics() const { return centres_.rows(); }

@@ -26,9 +26,14 @@ std::vector<HeadKind> parse_head_kinds(const std::string& text);
 struct SynthOptions {
   std::int64_t tokens = 4096, steps = 32;
   int layers = 2, query_heads = 8, kv_heads = 2, head_dim = 128;
+  int value_dim = 0;                   ///< channels of a value; 0 = head_dim
+  std::int64_t prefill_queries = 256;  ///< of the prompt's last positions; fewer where it is short
+
+  int values_dim() const { return value_dim > 0 ? value_dim : head_dim; }
   StoredType type = StoredType::kFloat16;
   std::uint64_t seed = 0;
   std::string output;
+  bool beyond_disk = false;  ///< write even where the disk has no room for all of it
 
   /// Query head h of every layer is of kind heads[h mod size].
   std::vector<HeadKind> heads = {HeadKind::kLocal, HeadKind::kClustered, HeadKind::kLocal,
@@ -48,5 +53,8 @@ struct SynthOptions {
 
 /// Throws InputError that names the option and what it expects.
 void check(const SynthOptions& options);
+
+/// Bytes of the file, but for a few kilobytes of HDF5's own.
+double file_bytes(const SynthOptions& options);
 
 }  // namespace doublep

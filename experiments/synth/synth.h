@@ -11,7 +11,9 @@ namespace doublep {
 TraceInfo synth_info(const SynthOptions& options);
 
 /// Writes options.output; the same bytes for the same options, on any number of threads. Memory: a
-/// few thousand tokens and the queries of one layer, whatever the length.
+/// few thousand tokens and the queries of one layer, whatever the length. Throws InputError where
+/// the disk has no room for it, unless `beyond_disk`, and Interrupted once StopOnSignal was asked
+/// to; neither leaves anything behind.
 void write_synth(const SynthOptions& options);
 
 }  // namespace doublep
