@@ -19,9 +19,9 @@ CudaDecoder::CudaDecoder(const PolicyInfo& policy, const Parameters& parameters,
 
 void CudaDecoder::prefill(const KvCacheView& cache) {
   DP_ASSERT(built_length_ == 0, "a decoder is prefilled once");
-  if (cache.value_dim != cache.head_dim)
-    fail_input("backend cuda: value_dim ", cache.value_dim, " other than head_dim ", cache.head_dim,
-               " is not supported; use backend: cpu for this trace");
+  const Request request{1, 1, cache.head_dim, context_.kv_dtype, cache.value_dim};
+  if (const std::string line = refusal(policy_, parameters_, request); !line.empty())
+    throw InputError(line);
   view_ = cache;
   place();
   build_ += plan_.paging_work(cache.length, cache.head_dim, context_.kv_dtype);

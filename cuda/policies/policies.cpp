@@ -63,6 +63,8 @@ std::string refusal(const std::string& name, const Parameters& parameters, const
   require(policy, "policy " + name);
   require(std::find(kHeadDims.begin(), kHeadDims.end(), request.head_dim) != kHeadDims.end(),
           concat("head_dim ", request.head_dim));
+  require(request.value_dim == 0 || request.value_dim == request.head_dim,
+          concat("value_dim ", request.value_dim, " other than head_dim"));
   require(group >= 1 && group <= kMaxGroup, concat("group size ", group));
   require(request.dtype != KvDtype::kFp8, "kv_dtype fp8");
   if (policy)

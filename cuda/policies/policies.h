@@ -30,6 +30,7 @@ const std::vector<DevicePolicy>& device_policies();
 struct Request {
   int num_query_heads = 0, num_kv_heads = 0, head_dim = 0;
   KvDtype dtype = KvDtype::kBf16;
+  int value_dim = 0;  ///< 0: head_dim
 };
 /// Empty where the policy can run for this request; else one line that lists what was required,
 /// what is supported and what is missing.

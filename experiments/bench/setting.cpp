@@ -84,6 +84,7 @@ cuda::Request request_of(const std::vector<std::string>& traces, int kv_heads) {
     const TraceInfo info = Trace::open(path).info();
     const int heads = info.group_size() * kv_heads;
     if (request.head_dim == 0) request.head_dim = info.head_dim, request.num_query_heads = heads;
+    if (info.value_dim != info.head_dim) request.value_dim = info.value_dim;
     if (request.head_dim != info.head_dim || request.num_query_heads != heads)
       fail_input(path, ": head_dim and group size must be those of the first trace");
   }

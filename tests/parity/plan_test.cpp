@@ -83,6 +83,15 @@ TEST_CASE("a parameter that nobody listed is refused, whatever its value", "[pla
                "speed"));
 }
 
+TEST_CASE("values of another width than keys are refused", "[plan]") {
+  cuda::Request latent = kShape;
+  latent.value_dim = 64;
+  CHECK(contains(cuda::refusal("dense", parameters_of("dense"), latent),
+                 "missing value_dim 64 other than head_dim."));
+  latent.value_dim = 128;
+  CHECK(cuda::refusal("dense", parameters_of("dense"), latent) == "");
+}
+
 TEST_CASE("plans follow the parameters", "[plan]") {
   const Plan ours = plan_of("double_p", {{"p1", 0.9},
                                          {"p2", 0.4},
