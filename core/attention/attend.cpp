@@ -128,4 +128,16 @@ void charge_attend(const QueryGroup& group, int value_dim, KvDtype dtype,
   }
 }
 
+void charge_weighed_keys(std::vector<std::int32_t> tokens, const QueryGroup& group, KvDtype dtype,
+                         GroupSelection& selection) {
+  std::vector<std::int32_t> attended, beside;
+  for (const Selection& head : selection.heads) unite(attended, head.tokens);
+  std::sort(tokens.begin(), tokens.end());
+  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+  std::set_difference(tokens.begin(), tokens.end(), attended.begin(), attended.end(),
+                      std::back_inserter(beside));
+  selection.charge(Stage::kEstimate,
+                   static_cast<double>(beside.size()) * group.head_dim * bytes_of(dtype), 0);
+}
+
 }  // namespace doublep

@@ -24,4 +24,10 @@ void attend(const KvHead& cache, const QueryGroup& group, std::span<const Select
 void charge_attend(const QueryGroup& group, int value_dim, KvDtype dtype,
                    GroupSelection& selection);
 
+/// Adds the reading of keys that any head of the group weighed before it chose (`tokens`, in any
+/// order, repeats too) to the estimate stage: once a group, and only of those that no head attends,
+/// since attend reads the others anyway. To be called when all heads have chosen.
+void charge_weighed_keys(std::vector<std::int32_t> tokens, const QueryGroup& group, KvDtype dtype,
+                         GroupSelection& selection);
+
 }  // namespace doublep

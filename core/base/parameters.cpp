@@ -21,6 +21,8 @@ std::string ParamSpec::type_name() const {
       return "integer";
     case Type::kReal:
       return "real";
+    case Type::kBudget:
+      return "budget";
     case Type::kChoice:
       return "choice";
   }
@@ -34,6 +36,8 @@ std::string ParamSpec::range_text() const {
     for (const auto& c : choices) text += (text.empty() ? "" : " | ") + c;
     return text;
   }
+  if (type == Type::kBudget) return "a share in [0, 1] such as 0.25 or 25%, or a number such as 64";
+  if (within_head_dim) return concat("at least ", low, ", at most head_dim");
   if (high >= kNoLimit) return concat(low_open ? "above " : "at least ", low);
   return concat("in ", low_open ? "(" : "[", low, ", ", high, "]");
 }
@@ -50,18 +54,29 @@ ParamSpec real(std::string name, double fallback, std::string meaning, double lo
 }
 ParamSpec share(std::string name, double fallback, std::string meaning, bool may_be_empty) {
   ParamSpec spec = real(std::move(name), fallback, std::move(meaning), 0, 1);
-  spec.low_open = !may_be_empty, spec.share = ParamSpec::Share::kAlways;
-  return spec;
-}
-ParamSpec budget(std::string name, double fallback, std::string meaning) {
-  ParamSpec spec = real(std::move(name), fallback, std::move(meaning));
-  spec.share = ParamSpec::Share::kBelowOne;
+  spec.low_open = !may_be_empty, spec.share = true;
   return spec;
 }
 ParamSpec choice(std::string name, std::string fallback, std::vector<std::string> choices,
                  std::string meaning) {
-  return {std::move(name), ParamSpec::Type::kChoice, std::move(fallback), std::move(meaning), 0, 0,
-          false,           std::move(choices)};
+  return {std::move(name),
+          ParamSpec::Type::kChoice,
+          std::move(fallback),
+          std::move(meaning),
+          0,
+          0,
+          false,
+          false,
+          std::move(choices)};
+}
+ParamSpec budget(std::string name, Budget fallback, std::string meaning) {
+  ParamValue value = fallback.value;
+  if (!fallback.is_share) value = static_cast<std::int64_t>(fallback.value);
+  return {std::move(name), ParamSpec::Type::kBudget, value, std::move(meaning), 0, 1};
+}
+ParamSpec within_head_dim(ParamSpec spec) {
+  spec.within_head_dim = true;
+  return spec;
 }
 
 ParamSpecs join(std::initializer_list<ParamSpecs> lists) {
@@ -79,8 +94,11 @@ namespace {
 
 [[noreturn]] void fail(const std::string& owner, const ParamSpec& spec, const ParamValue& given) {
   throw ParameterError(
-      spec.name, concat("policy ", owner, ": ", spec.name, " is ", to_text(given), ", expected a",
-                        spec.type == ParamSpec::Type::kInteger ? "n " : " ", spec.type_name(), " ",
+      spec.name, concat("policy ", owner, ": ", spec.name, " is ", to_text(given), ", expected ",
+                        spec.type == ParamSpec::Type::kBudget ? "" : "a",
+                        spec.type == ParamSpec::Type::kBudget    ? ""
+                        : spec.type == ParamSpec::Type::kInteger ? "n integer "
+                                                                 : " " + spec.type_name() + " ",
                         spec.range_text()));
 }
 
@@ -92,6 +110,8 @@ ParamValue check(const std::string& owner, const ParamSpec& spec, ParamValue val
       (spec.type == Type::kFlag && std::holds_alternative<bool>(value)) ||
       (spec.type == Type::kInteger && std::holds_alternative<std::int64_t>(value)) ||
       (spec.type == Type::kReal && std::holds_alternative<double>(value)) ||
+      (spec.type == Type::kBudget &&
+       (std::holds_alternative<double>(value) || std::holds_alternative<std::int64_t>(value))) ||
       (spec.type == Type::kChoice && std::holds_alternative<std::string>(value));
   if (!type_fits) fail(owner, spec, value);
   if (spec.type == Type::kChoice) {
@@ -99,13 +119,14 @@ ParamValue check(const std::string& owner, const ParamSpec& spec, ParamValue val
       if (c == std::get<std::string>(value)) return value;
     fail(owner, spec, value);
   }
-  if (spec.type == Type::kInteger || spec.type == Type::kReal) {
-    const double x = spec.type == Type::kInteger
-                         ? static_cast<double>(std::get<std::int64_t>(value))
-                         : std::get<double>(value);
-    if (!(x >= spec.low && x <= spec.high) || (spec.low_open && x == spec.low))
-      fail(owner, spec, value);
+  if (const auto* whole = std::get_if<std::int64_t>(&value)) {
+    const auto x = static_cast<double>(*whole);
+    const double high = spec.type == Type::kBudget ? kNoLimit : spec.high;
+    if (x < spec.low || x > high || (spec.low_open && x == spec.low)) fail(owner, spec, value);
   }
+  if (const auto* x = std::get_if<double>(&value))
+    if (!(*x >= spec.low && *x <= spec.high) || (spec.low_open && *x == spec.low))
+      fail(owner, spec, value);
   return value;
 }
 
@@ -142,6 +163,10 @@ std::int64_t Parameters::integer(std::string_view name) const {
   return std::get<std::int64_t>(at(name));
 }
 double Parameters::real(std::string_view name) const { return std::get<double>(at(name)); }
+Budget Parameters::budget(std::string_view name) const {
+  if (const auto* items = std::get_if<std::int64_t>(&at(name))) return Budget::count(*items);
+  return Budget::share(std::get<double>(at(name)));
+}
 const std::string& Parameters::choice(std::string_view name) const {
   return std::get<std::string>(at(name));
 }

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/base/budget.h"
 #include "core/base/error.h"
 
 namespace doublep {
@@ -27,18 +28,18 @@ class ParameterError : public InputError {
 };
 
 struct ParamSpec {
-  enum class Type { kFlag, kInteger, kReal, kChoice };
+  enum class Type { kFlag, kInteger, kReal, kBudget, kChoice };
   std::string name;
   Type type;
   std::optional<ParamValue> fallback;  ///< none: the parameter is required
   std::string meaning;                 ///< one line, for people
   double low = 0, high = 0;            ///< inclusive bounds of numbers
   bool low_open = false;               ///< low itself is excluded
+  bool within_head_dim = false;        ///< head_dim, once known, is an upper bound too
   std::vector<std::string> choices{};
-  /// A share of something: always, or where its value is below 1 (from 1 on it is a number).
-  enum class Share { kNone, kAlways, kBelowOne } share = Share::kNone;
+  bool share = false;  ///< a share of something, never a number of it
 
-  std::string type_name() const;   ///< "integer", "real", "flag", "choice"
+  std::string type_name() const;   ///< "integer", "real", "budget", "flag", "choice"
   std::string range_text() const;  ///< "in (0, 1]", "at least 0", "jensen | second_order", ...
 };
 
@@ -50,8 +51,11 @@ ParamSpec real(std::string name, double fallback, std::string meaning, double lo
                double high = kNoLimit);
 /// A share: real in (0, 1], or in [0, 1] where it may be empty.
 ParamSpec share(std::string name, double fallback, std::string meaning, bool may_be_empty = false);
-/// A number of tokens or clusters; below 1 a share of those that there are.
-ParamSpec budget(std::string name, double fallback, std::string meaning);
+/// A share of something or a number of it, told apart by spelling: a real (or percentage) is a
+/// share in [0, 1], an integer a number. `meaning` says of what.
+ParamSpec budget(std::string name, Budget fallback, std::string meaning);
+/// `spec`, an integer, with head_dim as an upper bound (registry.h: check_fits).
+ParamSpec within_head_dim(ParamSpec spec);
 ParamSpec choice(std::string name, std::string fallback, std::vector<std::string> choices,
                  std::string meaning);
 
@@ -69,6 +73,7 @@ class Parameters {
   bool flag(std::string_view name) const;
   std::int64_t integer(std::string_view name) const;
   double real(std::string_view name) const;
+  Budget budget(std::string_view name) const;
   const std::string& choice(std::string_view name) const;
   bool has(std::string_view name) const { return values_.count(std::string(name)) > 0; }
 

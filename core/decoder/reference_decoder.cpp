@@ -14,6 +14,7 @@ ReferenceDecoder::ReferenceDecoder(const PolicyInfo& policy, const Parameters& p
 
 void ReferenceDecoder::prefill(const KvCacheView& cache) {
   DP_ASSERT(heads_.empty(), "a decoder is prefilled once");
+  check_fits(info_, parameters_, cache.head_dim);
   cache_ = cache;
   for (int h = 0; h < cache.num_kv_heads; ++h) {
     PolicyContext context = context_;

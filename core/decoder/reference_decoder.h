@@ -16,6 +16,7 @@ class ReferenceDecoder final : public Decoder {
   ReferenceDecoder(const PolicyInfo& policy, const Parameters& parameters,
                    const PolicyContext& context);
 
+  /// Throws ParameterError where a parameter does not fit the cache's head_dim.
   void prefill(const KvCacheView& cache) override;
   void append(const KvCacheView& grown) override;
   StepResult step(const QueryBlock& queries, Audit audit) override;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "core/base/error.h"
@@ -23,9 +24,33 @@ double exact_distance(const float* a, const float* b, std::int64_t d) {
   return sum;
 }
 
+// Distances and their sums in float64, in the order of the points.
+MatrixF spread_out(const Eigen::Ref<const MatrixF>& points, std::uint64_t seed, std::int64_t k) {
+  const std::int64_t n = points.rows(), d = points.cols();
+  const CounterRng rng(seed, 0x6B2B2B);
+  MatrixF centroids(k, d);
+  std::vector<double> distances(n, std::numeric_limits<double>::infinity());
+  auto row = static_cast<std::int64_t>(rng.below(0, n));
+  for (std::int64_t i = 0; i < k; ++i) {
+    centroids.row(i) = points.row(row);
+    double total = 0;
+    for (std::int64_t j = 0; j < n; ++j) {
+      const float* point = points.data() + j * points.outerStride();
+      distances[j] = std::min(distances[j], exact_distance(point, centroids.data() + i * d, d));
+      total += distances[j];
+    }
+    // Where every point sits on a centroid the row stays: the clusters to come are empty.
+    double left = rng.uniform(i + 1) * total;
+    for (std::int64_t j = 0; j < n && left >= 0 && total > 0; ++j)
+      if (distances[j] > 0) left -= distances[j], row = j;
+  }
+  return centroids;
+}
+
 MatrixF first_centroids(const Eigen::Ref<const MatrixF>& points, const KmeansOptions& options,
                         std::int64_t k) {
   const std::int64_t n = points.rows();
+  if (options.init == KmeansOptions::Init::kPlusPlus) return spread_out(points, options.seed, k);
   MatrixF centroids(k, points.cols());
   if (options.init == KmeansOptions::Init::kEvenlySpaced) {
     // The seed moves the comb by a low-discrepancy phase; seed 0 starts at the first point.
@@ -145,6 +170,8 @@ KmeansResult kmeans(const Eigen::Ref<const MatrixF>& points, const KmeansOptions
   DP_ASSERT(k > 0 && options.iterations > 0, "k-means needs a point, a cluster and an iteration");
   KmeansResult result;
   result.centroids = first_centroids(points, options, k);
+  if (options.init == KmeansOptions::Init::kPlusPlus)  // a pass over the points for each of them
+    result.work = Work{4.0 * n * k * d, 3.0 * n * k * d};
   if (options.normalise) scale_to_unit_length(result.centroids);
   for (int iteration = 0; iteration < options.iterations; ++iteration) {
     const bool last = iteration + 1 == options.iterations;

@@ -14,7 +14,9 @@ namespace doublep {
 struct KmeansOptions {
   std::int64_t clusters = 1;
   int iterations = 4;  ///< at least 1; each assigns every point, then moves the centroids
-  enum class Init { kEvenlySpaced, kRandom } init = Init::kEvenlySpaced;
+  /// kPlusPlus: one by one, each drawn with a probability in proportion to its squared distance
+  /// from the nearest drawn before (k-means++, Arthur and Vassilvitskii, 2007).
+  enum class Init { kEvenlySpaced, kRandom, kPlusPlus } init = Init::kEvenlySpaced;
   std::uint64_t seed = 0;  ///< phase of the even spacing, or the random choice
   /// Spherical k-means: centroids have unit length throughout, so that the nearest is the one of
   /// highest cosine.

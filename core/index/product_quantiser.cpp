@@ -12,6 +12,12 @@ MatrixF ProductQuantiser::slice(const KvHead& cache, std::int64_t part, std::int
       .middleCols(first(part), first(part + 1) - first(part));
 }
 
+ParamSpecs quantiser_params() {
+  return {within_head_dim(integer("subvectors", 2, "parts a key is cut into", 1)),
+          integer("bits", 6, "bits of a part's code: 2^bits centroids", 1, 16),
+          integer("iterations", 10, "k-means iterations, from a k-means++ start", 1, 1000)};
+}
+
 void ProductQuantiser::train(const KvHead& cache) {
   d_ = cache.head_dim;
   books_.resize(std::min(parts_, d_));
@@ -20,6 +26,7 @@ void ProductQuantiser::train(const KvHead& cache) {
   KmeansOptions options;
   options.clusters = std::int64_t{1} << bits_;
   options.iterations = iterations_;
+  options.init = KmeansOptions::Init::kPlusPlus;
   for (std::int64_t part = 0; part < parts(); ++part) {
     const KmeansResult found = kmeans(slice(cache, part, 0), options);
     books_[part] = found.centroids;
@@ -52,6 +59,13 @@ MatrixD ProductQuantiser::scores(const QueryGroup& group) const {
       for (std::int64_t j = 0; j < length_; ++j) scores(h, j) += table(h, codes_[part][j]);
   }
   return scores;
+}
+
+void ProductQuantiser::charge(GroupSelection& out) const {
+  double table_flops = 0;
+  for (const MatrixF& book : books_) table_flops += 2.0 * static_cast<double>(book.size());
+  out.charge(Stage::kEstimate, centroid_bytes() + code_bytes(),
+             table_flops + static_cast<double>(parts() * length_));
 }
 
 void ProductQuantiser::reconstruct(std::int64_t token, float* key) const {

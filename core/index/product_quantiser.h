@@ -6,14 +6,23 @@
 #include <vector>
 
 #include "core/base/matrix.h"
+#include "core/base/parameters.h"
 #include "core/cache/kv_cache.h"
 #include "core/cache/query_block.h"
 #include "core/cost/cost.h"
+#include "core/selection/selection.h"
 
 namespace doublep {
 
+/// `subvectors`, `bits` and `iterations`, as PQCache has them (arXiv 2407.12820).
+ParamSpecs quantiser_params();
+
 class ProductQuantiser {
  public:
+  ProductQuantiser(const Parameters& parameters, KvDtype dtype)
+      : ProductQuantiser(parameters.integer("subvectors"),
+                         static_cast<int>(parameters.integer("bits")),
+                         static_cast<int>(parameters.integer("iterations")), dtype) {}
   /// `parts` is clipped to head_dim; `bits` in 1 .. 16.
   ProductQuantiser(std::int64_t parts, int bits, int iterations, KvDtype dtype)
       : parts_(parts), bits_(bits), iterations_(iterations), dtype_(dtype) {}
@@ -32,6 +41,8 @@ class ProductQuantiser {
   std::int64_t length() const { return length_; }
   /// Centroids of a part, [at most 2^bits, its dimensions].
   const MatrixF& centroids(std::int64_t part) const { return books_[part]; }
+  /// Adds a scan of all codes and centroids to the estimate stage.
+  void charge(GroupSelection& out) const;
   double code_bytes() const { return static_cast<double>(length_ * parts() * bits_) / 8; }
   double centroid_bytes() const;
   IndexCost cost() const { return {code_bytes() + centroid_bytes(), build_}; }

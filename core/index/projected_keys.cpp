@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "core/cache/logits.h"
+#include "core/cost/stages.h"
+#include "core/index/quantiser.h"
 
 namespace doublep {
 
@@ -22,9 +24,17 @@ void ProjectedKeys::extend(const KvHead& cache) {
     const MatrixD keys = ConstMapF(cache.key(begin), n, d).cast<double>();
     Eigen::Map<MatrixF>(labels_.data() + begin * rank(), n, rank()) = (keys * basis_).cast<float>();
   }
+  std::vector<std::uint8_t> codes(bits_ > 0 ? rank() : 0);
+  for (std::int64_t j = first; j < cache.length && bits_ > 0; ++j) {
+    float* label = labels_.data() + j * rank();
+    const RowScale scale = quantise_row(label, rank(), bits_, codes.data());
+    for (std::int64_t i = 0; i < rank(); ++i)
+      label[i] = scale.low + scale.step * static_cast<float>(codes[i]);
+  }
   length_ = cache.length;
   const auto joined = static_cast<double>(length_ - first);
-  build_ += Work{joined * d * bytes_of(dtype_), joined * projection_flops_};
+  const double quantising = bits_ > 0 ? 4.0 * static_cast<double>(rank()) : 0;
+  build_ += Work{joined * d * bytes_of(dtype_), joined * (projection_flops_ + quantising)};
 }
 
 MatrixD ProjectedKeys::scores(const QueryGroup& group) const {
@@ -36,15 +46,21 @@ MatrixD ProjectedKeys::scores(const QueryGroup& group) const {
 }
 
 void ProjectedKeys::charge(GroupSelection& out) const {
+  // Two more operations an element where it has to be widened first.
   const double n = static_cast<double>(length_), r = static_cast<double>(rank());
-  out.charge(Stage::kEstimate, n * r * bytes_of(dtype_), projection_flops_ + 2 * n * r);
+  out.charge(Stage::kEstimate, n * label_bytes(), projection_flops_ + (bits_ > 0 ? 4 : 2) * n * r);
 }
 
 IndexCost ProjectedKeys::cost() const {
   // The labels, and the directions: vectors of d, or one 4-byte number each where they are
   // channels.
   const double basis = projection_flops_ > 0 ? basis_.size() * bytes_of(dtype_) : 4.0 * rank();
-  return {static_cast<double>(labels_.size()) * bytes_of(dtype_) + basis, build_};
+  return {static_cast<double>(length_) * label_bytes() + basis, build_};
+}
+
+double ProjectedKeys::label_bytes() const {
+  return bits_ > 0 ? cost::quantised_key_bytes(static_cast<int>(rank()), bits_)
+                   : static_cast<double>(rank()) * bytes_of(dtype_);
 }
 
 }  // namespace doublep

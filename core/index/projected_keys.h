@@ -14,7 +14,9 @@ namespace doublep {
 
 class ProjectedKeys {
  public:
-  explicit ProjectedKeys(KvDtype dtype) : dtype_(dtype) {}
+  /// Labels in the cache's type; or, with `bits` (1 .. 8) above 0, quantised per token
+  /// (core/index/quantiser.h).
+  explicit ProjectedKeys(KvDtype dtype, int bits = 0) : dtype_(dtype), bits_(bits) {}
 
   /// Directions: columns of `basis` [d, r]. Labels made before are dropped.
   void set_basis(MatrixD basis);
@@ -30,10 +32,12 @@ class ProjectedKeys {
 
  private:
   std::int64_t rank() const { return basis_.cols(); }
+  double label_bytes() const;  // of one token
   KvDtype dtype_;
+  int bits_;
   MatrixD basis_;
   double projection_flops_ = 0;  // per vector; picking channels costs none
-  std::vector<float> labels_;    // [tokens, r]
+  std::vector<float> labels_;    // [tokens, r], as they are remembered
   std::int64_t length_ = 0;
   Work build_;
 };

@@ -12,6 +12,13 @@
 
 namespace doublep {
 
+/// How a row is remembered: x is low + code * step.
+struct RowScale {
+  float low = 0, step = 0;
+};
+/// Codes of one row of d elements, `bits` (1 .. 8) each.
+RowScale quantise_row(const float* row, std::int64_t d, int bits, std::uint8_t* codes);
+
 class QuantisedKeys {
  public:
   /// `bits` in 1 .. 8.
@@ -20,13 +27,12 @@ class QuantisedKeys {
   /// Quantises the tokens that joined since the last call.
   void extend(const KvHead& cache);
 
-  std::int64_t length() const { return static_cast<std::int64_t>(lows_.size()); }
-  float step(std::int64_t token) const { return steps_[token]; }
+  std::int64_t length() const { return static_cast<std::int64_t>(scales_.size()); }
+  float step(std::int64_t token) const { return scales_[token].step; }
   std::uint8_t code(std::int64_t token, std::int64_t i) const { return codes_[token * d_ + i]; }
   /// The key as it is remembered: float32 [d].
   void decode(std::int64_t token, float* key) const;
 
-  /// Codes packed without gaps, and minimum and step as two 16-bit numbers.
   double bytes_per_token() const { return cost::quantised_key_bytes(static_cast<int>(d_), bits_); }
   IndexCost cost() const { return {bytes_per_token() * static_cast<double>(length()), build_}; }
 
@@ -35,7 +41,7 @@ class QuantisedKeys {
   KvDtype dtype_;
   std::int64_t d_ = 0;
   std::vector<std::uint8_t> codes_;  // [tokens, d], one byte each whatever `bits`
-  std::vector<float> lows_, steps_;  // [tokens]
+  std::vector<RowScale> scales_;     // [tokens]
   Work build_;
 };
 

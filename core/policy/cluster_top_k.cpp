@@ -16,7 +16,7 @@ class ClusterTopK final : public Policy {
   ClusterTopK(const Parameters& p, const PolicyContext& context)
       : clusters_(p, context.kv_dtype),
         estimator_(parse_estimator(p)),
-        k_(p.real("k")),
+        k_(p.budget("k")),
         dtype_(context.kv_dtype),
         auditor_(p, context) {}
 
@@ -28,7 +28,7 @@ class ClusterTopK final : public Policy {
     const auto& index = *clusters_.index();
     const MatrixD log_masses = estimate_log_masses(index, group, estimator_);
     charge_estimate(index, group, estimator_, dtype_, out);
-    const std::int64_t n = index.num_clusters(), k = budget_tokens(k_, n);
+    const std::int64_t n = index.num_clusters(), k = k_.of(n);
     out.charge_heads(Stage::kSelect, cost::pick(static_cast<double>(n)));
     for (int h = 0; h < group.size; ++h) {
       const auto chosen = top_k({log_masses.row(h).data(), static_cast<std::size_t>(n)}, k);
@@ -41,7 +41,7 @@ class ClusterTopK final : public Policy {
  private:
   ClusteredCache clusters_;
   Estimator estimator_;
-  double k_;
+  Budget k_;
   KvDtype dtype_;
   MassAuditor auditor_;
 };
@@ -51,9 +51,8 @@ class ClusterTopK final : public Policy {
 PolicyInfo cluster_top_k_policy() {
   return describe<ClusterTopK>(
       "cluster_top_k", "attends exactly the k clusters of highest estimated mass", "ablation",
-      join(
-          {{budget("k", 64, "clusters; below 1 a share of them"), estimator_param(), audit_param()},
-           clustered_cache_params()}),
+      join({{budget("k", Budget::count(64), "clusters"), estimator_param(), audit_param()},
+            clustered_cache_params()}),
       {.search = SearchKind::kClusters});
 }
 

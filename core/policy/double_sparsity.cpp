@@ -1,7 +1,8 @@
 // Double Sparsity: scores through the channels that matter most, then top-k (arXiv 2408.07092).
 // The paper calibrates channels offline by the mean of |q_c k_c|. Here the keys are the prompt's
 // and the queries those of the first step, which stand in for the prompt's own: the mean over both
-// is the product of the means. The channels stay as they are then chosen.
+// is the product of the means. The channels stay as they are then chosen. A key's label is kept in
+// few bits, as published: 16 channels of 4 bits, or for Llama 64 of 2 bits chosen by |q| alone.
 #include <algorithm>
 
 #include "core/index/projected_keys.h"
@@ -15,21 +16,25 @@ namespace {
 class DoubleSparsity final : public Policy {
  public:
   DoubleSparsity(const Parameters& p, const PolicyContext& context)
-      : labels_(context.kv_dtype),
+      : labels_(context.kv_dtype, static_cast<int>(p.integer("label_bits"))),
         channels_(p.integer("channels")),
-        by_query_(p.choice("calibration") == "qk"),
-        budget_(p.real("budget")),
+        by_query_(p.choice("calibration") != "k"),
+        by_key_(p.choice("calibration") != "q"),
+        budget_(p.budget("budget")),
         sink_(p.integer("sink")),
         window_(p.integer("window")),
         dtype_(context.kv_dtype) {}
 
   void prefill(const KvHead& cache) override {
-    means_ = Eigen::RowVectorXd::Zero(cache.head_dim);
-    for (std::int64_t j = 0; j < cache.length; ++j)
-      means_ += ConstRowF(cache.key(j), cache.head_dim).cast<double>().cwiseAbs();
-    means_ /= static_cast<double>(cache.length);
-    const double elements = static_cast<double>(cache.length) * cache.head_dim;
-    calibration_ = Work{elements * bytes_of(dtype_), 2 * elements};
+    means_ = Eigen::RowVectorXd::Ones(cache.head_dim);
+    if (by_key_) {
+      means_.setZero();
+      for (std::int64_t j = 0; j < cache.length; ++j)
+        means_ += ConstRowF(cache.key(j), cache.head_dim).cast<double>().cwiseAbs();
+      means_ /= static_cast<double>(cache.length);
+      const double elements = static_cast<double>(cache.length) * cache.head_dim;
+      calibration_ = Work{elements * bytes_of(dtype_), 2 * elements};
+    }
     label(cache);
     calibrated_ = !by_query_;
   }
@@ -67,11 +72,11 @@ class DoubleSparsity final : public Policy {
 
   ProjectedKeys labels_;
   std::int64_t channels_;
-  bool by_query_, calibrated_ = false;
-  double budget_;
+  bool by_query_, by_key_, calibrated_ = false;
+  Budget budget_;
   std::int64_t sink_, window_;
   KvDtype dtype_;
-  Eigen::RowVectorXd means_;  // per channel, of |k|, and of |q k| once the queries are known
+  Eigen::RowVectorXd means_;  // per channel, of what the calibration names, once it is known
   Work calibration_;
 };
 
@@ -81,11 +86,12 @@ PolicyInfo double_sparsity_policy() {
   return describe<DoubleSparsity>(
       "double_sparsity", "attends the tokens of highest score in the channels that matter most",
       "Double Sparsity, arXiv 2408.07092",
-      join({{budget("budget", 1024, "tokens in all; below 1 a share of the visible ones"),
-             integer("channels", 0, "channels read of each key; 0 = head_dim / 8"),
-             choice("calibration", "qk", {"qk", "k"},
-                    "channels by the mean of |q k| or of |k| over the prompt's keys")},
-            exact_zone_params(0, 0)}),
+      join({{token_budget(Budget::count(1024)),
+             within_head_dim(integer("channels", 0, "channels read of each key; 0 = head_dim / 8")),
+             integer("label_bits", 4, "bits a channel of a label; 0 = the cache's type", 0, 8),
+             choice("calibration", "qk", {"qk", "q", "k"},
+                    "channels by the mean of |q k|, |q| or |k| over the prompt")},
+            exact_zone_params()}),
       {.search = SearchKind::kTokens, .grows = true});
 }
 

@@ -1,10 +1,15 @@
 // The tokens that stay exact whatever the policy thinks of them: attention sinks and the window.
+// Every policy that has them attends them in every step, however short the context and however
+// small its budget or its share of the mass: a budget of tokens in all counts them and is raised to
+// them (tokens_in_all), a budget of anything else (pages, clusters) comes beside them, and a share
+// of the mass never drops them.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "core/base/budget.h"
 #include "core/base/parameters.h"
 
 namespace doublep {
@@ -17,13 +22,6 @@ struct ExactZone {
   static ExactZone of(std::int64_t sink, std::int64_t window, std::int64_t length) {
     const std::int64_t sink_end = std::min(sink, length);
     return {sink_end, std::max(sink_end, length - window), length};
-  }
-  /// The same cut to a budget: sinks first, then the latest tokens. A budget below sink + window is
-  /// legal and means what it says.
-  static ExactZone of(std::int64_t sink, std::int64_t window, std::int64_t length,
-                      std::int64_t budget) {
-    const std::int64_t kept_sink = std::min({sink, length, budget});
-    return of(kept_sink, std::min(window, budget - kept_sink), length);
   }
   std::int64_t size() const { return sink_end + (length - tail_begin); }
   bool contains(std::int64_t token) const { return token < sink_end || token >= tail_begin; }
@@ -41,11 +39,9 @@ inline ParamSpecs exact_zone_params(std::int64_t sink = 4, std::int64_t window =
           integer("window", window, "last tokens that are always attended exactly")};
 }
 
-/// A budget below 1 is a share of the visible tokens, from 1 on a number of tokens.
-inline std::int64_t budget_tokens(double budget, std::int64_t visible) {
-  // A hair more: 0.29 of 100 is 28.999... in float64.
-  const double tokens = budget < 1 ? budget * static_cast<double>(visible) + 1e-9 : budget;
-  return std::min(visible, static_cast<std::int64_t>(std::min(tokens, 9e15)));
+/// How many of the visible tokens a budget of tokens in all comes to: at least the zone.
+inline std::int64_t tokens_in_all(const Budget& budget, const ExactZone& zone) {
+  return std::max(budget.of(zone.length), zone.size());
 }
 
 }  // namespace doublep

@@ -12,8 +12,8 @@ class Loki final : public Policy {
  public:
   Loki(const Parameters& p, const PolicyContext& context)
       : labels_(context.kv_dtype),
-        rank_(p.integer("rank")),
-        budget_(p.real("budget")),
+        rank_(p.integer("rank") > 0 ? p.integer("rank") : 32),
+        budget_(p.budget("budget")),
         sink_(p.integer("sink")),
         window_(p.integer("window")),
         dtype_(context.kv_dtype) {}
@@ -41,7 +41,7 @@ class Loki final : public Policy {
  private:
   ProjectedKeys labels_;
   std::int64_t rank_;
-  double budget_;
+  Budget budget_;
   std::int64_t sink_, window_;
   KvDtype dtype_;
   Work pca_;
@@ -53,8 +53,10 @@ PolicyInfo loki_policy() {
   return describe<Loki>(
       "loki", "attends the tokens of highest score along the keys' first principal components",
       "Loki, arXiv 2406.02542",
-      join({{budget("budget", 0.25, "tokens in all; below 1 a share of the visible ones"),
-             integer("rank", 32, "principal components; at most head_dim", 1)},
+      join({{token_budget(Budget::share(0.25)),
+             within_head_dim(integer("rank", 0,
+                                     "principal components; 0 = 32, or head_dim where that is "
+                                     "less"))},
             exact_zone_params(0, 0)}),
       {.search = SearchKind::kTokens, .grows = true});
 }

@@ -6,6 +6,7 @@
 #include "core/policy/exact_zone.h"
 #include "core/policy/oracle.h"
 #include "core/policy/registry.h"
+#include "core/policy/token_top_k.h"
 #include "core/selection/top_k.h"
 
 namespace doublep {
@@ -14,14 +15,14 @@ namespace {
 class OracleTopK final : public Policy {
  public:
   OracleTopK(const Parameters& p, const PolicyContext& context)
-      : budget_(p.real("budget")),
+      : budget_(p.budget("budget")),
         sink_(p.integer("sink")),
         window_(p.integer("window")),
         dtype_(context.kv_dtype) {}
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
-    const std::int64_t budget = budget_tokens(budget_, cache.length);
-    const ExactZone zone = ExactZone::of(sink_, window_, cache.length, budget);
+    const ExactZone zone = ExactZone::of(sink_, window_, cache.length);
+    const std::int64_t budget = tokens_in_all(budget_, zone);
     MatrixD logits = exact_logits(group, cache);
     charge_oracle(cache, group, dtype_, out);
     for (int h = 0; h < group.size; ++h) {
@@ -33,7 +34,7 @@ class OracleTopK final : public Policy {
   }
 
  private:
-  double budget_;
+  Budget budget_;
   std::int64_t sink_, window_;
   KvDtype dtype_;
 };
@@ -41,12 +42,12 @@ class OracleTopK final : public Policy {
 }  // namespace
 
 PolicyInfo oracle_top_k_policy() {
-  return describe<OracleTopK>(
+  PolicyInfo info = describe<OracleTopK>(
       "oracle_top_k", "attends sink, window and the tokens of highest true weight up to a budget",
-      "oracle",
-      join({{budget("budget", 1024, "tokens in all; below 1 a share of the visible ones")},
-            exact_zone_params()}),
+      "oracle", join({{token_budget(Budget::count(1024))}, exact_zone_params()}),
       {.search = SearchKind::kTokens});
+  info.oracle_priced = [](const Parameters&) { return true; };
+  return info;
 }
 
 }  // namespace doublep

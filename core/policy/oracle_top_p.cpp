@@ -49,10 +49,12 @@ class OracleTopP final : public Policy {
 }  // namespace
 
 PolicyInfo oracle_top_p_policy() {
-  return describe<OracleTopP>(
+  PolicyInfo info = describe<OracleTopP>(
       "oracle_top_p", "attends the smallest set of tokens whose true mass reaches p", "oracle",
       join({{share("p", 0.95, "mass to hold")}, exact_zone_params(0, 0)}),
       {.search = SearchKind::kTokens});
+  info.oracle_priced = [](const Parameters&) { return true; };
+  return info;
 }
 
 }  // namespace doublep

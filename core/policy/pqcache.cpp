@@ -1,17 +1,35 @@
-// PQCache: scores from product-quantised keys, then top-k (arXiv 2407.12820).
+// PQCache: scores from product-quantised keys, then top-k (arXiv 2407.12820). As in the public code
+// a KV head has one selection, by the sum over its group of the heads' softmax, and a part of the
+// budget goes to the latest tokens.
+#include <algorithm>
+
 #include "core/index/product_quantiser.h"
 #include "core/policy/registry.h"
 #include "core/policy/token_top_k.h"
+#include "core/selection/top_p.h"
 
 namespace doublep {
 namespace {
 
+// The heads' softmax over all tokens, summed: [1, tokens].
+MatrixD summed_softmax(const MatrixD& scores) {
+  MatrixD sum = MatrixD::Zero(1, scores.cols());
+  for (Eigen::Index h = 0; h < scores.rows(); ++h) {
+    const auto masses =
+        relative_masses({scores.row(h).data(), static_cast<std::size_t>(scores.cols())});
+    const Eigen::Map<const Eigen::RowVectorXd> m(masses.data(), scores.cols());
+    sum += m / m.sum();  // the largest is 1
+  }
+  return sum;
+}
+
 class PqCache final : public Policy {
  public:
   PqCache(const Parameters& p, const PolicyContext& context)
-      : keys_(p.integer("subvectors"), static_cast<int>(p.integer("bits")),
-              static_cast<int>(p.integer("iterations")), context.kv_dtype),
-        budget_(p.real("budget")),
+      : keys_(p, context.kv_dtype),
+        budget_(p.budget("budget")),
+        recent_(p.real("recent")),
+        per_head_(p.choice("gqa") == "per_head"),
         sink_(p.integer("sink")),
         window_(p.integer("window")) {}
 
@@ -19,19 +37,23 @@ class PqCache final : public Policy {
   void append(const KvHead& grown) override { keys_.extend(grown); }
   IndexCost index_cost() const override { return keys_.cost(); }
 
-  void select(const KvHead&, const QueryGroup& group, GroupSelection& out) override {
-    double table_flops = 0;
-    for (std::int64_t part = 0; part < keys_.parts(); ++part)
-      table_flops += 2.0 * static_cast<double>(keys_.centroids(part).size());
-    const double look_ups = static_cast<double>(keys_.parts() * keys_.length());
-    out.charge(Stage::kEstimate, keys_.centroid_bytes() + keys_.code_bytes(),
-               table_flops + look_ups);
-    select_top_k(keys_.scores(group), budget_, sink_, window_, out);
+  void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
+    keys_.charge(out);
+    const auto latest =
+        static_cast<std::int64_t>(recent_ * static_cast<double>(budget_.of(cache.length)));
+    const std::int64_t window = std::max(window_, latest);
+    const MatrixD scores = keys_.scores(group);
+    if (per_head_) return select_top_k(scores, budget_, sink_, window, out);
+    const double n = static_cast<double>(cache.length);
+    out.charge(Stage::kSelect, 4 * n * group.size, 3 * n);
+    select_top_k(summed_softmax(scores), budget_, sink_, window, out);
   }
 
  private:
   ProductQuantiser keys_;
-  double budget_;
+  Budget budget_;
+  double recent_;
+  bool per_head_;
   std::int64_t sink_, window_;
 };
 
@@ -39,13 +61,15 @@ class PqCache final : public Policy {
 
 PolicyInfo pqcache_policy() {
   return describe<PqCache>(
-      "pqcache", "attends the tokens of highest score by product-quantised keys",
+      "pqcache", "attends the latest tokens and those of highest score by product-quantised keys",
       "PQCache, arXiv 2407.12820",
-      join({{budget("budget", 0.1, "tokens in all; below 1 a share of the visible ones"),
-             integer("subvectors", 2, "parts a key is cut into; at most head_dim", 1),
-             integer("bits", 6, "bits of a part's code: 2^bits centroids", 1, 16),
-             integer("iterations", 10, "k-means iterations", 1, 1000)},
-            exact_zone_params()}),
+      join({{token_budget(Budget::share(0.1)),
+             share("recent", 0.5, "share of the budget for the latest tokens", true),
+             choice(
+                 "gqa", "group_sum", {"group_sum", "per_head"},
+                 "one selection per KV head, by the heads' summed softmax, or one per query head")},
+            quantiser_params(),
+            exact_zone_params(32, 0)}),
       {.search = SearchKind::kCodes, .grows = true});
 }
 

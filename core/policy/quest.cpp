@@ -16,7 +16,7 @@ class Quest final : public Policy {
  public:
   Quest(const Parameters& p, const PolicyContext& context)
       : pages_(p.integer("page_size"), context.kv_dtype),
-        budget_(p.real("budget")),
+        budget_(p.budget("budget")),
         page_size_(p.integer("page_size")),
         sink_(p.integer("sink")),
         window_(p.integer("window")),
@@ -28,9 +28,7 @@ class Quest final : public Policy {
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
     const MatrixD scores = pages_.upper_bounds(group);
-    const std::int64_t n = pages_.num_pages(), budget = budget_tokens(budget_, cache.length);
-    // Whole pages within the budget; a budget of every token is every page, the partial one too.
-    const std::int64_t k = budget < cache.length ? budget / page_size_ : n;
+    const std::int64_t n = pages_.num_pages(), k = budget_.pages(cache.length, page_size_);
     const double pages = static_cast<double>(n);
     out.charge(Stage::kEstimate, cost::bound_pages(pages, group.head_dim, dtype_));
     out.charge_heads(Stage::kSelect, cost::pick(pages));
@@ -50,7 +48,7 @@ class Quest final : public Policy {
 
  private:
   PageIndex pages_;
-  double budget_;
+  Budget budget_;
   std::int64_t page_size_, sink_, window_;
   KvDtype dtype_;
 };
@@ -58,13 +56,22 @@ class Quest final : public Policy {
 }  // namespace
 
 PolicyInfo quest_policy() {
-  return describe<Quest>(
+  PolicyInfo info = describe<Quest>(
       "quest", "attends the pages of highest upper bound on a key's score, sink and window",
       "Quest, arXiv 2406.10774",
-      join({{budget("budget", 1024, "tokens of the top pages; below 1 a share of the visible ones"),
+      join({{budget("budget", Budget::count(1024), "tokens of the top pages, in whole pages"),
              integer("page_size", 16, "tokens a page", 1)},
             exact_zone_params()}),
       {.search = SearchKind::kPages, .grows = true});
+  info.check = [](const Parameters& p) {
+    const Budget budget = p.budget("budget");
+    const std::int64_t page = p.integer("page_size");
+    if (!budget.is_share && budget.value > 0 && budget.value < static_cast<double>(page))
+      throw ParameterError(
+          "budget", concat("policy quest: budget is ", budget.value, ", less than a page of ", page,
+                           " tokens; raise it, lower page_size, or 0 for none"));
+  };
+  return info;
 }
 
 }  // namespace doublep

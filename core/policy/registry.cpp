@@ -48,4 +48,13 @@ Parameters resolve(const PolicyInfo& policy, const std::map<std::string, ParamVa
   return parameters;
 }
 
+void check_fits(const PolicyInfo& policy, const Parameters& parameters, int head_dim) {
+  for (const ParamSpec& spec : policy.parameters)
+    if (spec.within_head_dim && parameters.integer(spec.name) > head_dim)
+      throw ParameterError(
+          spec.name,
+          concat("policy ", policy.name, ": ", spec.name, " is ", parameters.integer(spec.name),
+                 ", but the keys have head_dim ", head_dim, "; at most that"));
+}
+
 }  // namespace doublep

@@ -43,6 +43,8 @@ struct PolicyInfo {
   std::function<void(const Parameters&)> check = [](const Parameters&) {};
   std::function<std::unique_ptr<Policy>(const Parameters&, const PolicyContext&)> create = {};
   PolicyTraits traits = {};
+  /// Does it read every key to choose, as no policy that saves bytes can? Tables say so beside it.
+  std::function<bool(const Parameters&)> oracle_priced = [](const Parameters&) { return false; };
 
   /// One ranking for all heads of a group: by its rule, or by `gqa: group_sum`.
   bool ranks_groups(const Parameters& parameters) const;
@@ -64,6 +66,10 @@ class PolicyRegistry {
 
 /// Parameters of `policy` with defaults filled in and every check passed.
 Parameters resolve(const PolicyInfo& policy, const std::map<std::string, ParamValue>& given);
+
+/// What only a trace tells: a parameter that head_dim bounds (ParamSpec::within_head_dim) and lies
+/// above it throws ParameterError.
+void check_fits(const PolicyInfo& policy, const Parameters& parameters, int head_dim);
 
 /// A PolicyInfo for a class with a constructor (const Parameters&, const PolicyContext&).
 template <class T>

@@ -37,7 +37,7 @@ class RetroInfer final : public Policy {
       : clusters_(p, context.kv_dtype, wave_index(p), ClusteredCache::Growth::kAppend),
         estimator_(parse_estimator(p)),
         retrieval_(p.real("retrieval")),
-        estimation_(p.real("estimation")),
+        estimation_(p.choice("outside") == "estimate" ? 1 : p.real("estimation")),
         shifted_(parse_value_shift(p)),
         auditor_(p, context),
         dtype_(context.kv_dtype) {}
@@ -106,14 +106,24 @@ class RetroInfer final : public Policy {
 }  // namespace
 
 PolicyInfo retroinfer_policy() {
-  return describe<RetroInfer>(
+  PolicyInfo info = describe<RetroInfer>(
       "retroinfer", "attends the group's best clusters, estimates the next, drops the rest",
       "RetroInfer, arXiv 2505.02922",
       join({{share("retrieval", 0.018, "share of the clusters that is attended exactly", true),
              share("estimation", 0.232, "share of the clusters that enters as one term each", true),
+             choice("outside", "drop", {"drop", "estimate"},
+                    "clusters beyond both shares are dropped, or enter as terms too"),
              estimator_param(), value_side_param(), audit_param()},
             clustered_cache_params(16, 10, 8192, 1024)}),
       {.search = SearchKind::kClusters, .grows = true, .per_group = true});
+  info.check = [](const Parameters& p) {
+    if (p.real("retrieval") + p.real("estimation") > 1 + 1e-12)
+      throw ParameterError(
+          "estimation",
+          concat("policy retroinfer: retrieval (", p.real("retrieval"), ") and estimation (",
+                 p.real("estimation"), ") are more than all clusters; lower one of them"));
+  };
+  return info;
 }
 
 }  // namespace doublep

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <iterator>
 
+#include "core/attention/attend.h"
 #include "core/cache/logits.h"
 #include "core/cost/stages.h"
 #include "core/index/mass_estimate.h"
@@ -25,8 +26,8 @@ class Tactic final : public Policy {
       : clusters_(p, context.kv_dtype),
         estimator_(parse_estimator(p)),
         p_(p.real("p")),
-        head_(p.real("head")),
-        sample_(p.real("sample")),
+        head_(p.budget("head")),
+        sample_(p.budget("sample")),
         places_{p.real("place_1"), p.real("place_2")},
         union_(p.choice("gqa") == "group_union"),
         auditor_(p, context),
@@ -50,14 +51,11 @@ class Tactic final : public Policy {
       all.erase(std::unique(all.begin(), all.end()), all.end());
       std::fill(chosen.begin(), chosen.end(), all);
     }
-    std::sort(read.begin(), read.end());
-    const auto distinct = std::unique(read.begin(), read.end()) - read.begin();
-    out.charge(Stage::kEstimate, static_cast<double>(distinct) * group.head_dim * bytes_of(dtype_),
-               0);
     for (int h = 0; h < group.size; ++h) {
       out.heads[h].tokens = exact_tokens(clusters_, chosen[h]);
       out.heads[h].target_p = p_;
     }
+    charge_weighed_keys(std::move(read), group, dtype_, out);
     auditor_.audit(cache, index, group, out);
   }
 
@@ -86,17 +84,15 @@ class Tactic final : public Policy {
     const auto n = static_cast<std::int64_t>(tokens.size());
     CurveSamples samples;
     samples.length = n;
-    samples.head = weigh(0, budget_tokens(head_, n));
+    samples.head = weigh(0, head_.of(n));
     for (double place : places_) {
-      const std::int64_t size = std::min(n, std::max<std::int64_t>(budget_tokens(sample_, n), 16)),
+      const std::int64_t size = std::min(n, std::max<std::int64_t>(sample_.of(n), 16)),
                          begin = std::min(n - size, static_cast<std::int64_t>(place * n));
       samples.runs.push_back({begin, weigh(begin, begin + size)});
     }
-    clusters_.exact().for_each([&](auto j) {
-      samples.held.push_back(logit(cache, group, h, j));
-      read.push_back(j);
-    });
-    const double weighed = static_cast<double>(samples.size()),
+    clusters_.exact().for_each([&](auto j) { samples.held.push_back(logit(cache, group, h, j)); });
+    // The zone is attended in any case: its logits are charged there.
+    const double weighed = static_cast<double>(samples.size() - samples.held.size()),
                  k = static_cast<double>(order.size());
     out.cost[h][Stage::kEstimate] +=
         Work{0, cost::weigh_keys(weighed, group.head_dim, dtype_).flops};
@@ -120,7 +116,9 @@ class Tactic final : public Policy {
 
   ClusteredCache clusters_;
   Estimator estimator_;
-  double p_, head_, sample_, places_[2];
+  double p_;
+  Budget head_, sample_;
+  double places_[2];
   bool union_;
   MassAuditor auditor_;
   KvDtype dtype_;
@@ -129,12 +127,12 @@ class Tactic final : public Policy {
 }  // namespace
 
 PolicyInfo tactic_policy() {
-  return describe<Tactic>(
+  PolicyInfo info = describe<Tactic>(
       "tactic", "attends clusters in order of q.C, as many as a fitted curve says hold mass p",
       "Tactic, arXiv 2502.12216",
       join({{share("p", 0.9, "mass to hold, sink and window included"),
-             budget("head", 0.02, "first tokens of the order weighed exactly; below 1 a share"),
-             budget("sample", 0.01, "tokens a sampled run, at least 16; below 1 a share"),
+             budget("head", Budget::share(0.02), "first tokens of the order weighed exactly"),
+             budget("sample", Budget::share(0.01), "tokens a sampled run, at least 16"),
              share("place_1", 0.1, "where the first run begins, as a share of the order", true),
              share("place_2", 0.6, "where the second run begins", true),
              choice("gqa", "group_union", {"group_union", "per_head"},
@@ -142,6 +140,13 @@ PolicyInfo tactic_policy() {
              estimator_param(), audit_param()},
             clustered_cache_params(32)}),
       {.search = SearchKind::kClusters});
+  info.check = [](const Parameters& p) {
+    if (p.real("place_1") > p.real("place_2"))
+      throw ParameterError("place_2", concat("policy tactic: place_2 (", p.real("place_2"),
+                                             ") lies before place_1 (", p.real("place_1"),
+                                             "); the second run begins no earlier"));
+  };
+  return info;
 }
 
 }  // namespace doublep

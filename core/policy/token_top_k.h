@@ -9,10 +9,13 @@
 
 namespace doublep {
 
-/// Every head attends sink, window and the tokens of highest score, `budget` in all (below 1 a
-/// share of the visible tokens); a budget below sink + window cuts these. `scores`: [group size,
-/// visible]. Adds the select stage's cost. The policy promises no mass.
-void select_top_k(const MatrixD& scores, double budget, std::int64_t sink, std::int64_t window,
-                  GroupSelection& out);
+/// The parameter `budget` of such a policy.
+ParamSpec token_budget(Budget fallback);
+
+/// Every head attends sink, window and the tokens of highest score, `budget` in all
+/// (tokens_in_all). `scores`: [group size, visible]; or one row, for one selection of the group.
+/// Adds the select stage's cost. The policy promises no mass.
+void select_top_k(const MatrixD& scores, const Budget& budget, std::int64_t sink,
+                  std::int64_t window, GroupSelection& out);
 
 }  // namespace doublep

@@ -1,5 +1,6 @@
 // Twilight: a base policy proposes tokens, keys of 4 bits weigh them, top-p prunes (arXiv
-// 2502.02770). What the base forces (sink and window) is a proposal like any other: only p decides.
+// 2502.02770). What the base forces (sink and window) counts towards p like any other proposal, and
+// is attended whatever p says.
 #include <algorithm>
 #include <cmath>
 
@@ -14,24 +15,30 @@
 namespace doublep {
 namespace {
 
-std::unique_ptr<Policy> make_base(const Parameters& p, const PolicyContext& context) {
-  const PolicyInfo& base = PolicyRegistry::instance().find(p.choice("base"));
-  std::map<std::string, ParamValue> given = {{"budget", p.real("base_budget")},
+const PolicyInfo& base_of(const Parameters& p) {
+  return PolicyRegistry::instance().find(p.choice("base"));
+}
+
+Parameters base_parameters(const Parameters& p) {
+  const PolicyInfo& base = base_of(p);
+  std::map<std::string, ParamValue> given = {{"budget", p.values().at("base_budget")},
                                              {"sink", p.integer("sink")},
                                              {"window", p.integer("window")}};
   if (base.name == "quest")
     given.emplace("page_size", p.integer("page_size"));
   else
     given.emplace("channels", p.integer("channels"));
-  return base.create(resolve(base, given), context);
+  return resolve(base, given);
 }
 
 class Twilight final : public Policy {
  public:
   Twilight(const Parameters& p, const PolicyContext& context)
-      : base_(make_base(p, context)),
+      : base_(base_of(p).create(base_parameters(p), context)),
         keys_(static_cast<int>(p.integer("bits")), context.kv_dtype),
-        p_(p.real("p")) {}
+        p_(p.real("p")),
+        sink_(p.integer("sink")),
+        window_(p.integer("window")) {}
 
   void prefill(const KvHead& cache) override { base_->prefill(cache), keys_.extend(cache); }
   void append(const KvHead& grown) override { base_->append(grown), keys_.extend(grown); }
@@ -42,11 +49,12 @@ class Twilight final : public Policy {
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
     base_->select(cache, group, out);
+    const ExactZone zone = ExactZone::of(sink_, window_, cache.length);
     std::vector<std::int32_t> read;  // quantised keys are read once for the whole group
     for (int h = 0; h < group.size; ++h) {
       auto& tokens = out.heads[h].tokens;
       read.insert(read.end(), tokens.begin(), tokens.end());
-      prune(group, h, out);
+      prune(group, h, zone, out);
     }
     std::sort(read.begin(), read.end());
     const auto distinct = std::unique(read.begin(), read.end()) - read.begin();
@@ -54,7 +62,7 @@ class Twilight final : public Policy {
   }
 
  private:
-  void prune(const QueryGroup& group, int h, GroupSelection& out) const {
+  void prune(const QueryGroup& group, int h, const ExactZone& zone, GroupSelection& out) const {
     Selection& head = out.heads[h];
     const std::size_t n = head.tokens.size();
     const int d = group.head_dim;
@@ -66,10 +74,12 @@ class Twilight final : public Policy {
     const auto masses = relative_masses({logits.data(), n});
     double total = 0;
     for (double m : masses) total += m;
-    auto kept = descending_order(masses);
-    kept.resize(top_p_prefix(masses, kept, p_, total));
+    const auto order = descending_order(masses);
+    std::vector<std::int32_t> kept;
+    for (std::size_t i = 0, taken = top_p_prefix(masses, order, p_, total); i < n; ++i)
+      if (const std::int32_t token = head.tokens[order[i]]; i < taken || zone.contains(token))
+        kept.push_back(token);
     std::sort(kept.begin(), kept.end());
-    for (std::int32_t& i : kept) i = head.tokens[i];
     head.tokens = std::move(kept);
     head.target_p = p_;
     const double count = static_cast<double>(n);
@@ -80,22 +90,33 @@ class Twilight final : public Policy {
   std::unique_ptr<Policy> base_;
   QuantisedKeys keys_;
   double p_;
+  std::int64_t sink_, window_;
 };
 
 }  // namespace
 
 PolicyInfo twilight_policy() {
-  return describe<Twilight>(
+  PolicyInfo info = describe<Twilight>(
       "twilight", "prunes a base policy's tokens to the mass p that quantised keys give them",
       "Twilight, arXiv 2502.02770",
       join({{share("p", 0.85, "mass to keep of the tokens that the base policy proposes"),
              choice("base", "quest", {"quest", "double_sparsity"}, "the policy that proposes"),
-             budget("base_budget", 0.25, "its budget; below 1 a share of the visible tokens"),
+             budget("base_budget", Budget::share(0.25), "its budget"),
              integer("bits", 4, "bits per element of the quantised keys", 1, 8),
              integer("page_size", 16, "tokens a page, for quest", 1),
-             integer("channels", 0, "channels, for double_sparsity; 0 = head_dim / 8")},
+             within_head_dim(
+                 integer("channels", 0, "channels, for double_sparsity; 0 = head_dim / 8"))},
             exact_zone_params()}),
       {.search = SearchKind::kTokens, .grows = true});
+  info.check = [](const Parameters& p) {
+    try {
+      base_parameters(p);
+    } catch (const ParameterError& e) {
+      throw ParameterError(e.parameter == "budget" ? "base_budget" : e.parameter,
+                           concat("policy twilight, its base: ", e.what()));
+    }
+  };
+  return info;
 }
 
 }  // namespace doublep

@@ -6,7 +6,7 @@ namespace doublep::cuda {
 DevicePolicy cluster_top_k_on_device() {
   return {"cluster_top_k", both(supported_clusters(), {{"k"}}), [](const Parameters& p) {
             Plan plan = cluster_plan(p);
-            plan.stop = {StopPlan::Rule::kItems, p.real("k"), p.real("k")};
+            plan.stop = {.rule = StopPlan::Rule::kItems, .budget = p.budget("k")};
             return plan;
           }};
 }

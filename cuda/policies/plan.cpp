@@ -47,19 +47,24 @@ std::int64_t Plan::items(std::int64_t length) const {
 
 std::pair<std::int32_t, std::int32_t> Plan::budgets(std::int64_t length, std::int64_t items,
                                                     std::int64_t occupied) const {
-  const auto count = [&](double part) -> std::int32_t {
-    if (stop.rule == StopPlan::Rule::kItems)
-      return static_cast<std::int32_t>(budget_tokens(part, items));
-    if (stop.rule == StopPlan::Rule::kOccupied) {
-      const double n = static_cast<double>(occupied);
-      return static_cast<std::int32_t>(std::min(n, std::ceil(part * n - 1e-9)));
-    }
-    // Whole pages within the budget; a budget of every token is every page, the partial one too.
-    const std::int64_t tokens = budget_tokens(part, length);
-    return static_cast<std::int32_t>(tokens < length ? tokens / step.page_size : items);
+  const auto part = [&](double share) {
+    const double n = static_cast<double>(occupied);
+    return static_cast<std::int32_t>(std::min(n, std::ceil(share * n - 1e-9)));
   };
-  if (stop.rule == StopPlan::Rule::kMass) return {0, 0};
-  return {count(stop.kept), count(stop.refined)};
+  const auto both = [](std::int64_t count) {
+    return std::pair{static_cast<std::int32_t>(count), static_cast<std::int32_t>(count)};
+  };
+  switch (stop.rule) {
+    case StopPlan::Rule::kTokens:
+      return both(stop.budget.pages(length, step.page_size));
+    case StopPlan::Rule::kItems:
+      return both(stop.budget.of(items));
+    case StopPlan::Rule::kOccupied:
+      return {part(stop.kept), part(stop.refined)};
+    case StopPlan::Rule::kMass:
+      break;
+  }
+  return {0, 0};
 }
 
 StepOptions Plan::options(double softmax_scale, std::int64_t capacity,

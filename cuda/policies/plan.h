@@ -28,7 +28,8 @@ struct StopPlan {
     kItems,     ///< a budget of items
     kOccupied,  ///< shares of the items that have members, rounded up
   } rule = Rule::kMass;
-  double kept = 1, refined = 1;
+  double kept = 1, refined = 1;  ///< kMass, kOccupied
+  Budget budget = {};            ///< kTokens, kItems: of what is kept, all of it refined
 };
 
 /// StepOptions say how items are scored (`second_order`: another estimator is one more member), in

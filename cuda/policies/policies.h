@@ -48,7 +48,7 @@ std::vector<Supported> supported_nucleus();   ///< and what shares of mass refer
 /// What several of them plan: zones alone; pages to a budget of tokens; clusters, ranked by mass;
 /// these to shares of the mass. Terms are off.
 Plan zone_plan(const Parameters& parameters);
-Plan page_plan(const Parameters& parameters, double budget);
+Plan page_plan(const Parameters& parameters, const Budget& budget);
 Plan cluster_plan(const Parameters& parameters);
 Plan nucleus_plan(const Parameters& parameters, double kept, double refined);
 

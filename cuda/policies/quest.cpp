@@ -5,7 +5,7 @@ namespace doublep::cuda {
 
 DevicePolicy quest_on_device() {
   return {"quest", both(supported_zone(), {{"budget"}, {"page_size"}}), [](const Parameters& p) {
-            Plan plan = page_plan(p, p.real("budget"));
+            Plan plan = page_plan(p, p.budget("budget"));
             plan.step.kind = StepKind::kItems;
             return plan;
           }};

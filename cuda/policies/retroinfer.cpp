@@ -8,7 +8,8 @@ namespace doublep::cuda {
 
 DevicePolicy retroinfer_on_device() {
   return {"retroinfer",
-          both(supported_clusters(), {{"retrieval"}, {"estimation"}, {"value_side", {"mean"}}}),
+          both(supported_clusters(),
+               {{"retrieval"}, {"estimation"}, {"outside"}, {"value_side", {"mean"}}}),
           [](const Parameters& p) {
             Plan plan = cluster_plan(p);
             // The last of the iterations is the assignment over all segments.
@@ -16,7 +17,7 @@ DevicePolicy retroinfer_on_device() {
             clustering.iterations = std::max(1, clustering.iterations - 1);
             clustering.spherical = true;
             plan.step.group_mode = GroupMode::kSum, plan.step.rank_without_size = true;
-            plan.step.terms = true;
+            plan.step.terms = true, plan.step.outside_terms = p.choice("outside") == "estimate";
             plan.stop = {StopPlan::Rule::kOccupied, p.real("retrieval") + p.real("estimation"),
                          p.real("retrieval")};
             return plan;

@@ -30,11 +30,11 @@ Plan zone_plan(const Parameters& p) {
   return plan;
 }
 
-Plan page_plan(const Parameters& p, double budget) {
+Plan page_plan(const Parameters& p, const Budget& budget) {
   Plan plan = zone_plan(p);
   plan.index.items = IndexPlan::Items::kPages;
   plan.step.page_size = p.integer("page_size");
-  plan.stop = {StopPlan::Rule::kTokens, budget, budget};
+  plan.stop = {.rule = StopPlan::Rule::kTokens, .budget = budget};
   return plan;
 }
 

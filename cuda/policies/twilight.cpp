@@ -13,7 +13,7 @@ DevicePolicy twilight_on_device() {
                                   {"page_size"},
                                   {"channels"}}),
           [](const Parameters& p) {
-            Plan plan = page_plan(p, p.real("base_budget"));
+            Plan plan = page_plan(p, p.budget("base_budget"));
             plan.step.kind = StepKind::kTwilight;
             plan.step.twilight_p = plan.target_p = p.real("p");
             return plan;

@@ -114,7 +114,8 @@ __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
       p.codes + static_cast<std::int64_t>(pair) * p.shape.group * p.capacity;
   const std::int32_t* offsets = p.offsets ? p.offsets + pair * (p.capacity + 1) : nullptr;
   const Zone zone(p, pair);
-  std::int64_t work = pair * p.work_capacity + zone.entries(p.emit);
+  const int forced = p.zone_among_items ? kTile * zone.entries(EmitKind::kRuns) : 0;
+  std::int64_t work = pair * p.work_capacity + (p.zone_among_items ? 0 : zone.entries(p.emit));
   std::int64_t terms = pair * p.capacity;
 #pragma unroll 1
   for (int base = 0; base < n; base += block_threads() * kItemsEach) {
@@ -139,14 +140,13 @@ __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
       const std::uint32_t m = first + j < n ? bits >> (8 * j) & 0xFF : 0;
       return per_head || m == 0 ? m : all;
     };
-    const auto term = [&](int j) {
-      return p.emit_terms ? mask(candidates, j) & ~mask(refined, j) : 0;
-    };
+    const auto taken = [&](int j) { return mask(first + j < forced ? present : refined, j); };
+    const auto term = [&](int j) { return p.emit_terms ? mask(candidates, j) & ~taken(j) : 0; };
     Mass found = 0;  // runs or tokens in the high half, terms in the low one
 #pragma unroll
     for (int j = 0; j < kItemsEach; ++j) {
       const int rows = runs && first + j < n ? offsets[first + j + 1] - offsets[first + j] : 1;
-      if (mask(refined, j)) found += static_cast<Mass>(runs ? Zone::runs(rows) : 1) << 32;
+      if (taken(j)) found += static_cast<Mass>(runs ? Zone::runs(rows) : 1) << 32;
       found += term(j) != 0;
     }
     Mass total;
@@ -155,7 +155,7 @@ __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
     std::int64_t term_at = terms + static_cast<std::int64_t>(before & 0xFFFFFFFFu);
 #pragma unroll 1  // short code: fetching it costs more than running it
     for (int j = 0; j < kItemsEach; ++j) {
-      const std::uint32_t exact = mask(refined, j), estimated = term(j);
+      const std::uint32_t exact = taken(j), estimated = term(j);
       if (runs)
         at += write_runs(p.runs + at, exact ? offsets[first + j] : 0,
                          exact ? offsets[first + j + 1] : 0, exact);
@@ -167,7 +167,7 @@ __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
     work += static_cast<std::int64_t>(total >> 32);
     terms += static_cast<std::int64_t>(total & 0xFFFFFFFFu);
   }
-  emit_zone(p, pair, zone);
+  if (!p.zone_among_items) emit_zone(p, pair, zone);
   if (threadIdx.x == 0) {
     p.num_work[pair] = static_cast<std::int32_t>(work - pair * p.work_capacity);
     if (p.num_terms) p.num_terms[pair] = static_cast<std::int32_t>(terms - pair * p.capacity);

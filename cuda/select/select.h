@@ -42,10 +42,14 @@ struct SelectParams {
   EmitKind emit = EmitKind::kRuns;
   const std::int32_t* offsets = nullptr;  ///< [pairs, capacity + 1]: first row of an item (kRuns)
   const std::uint32_t* item_rows = nullptr;  ///< [pairs, capacity]: row of an item (kTokens)
-  /// Rows that are always attended: [0, sink_end) and [tail_begin, length). Null: none.
+  /// Rows that are always attended: [0, sink_end) and [tail_begin, length). Null: none. They are
+  /// emitted beside the items; or, with `zone_among_items` (kTokens), they are the slots of the
+  /// first items, as emit_zone laid their runs out, and taken whatever their mass.
   const std::int32_t* sink_end = nullptr;    ///< [pairs / kv_heads]
   const std::int32_t* tail_begin = nullptr;  ///< [pairs / kv_heads]
   const std::int32_t* lengths = nullptr;     ///< [pairs / kv_heads]
+
+  bool zone_among_items = false;
 
   Run* runs = nullptr;              ///< [pairs, work_capacity] (kRuns)
   std::uint32_t* tokens = nullptr;  ///< [pairs, work_capacity] (kTokens): row | mask << 24

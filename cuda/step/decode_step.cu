@@ -82,6 +82,8 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     s.shape = shape, s.logits = slot_logits_.get(), s.capacity = token_capacity_;
     s.num_items = num_slots_.get(), s.refine = s.keep = options.twilight_p, s.emit_terms = false;
     s.emit = EmitKind::kTokens, s.item_rows = slot_rows_.get();
+    zones(s);
+    s.zone_among_items = true;
     s.tokens = tokens_.get(), s.work_capacity = token_capacity_, s.num_work = num_tokens_.get();
     slot_codes_.resize(heads * token_capacity_);
     s.codes = slot_codes_.get(), s.arrived = arrived_.get() + shape.pairs;

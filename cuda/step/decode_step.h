@@ -16,7 +16,7 @@
 namespace doublep::cuda {
 
 /// kDense: everything. kZone: sinks and tail (streaming). kItems: clusters or pages, one selection.
-/// kTwilight: pages by count, then top-p over their tokens by 4-bit keys.
+/// kTwilight: pages by count, then top-p over their tokens by 4-bit keys; sinks and tail stay.
 enum class StepKind { kDense, kZone, kItems, kTwilight };
 
 struct StepOptions {

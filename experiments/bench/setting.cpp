@@ -24,9 +24,9 @@ const ParamSpec* find(const PolicyInfo& policy, const std::string& name) {
 ParamValue value_of(const ParamSpec& spec, const std::string& text) {
   using Type = ParamSpec::Type;
   if (spec.type == Type::kFlag && (text == "true" || text == "false")) return text == "true";
-  if (spec.type == Type::kInteger)
+  if (spec.type == Type::kInteger || spec.type == Type::kBudget)
     if (const auto whole = parse_integer(text)) return *whole;
-  if (spec.type == Type::kReal)
+  if (spec.type == Type::kReal || spec.type == Type::kBudget)
     if (const auto real = parse_real(text)) return *real;
   return text;
 }

@@ -14,7 +14,9 @@ void print(const PolicyInfo& policy) {
   if (policy.traits.search != SearchKind::kNone)
     std::cout << "  ranks " << name_of(policy.traits.search)
               << (policy.traits.per_group ? " once a group" : "")
-              << (policy.traits.grows ? "; new tokens join its index" : "") << "\n";
+              << (policy.traits.grows ? "; new tokens join its index" : "")
+              << (policy.oracle_priced(resolve(policy, {})) ? "; reads every key to choose" : "")
+              << "\n";
   for (const ParamSpec& spec : policy.parameters)
     std::cout << "    " << std::left << std::setw(20) << spec.name << std::setw(9)
               << spec.type_name() << std::setw(14)

@@ -1,5 +1,7 @@
 #include "experiments/config/entry.h"
 
+#include <algorithm>
+
 #include "core/base/text.h"
 #include "experiments/config/paths.h"
 #include "experiments/config/values.h"
@@ -16,10 +18,24 @@ const PolicyInfo& find_policy(Yaml name) {  // by value: no temporary that the r
   }
 }
 
-bool declares(const PolicyInfo& policy, const std::string& parameter) {
+const ParamSpec* spec_of(const PolicyInfo& policy, const std::string& parameter) {
   for (const ParamSpec& spec : policy.parameters)
-    if (spec.name == parameter) return true;
-  return false;
+    if (spec.name == parameter) return &spec;
+  return nullptr;
+}
+
+// The values of one key. A 1 among shares may be meant as all or as one: it has to be said.
+std::vector<ParamValue> read_axis(const ParamSpec* spec, const Yaml& node) {
+  auto values = expand_values(node);
+  if (!spec || spec->type != ParamSpec::Type::kBudget) return values;
+  const bool shares = std::any_of(values.begin(), values.end(), [](const ParamValue& v) {
+    return std::holds_alternative<double>(v);
+  });
+  for (std::size_t i = 0; shares && i < values.size(); ++i)
+    if (values[i] == ParamValue(std::int64_t{1}))
+      node.items()[i].fail(
+          "1 in a list of shares: write 100% or 1.0 for all, or list numbers alone");
+  return values;
 }
 
 }  // namespace
@@ -40,14 +56,15 @@ PolicyEntry::PolicyEntry(const Yaml& entry, const Yaml& root, std::set<std::stri
   if (root.has("defaults")) {
     const Yaml defaults = root.at("defaults");
     for (const auto& key : defaults.keys())
-      if (declares(*policy_, key)) {
+      if (const ParamSpec* spec = spec_of(*policy_, key)) {
         used_defaults.insert(key);
-        if (!entry.has(key)) axes_.emplace_back(key, expand_values(defaults.at(key)));
+        if (!entry.has(key)) axes_.emplace_back(key, read_axis(spec, defaults.at(key)));
       }
   }
   if (entry.is_scalar()) return;  // a bare name: the policy with its defaults
   for (const auto& key : entry.keys())
-    if (key != "policy" && key != "backend") axes_.emplace_back(key, expand_values(entry.at(key)));
+    if (key != "policy" && key != "backend")
+      axes_.emplace_back(key, read_axis(spec_of(*policy_, key), entry.at(key)));
 }
 
 double PolicyEntry::count() const {

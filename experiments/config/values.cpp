@@ -35,7 +35,11 @@ std::vector<ParamValue> expand_range(const Yaml& node) {
     if (scale == "log" && !(from > 0)) node.at("from").fail("scale: log needs a positive start");
   }
   constexpr double kExact = 9007199254740992;  // beyond it a double is no exact integer
-  bool whole = from == std::floor(from);
+  // 0.25 to 1.0 ends at a share of all, not at one: only what is written whole stays so.
+  const auto is_whole = [&](const char* key) {
+    return !node.has(key) || std::holds_alternative<std::int64_t>(node.at(key).value());
+  };
+  bool whole = is_whole("from") && is_whole("to") && is_whole("step");
   std::vector<double> numbers;
   for (std::int64_t i = 0; i < count; ++i) {
     const double share = node.has("step") || count == 1 ? 0 : static_cast<double>(i) / (count - 1);

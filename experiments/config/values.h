@@ -8,7 +8,8 @@
 namespace doublep {
 
 /// 0.9 -> {0.9}; [0.8, 0.9] -> both; {from: 0.1, to: 0.5, step: 0.1} or {from: 16, to: 1024,
-/// count: 4, scale: log} -> the range, both ends included. Whole numbers stay integers.
+/// count: 4, scale: log} -> the range, both ends included. Integers where from, to and step are
+/// written as such and all values are whole; else reals.
 std::vector<ParamValue> expand_values(const Yaml& node);
 
 }  // namespace doublep

@@ -177,6 +177,9 @@ ParamValue guess_value(const std::string& text) {
   if (text == "false") return false;
   if (const auto whole = parse_integer(text)) return *whole;
   if (const auto number = parse_real(text)) return *number;
+  // 25% is 0.25, to the last bit: the decimal point moves, nothing is divided.
+  if (text.size() > 1 && text.back() == '%')
+    if (const auto share = parse_real(text.substr(0, text.size() - 1) + "e-2")) return *share;
   return text;
 }
 

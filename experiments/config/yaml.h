@@ -83,7 +83,7 @@ class Yaml {
   std::shared_ptr<std::vector<Override>> overrides_;  // of the whole file
 };
 
-/// Text to flag, integer, real, or itself.
+/// Text to flag, integer, real (also as a percentage: 25% is 0.25), or itself.
 ParamValue guess_value(const std::string& text);
 
 }  // namespace doublep

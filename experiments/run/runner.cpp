@@ -41,6 +41,14 @@ std::vector<Trace> open_traces(const Sweep& sweep) {
       if (traces[i].content_hash() == traces.back().content_hash())
         fail_input(sweep.path, ": ", path, " holds the same trace as ", traces[i].info().path,
                    "; name it once");
+    for (const RunSpec& run : sweep.runs) {
+      try {
+        check_fits(PolicyRegistry::instance().find(run.policy), run.parameters,
+                   traces.back().info().head_dim);
+      } catch (const ParameterError& e) {
+        fail_input(sweep.path, ": ", e.what(), ", in ", path);
+      }
+    }
     const auto& held = traces.back().info().layers;
     const auto& chosen = sweep.replay.layers.empty() ? held : sweep.replay.layers;
     traces.back().require_layers(chosen);

@@ -8,8 +8,8 @@ const std::vector<Setup>& setups() {
   static const std::vector<Setup> list = {
       {"dense", {}},
       {"streaming", {{"sink", std::int64_t{4}}, {"window", std::int64_t{64}}}},
-      {"cluster_top_k", {{"k", 7.0}}},
-      {"cluster_top_k", {{"k", 1e6}}},  // more than there are
+      {"cluster_top_k", {{"k", std::int64_t{7}}}},
+      {"cluster_top_k", {{"k", std::int64_t{1000000}}}},  // more than there are
       {"cluster_top_p", {{"p", 0.9}}},
       {"cluster_top_p",
        {{"p", 0.9}, {"gqa", std::string("group_union")}, {"mass_scope", std::string("all")}}},
@@ -21,13 +21,17 @@ const std::vector<Setup>& setups() {
         {"p2", 0.3}}},
       {"double_p", {{"gqa", std::string("group_sum")}}},
       {"double_p", {{"mass_scope", std::string("all")}, {"segment", std::int64_t{256}}}},
-      {"quest", {{"budget", 200.0}}},
-      {"quest", {{"budget", 1e6}}},  // every page
+      {"quest", {{"budget", std::int64_t{200}}}},
+      {"quest", {{"budget", std::int64_t{1000000}}}},  // every page
       {"quest", {{"budget", 0.3}, {"sink", std::int64_t{20}}, {"window", std::int64_t{41}}}},
-      {"quest", {{"budget", 100.0}, {"page_size", std::int64_t{24}}}},
-      {"quest", {{"budget", 8.0}, {"sink", std::int64_t{0}}, {"window", std::int64_t{0}}}},  // none
+      {"quest", {{"budget", std::int64_t{100}}, {"page_size", std::int64_t{24}}}},
+      {"quest",
+       {{"budget", std::int64_t{0}},
+        {"sink", std::int64_t{0}},
+        {"window", std::int64_t{0}}}},  // none
       {"twilight", {}},
-      {"twilight", {{"p", 1.0}, {"base_budget", 1e6}, {"page_size", std::int64_t{8}}}},
+      {"twilight",
+       {{"p", 1.0}, {"base_budget", std::int64_t{1000000}}, {"page_size", std::int64_t{8}}}},
       {"retroinfer", {}},
       {"retroinfer",
        {{"retrieval", 0.1},
@@ -137,7 +141,7 @@ TEST_CASE("generated tokens join, and the index is rebuilt", "[parity][quick]") 
               {{"recluster_every", std::int64_t{40}}, {"mass_scope", std::string("all")}}},
         Setup{"double_p",
               {{"recluster_every", std::int64_t{40}}, {"value_side", std::string("shifted")}}},
-        Setup{"quest", {{"budget", 100.0}}},
+        Setup{"quest", {{"budget", std::int64_t{100}}}},
         Setup{"quest", {{"budget", 0.5}, {"page_size", std::int64_t{40}}}},
         Setup{"twilight", {{"base_budget", 0.6}}},
         Setup{"retroinfer", {{"retrieval", 0.2}, {"recluster_every", std::int64_t{40}}}}}) {

@@ -16,7 +16,7 @@ const std::vector<Counted>& counted() {
   static const std::vector<Counted> list = {
       {{"dense", {}}, 1e-9, 1e-9},
       {{"streaming", {}}, 1e-9, 1e-9},
-      {{"quest", {{"budget", 200.0}}}, 0.01, 1e-9},
+      {{"quest", {{"budget", std::int64_t{200}}}}, 0.01, 1e-9},
       {{"quest", {{"budget", 0.4}, {"page_size", std::int64_t{24}}}}, 0.01, 1e-9},
       {{"twilight", {}}, 0.03, 0.01},
       {{"double_p", {{"p1", 1.0}, {"p2", 1.0}}}, 1e-9, 1e-9},
@@ -28,7 +28,7 @@ const std::vector<Counted>& counted() {
       {{"double_p", {{"estimator", std::string("second_order")}, {"segment", std::int64_t{100}}}},
        0.2,
        1e-9},
-      {{"cluster_top_k", {{"k", 9.0}}}, 0.3, 1e-9},
+      {{"cluster_top_k", {{"k", std::int64_t{9}}}}, 0.3, 1e-9},
       {{"cluster_top_p", {{"p", 0.9}, {"mass_scope", std::string("all")}}}, 0.2, 1e-9},
       {{"retroinfer", {{"retrieval", 0.2}, {"recluster_every", std::int64_t{20}}}}, 0.3, 1e-9},
   };
@@ -87,7 +87,7 @@ TEST_CASE("a step without an audit says only what its index cost", "[parity]") {
   if (without_device()) return;
   Case c;
   c.fill();
-  const auto decoder = on_gpu({"quest", {{"budget", 200.0}}}, c.dtype);
+  const auto decoder = on_gpu({"quest", {{"budget", std::int64_t{200}}}}, c.dtype);
   decoder->prefill(c.cache());
   CHECK(decoder->step(c.block(), Audit::kNone).cost[0][Stage::kIndex].bytes == 0);
   c.length += 5;

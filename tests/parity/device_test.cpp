@@ -167,7 +167,8 @@ TEST_CASE("quest takes the pages of highest bound", "[parity][quick]") {
   }
 }
 
-TEST_CASE("twilight holds p of its candidates by their 4-bit keys", "[parity][quick]") {
+TEST_CASE("twilight holds p of its candidates by their 4-bit keys, and its zone",
+          "[parity][quick]") {
   if (without_device()) return;
   Batch batch({700});
   const Case& c = batch.cases[0];
@@ -197,15 +198,24 @@ TEST_CASE("twilight holds p of its candidates by their 4-bit keys", "[parity][qu
         total += estimated.back().first;
       }
       std::vector<std::int32_t> tokens;
-      double held = 0, least = INFINITY;
+      const auto zone = batch.cache->zones(0);
+      const auto in_zone = [&](std::int32_t j) {
+        return j < zone.sink_end || j >= zone.tail_begin;
+      };
+      double held = 0, least = INFINITY, above = 0;
       for (const std::uint32_t entry : step.work(kv).tokens)
         if (entry >> (kIdBits + g) & 1) {
           tokens.push_back(static_cast<std::int32_t>(entry & kIdMask));
           held += estimated[tokens.back()].first / total;
-          least = std::min(least, estimated[tokens.back()].first / total);
+          if (!in_zone(tokens.back()))
+            least = std::min(least, estimated[tokens.back()].first / total);
         }
+      for (const auto& [weight, token] : estimated) above += weight / total > least ? weight : 0;
       CHECK(held > 0.8 - 1e-3);
-      CHECK(held - least < 0.8 + 1e-3);
+      CHECK(above / total < 0.8 + 1e-3);  // what p takes before the last token that it takes
+      std::sort(tokens.begin(), tokens.end());
+      for (std::int32_t j = 0; j < c.length; ++j)
+        if (in_zone(j)) CHECK(std::binary_search(tokens.begin(), tokens.end(), j));
       const auto expected = attend_tokens(c, kv, g, tokens);
       CHECK(distance(output.data() + (kv * kGroup + g) * kDim, expected.data(), kDim) < 2e-4);
     }

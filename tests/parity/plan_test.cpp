@@ -127,7 +127,8 @@ TEST_CASE("plans follow the parameters", "[plan]") {
   CHECK(retro.budgets(9999, 64, 41) == std::pair{15, 5});  // of those with members, rounded up
   CHECK(retro.options(1, 100, {}).rank_without_size);
 
-  const Plan quest = plan_of("quest", {{"budget", 200.0}, {"page_size", std::int64_t{24}}});
+  const Plan quest =
+      plan_of("quest", {{"budget", std::int64_t{200}}, {"page_size", std::int64_t{24}}});
   CHECK(quest.items(1000) == 42);
   CHECK(quest.budgets(1000, 42, 42).first == 8);  // whole pages within the budget
   CHECK(quest.budgets(150, 7, 7).first == 7);     // more than there is: the partial one too
@@ -143,7 +144,7 @@ TEST_CASE("what a selection touched costs what the reference counts for it", "[p
   const std::vector<Setup> setups = {
       {"dense", {}},
       {"streaming", {}},
-      {"quest", {{"budget", 100.0}}},
+      {"quest", {{"budget", std::int64_t{100}}}},
       {"cluster_top_k", {{"k", 9.0}}},
       {"cluster_top_p", {{"mass_scope", std::string("all")}}},
       {"double_p", {{"estimator", std::string("second_order")}}},
@@ -197,7 +198,7 @@ TEST_CASE("settings of the benchmarks are in the registry's words", "[plan]") {
   CHECK(settings[1].parameters.to_json() == parameters_of("quest").to_json());
   CHECK(bench::in_order(settings) == std::vector<std::size_t>{3, 1, 2, 0});
   CHECK(bench::index_key(settings[0].plan) != bench::index_key(settings[2].plan));
-  CHECK(bench::index_key(settings_of({"quest:budget=1"})[0].plan) ==
+  CHECK(bench::index_key(settings_of({"quest:budget=16"})[0].plan) ==
         bench::index_key(settings[1].plan));
 
   CHECK(settings_of({"dense"}, {"segment=1"}).size() == 1);  // a default need not be of all
@@ -207,7 +208,7 @@ TEST_CASE("settings of the benchmarks are in the registry's words", "[plan]") {
   };
   CHECK(contains(says("qest"), "no policy is called 'qest'"));
   CHECK(contains(says("retroinfer:exact=0.1"), "no parameter 'exact'; it has retrieval"));
-  CHECK(contains(says("quest:budget=many"), "budget is many, expected a real"));
+  CHECK(contains(says("quest:budget=many"), "budget is many, expected a share in [0, 1]"));
   CHECK(contains(says("quest:budget"), "expected parameter=value, not 'budget'"));
   CHECK(contains(says("quest:budget=1,budget=2"), "budget is there twice"));
   CHECK(contains(says("double_p:p1=0.5,p2=0.6"), "p2 (0.6) exceeds p1"));

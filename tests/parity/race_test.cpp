@@ -8,7 +8,7 @@ TEST_CASE("every kernel runs on a small cache", "[parity][race]") {
   const std::vector<Setup> setups = {
       {"dense", {}},
       {"streaming", {}},
-      {"cluster_top_k", {{"k", 3.0}}},
+      {"cluster_top_k", {{"k", std::int64_t{3}}}},
       {"double_p", {{"recluster_every", std::int64_t{8}}}},
       {"double_p",
        {{"estimator", std::string("second_order")},
@@ -16,7 +16,7 @@ TEST_CASE("every kernel runs on a small cache", "[parity][race]") {
         {"mass_scope", std::string("all")}}},
       {"double_p",
        {{"value_side", std::string("shifted")}, {"outside", std::string("estimate")}, {"p2", 0.3}}},
-      {"quest", {{"budget", 48.0}}},
+      {"quest", {{"budget", std::int64_t{48}}}},
       {"twilight", {}},
       {"retroinfer", {{"retrieval", 0.2}}},
   };

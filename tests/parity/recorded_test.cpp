@@ -67,12 +67,12 @@ TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
                                                {"value_side", std::string("shifted")}};
   const std::vector<Setup> setups = {
       {"streaming", {}},
-      {"cluster_top_k", {{"k", 64.0}}},
+      {"cluster_top_k", {{"k", std::int64_t{64}}}},
       {"cluster_top_p", {{"p", 0.9}}},
       {"double_p", {}},
       {"double_p", {{"estimator", std::string("second_order")}, {"gqa", std::string("group_sum")}}},
       {"double_p", shifted},
-      {"quest", {{"budget", 512.0}}},
+      {"quest", {{"budget", std::int64_t{512}}}},
       {"twilight", {}},
       {"retroinfer",
        {{"recluster_every", std::int64_t{16}}}},  // generated tokens are clustered too

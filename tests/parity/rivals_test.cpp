@@ -42,15 +42,13 @@ void check_quest(const Case& c, const Parameters& p, Both& decoders) {
   const StepResult gpu = decoders.gpu->step(c.block(), Audit::kSelection);
   const StepResult cpu = decoders.cpu->step(c.block(), Audit::kSelection);
   const ExactZone zone = ExactZone::of(p.integer("sink"), p.integer("window"), c.length);
-  const std::int64_t size = p.integer("page_size"),
-                     budget = budget_tokens(p.real("budget"), c.length);
+  const std::int64_t size = p.integer("page_size"), k = p.budget("budget").pages(c.length, size);
   for (int h = 0; h < c.kv_heads * c.group; ++h) {
     const KvHead head = c.cache().head(h / c.group);
     PageIndex pages(size, c.dtype);
     pages.extend(head);
     const MatrixD bounds = pages.upper_bounds(c.block().group(h / c.group, c.kv_heads));
     const auto row = bounds.row(h % c.group);
-    const std::int64_t k = budget < c.length ? budget / size : pages.num_pages();
     std::vector<double> sorted(row.begin(), row.end());
     std::sort(sorted.rbegin(), sorted.rend());
     const double last = k > 0 ? sorted[k - 1] : INFINITY;
@@ -81,7 +79,7 @@ double traded_tokens(const Case& c, const Parameters& p, const QueryGroup& group
   std::vector<double> sorted(bounds.row(g).begin(), bounds.row(g).end());
   std::sort(sorted.rbegin(), sorted.rend());
   const auto k = std::min<std::size_t>(
-      sorted.size(), budget_tokens(p.real("base_budget"), c.length) / p.integer("page_size"));
+      sorted.size(), p.budget("base_budget").pages(c.length, p.integer("page_size")));
   const bool tied = k > 0 && k < sorted.size() && sorted[k - 1] - sorted[k] < kNearTie;
   return tied ? static_cast<double>(p.integer("sink") + p.integer("window") +
                                     2 * p.integer("page_size"))
@@ -91,6 +89,7 @@ double traded_tokens(const Case& c, const Parameters& p, const QueryGroup& group
 void check_twilight(const Case& c, const Parameters& p, Both& decoders) {
   const StepResult gpu = decoders.gpu->step(c.block(), Audit::kSelection);
   const StepResult cpu = decoders.cpu->step(c.block(), Audit::kSelection);
+  const ExactZone zone = ExactZone::of(p.integer("sink"), p.integer("window"), c.length);
   for (int kv = 0; kv < c.kv_heads; ++kv) {
     QuantisedKeys keys(4, c.dtype);
     keys.extend(c.cache().head(kv));
@@ -102,6 +101,9 @@ void check_twilight(const Case& c, const Parameters& p, Both& decoders) {
       const auto &mine = gpu.selections[kv * c.group + g],
                  &reference = cpu.selections[kv * c.group + g];
       CHECK(mine.target_p == reference.target_p);
+      zone.for_each([&](std::int32_t j) {
+        CHECK(std::binary_search(mine.tokens.begin(), mine.tokens.end(), j));
+      });
       check_sets(mine.tokens, reference.tokens,
                  {logits.row(g).data(), static_cast<std::size_t>(c.length)},
                  traded_tokens(c, p, c.block().group(kv, c.kv_heads), kv, g));
@@ -140,8 +142,9 @@ void check_retroinfer(const Case& c, const Parameters& p, const StepResult& gpu)
       return std::min(occupied, static_cast<std::size_t>(
                                     std::ceil(share * static_cast<double>(occupied) - 1e-9)));
     };
+    const bool rest = p.choice("outside") == "estimate";
     const std::size_t exact = part(p.real("retrieval")),
-                      kept = part(p.real("retrieval") + p.real("estimation"));
+                      kept = part(rest ? 1 : p.real("retrieval") + p.real("estimation"));
     const auto order = descending_order(ranking);
     Set best(order.begin(), order.begin() + exact), most(order.begin(), order.begin() + kept);
     std::sort(best.begin(), best.end()), std::sort(most.begin(), most.end());
@@ -167,12 +170,13 @@ void check_retroinfer(const Case& c, const Parameters& p, const StepResult& gpu)
 TEST_CASE("quest takes the reference's pages", "[parity]") {
   if (without_device()) return;
   const std::vector<Setup> setups = {
-      {"quest", {{"budget", 256.0}}},
+      {"quest", {{"budget", std::int64_t{256}}}},
       {"quest", {{"budget", 0.4}, {"sink", std::int64_t{20}}, {"window", std::int64_t{41}}}},
-      {"quest", {{"budget", 700.0}}},
-      {"quest", {{"budget", 1e6}}},
-      {"quest", {{"budget", 300.0}, {"page_size", std::int64_t{32}}}},
-      {"quest", {{"budget", 90.0}, {"page_size", std::int64_t{9}}, {"sink", std::int64_t{0}}}},
+      {"quest", {{"budget", std::int64_t{700}}}},
+      {"quest", {{"budget", std::int64_t{1000000}}}},
+      {"quest", {{"budget", std::int64_t{300}}, {"page_size", std::int64_t{32}}}},
+      {"quest",
+       {{"budget", std::int64_t{90}}, {"page_size", std::int64_t{9}}, {"sink", std::int64_t{0}}}},
   };
   for_each_case(setups, Case(), [](Case& c, const Setup& setup) {
     Both decoders(c, setup);
@@ -204,8 +208,9 @@ TEST_CASE("twilight prunes to the reference's tokens", "[parity]") {
   if (without_device()) return;
   const std::vector<Setup> setups = {
       {"twilight", {}},
-      {"twilight", {{"p", 0.5}, {"base_budget", 1e6}}},
-      {"twilight", {{"p", 0.95}, {"base_budget", 300.0}, {"page_size", std::int64_t{20}}}},
+      {"twilight", {{"p", 0.5}, {"base_budget", std::int64_t{1000000}}}},
+      {"twilight",
+       {{"p", 0.95}, {"base_budget", std::int64_t{300}}, {"page_size", std::int64_t{20}}}},
       {"twilight", {{"p", 1.0}, {"sink", std::int64_t{0}}, {"window", std::int64_t{17}}}},
   };
   for_each_case(setups, Case(), [](Case& c, const Setup& setup) {
@@ -225,6 +230,7 @@ TEST_CASE("retroinfer ranks the reference's clusters for a group", "[parity]") {
       {"retroinfer", {{"retrieval", 0.2}, {"estimation", 0.5}}},
       {"retroinfer", {{"retrieval", 0.1}, {"estimation", 0.0}, {"segment", std::int64_t{200}}}},
       {"retroinfer", {{"retrieval", 0.0}, {"estimation", 1.0}}},
+      {"retroinfer", {{"retrieval", 0.1}, {"outside", std::string("estimate")}}},
       {"retroinfer", {{"retrieval", 0.1}, {"estimator", std::string("second_order")}}},
   };
   Case like;

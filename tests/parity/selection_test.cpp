@@ -33,7 +33,7 @@ void check(const Case& c, const Setup& setup) {
       }
       std::sort(kept.begin(), kept.end());
       if (setup.policy == "cluster_top_k") {
-        check_sets(refined, top_k(mine, budget_tokens(p.real("k"), k)), mine);
+        check_sets(refined, top_k(mine, p.budget("k").of(k)), mine);
         continue;
       }
       const bool two = setup.policy == "double_p";
@@ -59,7 +59,7 @@ void check(const Case& c, const Setup& setup) {
 TEST_CASE("the GPU's selection is the reference's on the same index", "[parity]") {
   if (without_device()) return;
   const std::vector<Setup> setups = {
-      {"cluster_top_k", {{"k", 9.0}}},
+      {"cluster_top_k", {{"k", std::int64_t{9}}}},
       {"cluster_top_p", {{"p", 0.8}}},
       {"cluster_top_p", {{"p", 1.0}}},
       {"cluster_top_p", {{"p", 0.8}, {"mass_scope", std::string("all")}}},

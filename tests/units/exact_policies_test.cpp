@@ -53,18 +53,20 @@ TEST_CASE("streaming attends sinks and window, and promises nothing") {
 
 TEST_CASE("oracle_top_k: zone first, then by weight, ties to the earlier token") {
   EightTokens eight;
-  const auto chosen = [&](double budget, std::int64_t sink, std::int64_t window) {
+  const auto chosen = [&](ParamValue budget, std::int64_t sink, std::int64_t window) {
     return eight.tokens("oracle_top_k", zone(sink, window, {{"budget", budget}}));
   };
-  CHECK(chosen(3, 0, 0) == Tokens{1, 3, 5});     // 16 8 4
-  CHECK(chosen(4, 0, 0) == Tokens{1, 2, 3, 5});  // the first of three twos
-  CHECK(chosen(4, 1, 1) == Tokens{0, 1, 5, 7});  // the zone counts towards the budget
-  CHECK(chosen(2, 1, 1) == Tokens{0, 7});        // the zone alone
-  CHECK(chosen(2, 1, 4) == Tokens{0, 7});        // a budget below the zone: sink, then latest
-  CHECK(chosen(1, 3, 3) == Tokens{0});
-  CHECK(chosen(0, 3, 3).empty());
+  CHECK(chosen(i64(3), 0, 0) == Tokens{1, 3, 5});     // 16 8 4
+  CHECK(chosen(i64(4), 0, 0) == Tokens{1, 2, 3, 5});  // the first of three twos
+  CHECK(chosen(i64(4), 1, 1) == Tokens{0, 1, 5, 7});  // the zone counts towards the budget
+  CHECK(chosen(i64(2), 1, 1) == Tokens{0, 7});        // the zone alone
+  CHECK(chosen(i64(2), 1, 3) == Tokens{0, 5, 6, 7});  // a budget below the zone is raised to it
+  CHECK(chosen(i64(0), 1, 2) == Tokens{0, 6, 7});
   CHECK(chosen(0.5, 0, 0) == Tokens{1, 2, 3, 5});  // half of eight
-  CHECK(chosen(100, 0, 0).size() == 8);
+  CHECK(chosen(0.01, 0, 0) == Tokens{5});          // a share above 0 is one token at least
+  CHECK(chosen(1.0, 0, 0).size() == 8);            // all of them, where 1 is one
+  CHECK(chosen(i64(1), 0, 0) == Tokens{5});
+  CHECK(chosen(i64(100), 0, 0).size() == 8);
 }
 
 TEST_CASE("oracle_top_p: the smallest set, what is forced counted in") {

@@ -75,23 +75,3 @@ TEST_CASE("exact zones: sinks, window, and everything where they meet") {
   CHECK(tokens_of(ExactZone::of(0, 2, 4)) == Tokens{2, 3});
   CHECK(tokens_of(ExactZone::of(1000000000000, 1000000000000, 3)) == Tokens{0, 1, 2});
 }
-
-TEST_CASE("exact zones cut to a budget: sinks first, then the latest") {
-  CHECK(tokens_of(ExactZone::of(2, 3, 10, 0)).empty());
-  CHECK(tokens_of(ExactZone::of(2, 3, 10, 1)) == Tokens{0});
-  CHECK(tokens_of(ExactZone::of(2, 3, 10, 3)) == Tokens{0, 1, 9});
-  CHECK(tokens_of(ExactZone::of(2, 3, 10, 5)) == Tokens{0, 1, 7, 8, 9});
-  CHECK(tokens_of(ExactZone::of(2, 3, 10, 100)) == Tokens{0, 1, 7, 8, 9});
-  CHECK(tokens_of(ExactZone::of(8, 3, 2, 100)) == Tokens{0, 1});
-}
-
-TEST_CASE("budgets: shares below one, numbers from one on, never more than there is") {
-  CHECK(budget_tokens(0, 100) == 0);
-  CHECK(budget_tokens(0.25, 100) == 25);
-  CHECK(budget_tokens(0.999, 10) == 9);
-  CHECK(budget_tokens(1, 100) == 1);
-  CHECK(budget_tokens(64, 100) == 64);
-  CHECK(budget_tokens(64.9, 100) == 64);
-  CHECK(budget_tokens(1e18, 100) == 100);
-  CHECK(budget_tokens(0.29, 100) == 29);  // 0.29 * 100 is 28.999... in float64
-}

@@ -75,7 +75,7 @@ TEST_CASE("off: no audits and no cost; on: keys and variances are charged") {
 TEST_CASE("the audit is unbiased over 10,000 seeds") {
   // Without terms 1 / mass = 1 + outside / exact: linear in the sampled mass.
   const RandomCache cache({1, 1, 80, 4}, 3);
-  const Given given = {{"k", 2.0},
+  const Given given = {{"k", std::int64_t{2}},
                        {"audit", std::int64_t{8}},
                        {"sink", std::int64_t{2}},
                        {"window", std::int64_t{6}},

@@ -5,6 +5,7 @@
 
 #include "tests/support/message.h"
 #include "tests/support/random_cache.h"
+#include "tests/support/run_policy.h"
 
 using namespace doublep;
 using namespace doublep::test;
@@ -72,7 +73,7 @@ TEST_CASE("traits say what a policy's rule and index do") {
     if (traits.dense) CHECK(traits.search == SearchKind::kNone);
   }
   CHECK(dense == "dense");
-  CHECK(fixed_groups == "retroinfer");
+  CHECK(fixed_groups == "pqcacheretroinfer");
   const PolicyInfo& ours = registry.find("double_p");
   CHECK(ours.ranks_groups(resolve(ours, {{"gqa", std::string("group_sum")}})));
   CHECK(!ours.ranks_groups(resolve(ours, {{"gqa", std::string("group_union")}})));
@@ -96,18 +97,64 @@ TEST_CASE("growing is measured: an index that grows is charged less than one tha
 TEST_CASE("parameters that are shares say so") {
   std::string shares, budgets;
   for (const ParamSpec& spec : PolicyRegistry::instance().find("tactic").parameters) {
-    if (spec.share == ParamSpec::Share::kAlways) shares += spec.name + " ";
-    if (spec.share == ParamSpec::Share::kBelowOne) budgets += spec.name + " ";
+    if (spec.share) shares += spec.name + " ";
+    if (spec.type == ParamSpec::Type::kBudget) budgets += spec.name + " ";
   }
   CHECK(shares == "p place_1 place_2 ");
   CHECK(budgets == "head sample ");
   for (const PolicyInfo& policy : PolicyRegistry::instance().all())
     for (const ParamSpec& spec : policy.parameters) {
       INFO(policy.name << ": " << spec.name);
-      // No budget goes without the mark.
-      if (contains(spec.meaning, "below 1")) CHECK(spec.share == ParamSpec::Share::kBelowOne);
-      if (spec.share == ParamSpec::Share::kAlways) CHECK(spec.high == 1);
+      if (spec.share) CHECK(spec.high == 1);
+      if (spec.name == "budget") CHECK(spec.type == ParamSpec::Type::kBudget);
     }
+}
+
+TEST_CASE("values that make no sense together are refused, with the parameter to change") {
+  const auto refusal = [](const std::string& policy, const Given& given) {
+    try {
+      resolve(PolicyRegistry::instance().find(policy), given);
+    } catch (const ParameterError& e) {
+      return e.parameter + ": " + e.what();
+    }
+    return std::string();
+  };
+  CHECK(contains(refusal("retroinfer", {{"retrieval", 0.8}, {"estimation", 0.3}}),
+                 "estimation: policy retroinfer: retrieval (0.8) and estimation (0.3)"));
+  CHECK(refusal("retroinfer", {{"retrieval", 0.1}, {"estimation", 0.9}}).empty());
+  CHECK(contains(refusal("tactic", {{"place_1", 0.7}}),
+                 "place_2: policy tactic: place_2 (0.6) lies before place_1 (0.7)"));
+  CHECK(refusal("tactic", {{"place_1", 0.6}}).empty());
+}
+
+TEST_CASE("what reads every key to choose says so") {
+  for (const PolicyInfo& policy : PolicyRegistry::instance().all()) {
+    INFO(policy.name);
+    CHECK(policy.oracle_priced(resolve(policy, {})) ==
+          (policy.name == "oracle_top_k" || policy.name == "oracle_top_p" ||
+           policy.name == "vattention"));
+  }
+}
+
+TEST_CASE("what head_dim bounds is refused once head_dim is known") {
+  const RandomCache cache({1, 2, 40, 16});
+  for (const auto& [policy, parameter] :
+       std::vector<std::pair<std::string, std::string>>{{"loki", "rank"},
+                                                        {"double_sparsity", "channels"},
+                                                        {"twilight", "channels"},
+                                                        {"pqcache", "subvectors"}}) {
+    INFO(policy);
+    const PolicyInfo& info = PolicyRegistry::instance().find(policy);
+    const auto decode = [&](std::int64_t value) {
+      make_decoder(policy, {{parameter, value}})->prefill(cache.view());
+    };
+    decode(16);
+    const auto message = message_of([&] { decode(17); });
+    CHECK(contains(
+        message, "policy " + policy + ": " + parameter + " is 17, but the keys have head_dim 16"));
+    CHECK_THROWS_AS(check_fits(info, resolve(info, {{parameter, std::int64_t{17}}}), 16),
+                    ParameterError);
+  }
 }
 
 TEST_CASE("conditions between parameters are checked on resolving") {

@@ -104,9 +104,27 @@ TEST_CASE("RetroInfer by hand: the group's sum ranks, sizes do not") {
   CHECK(out.heads[0].terms[0].log_mass == Approx(0).margin(1e-9));
 }
 
+TEST_CASE("RetroInfer with every other cluster estimated leaves none out") {
+  HandCache cache(3, {1, 1, 1, 1, 1, 1, 1, 1, 1, 5, 0, 0, 0, 5, 0, 0, 0, -5},
+                  std::vector<float>(18, 1.0f));
+  const std::vector<float> queries = {2, 0, 0, 0, 1, 0};
+  Given given = with({{"retrieval", 0.25}, {"outside", std::string("estimate")}}, 0, 0, 1);
+  given["clusters"] = std::int64_t{6};
+  const auto out =
+      HeadPolicy("retroinfer", given, cache.head()).select({queries.data(), 2, 3, 1, 0});
+  for (const Selection& head : out.heads) {
+    CHECK(head.tokens == Tokens{3});
+    Tokens inside;
+    for (const ClusterTerm& term : head.terms)
+      for (std::int32_t j : head.index->members(term.cluster)) inside.push_back(j);
+    std::sort(inside.begin(), inside.end());
+    CHECK(inside == Tokens{0, 1, 2, 4, 5});
+  }
+}
+
 TEST_CASE("RetroInfer that retrieves every cluster is dense") {
   const RandomCache data({2, 4, 500, 32});
-  CHECK(distance_to_dense("retroinfer", {{"retrieval", 1.0}}, data) < 1e-5);
+  CHECK(distance_to_dense("retroinfer", {{"retrieval", 1.0}, {"estimation", 0.0}}, data) < 1e-5);
   CHECK(distance_to_dense("retroinfer", {}, data) > 1e-3);
 }
 
@@ -117,7 +135,8 @@ TEST_CASE("RetroInfer clusters generated tokens as a segment of their own") {
     head.length = n;
     return head;
   };
-  Given given = with({{"recluster_every", std::int64_t{96}}, {"retrieval", 1.0}}, 4, 64, 16);
+  Given given = with(
+      {{"recluster_every", std::int64_t{96}}, {"retrieval", 1.0}, {"estimation", 0.0}}, 4, 64, 16);
   HeadPolicy policy("retroinfer", given, upto(404));
   const double before = policy.policy->index_cost().build.flops;
   policy.append(upto(499));
@@ -138,7 +157,7 @@ TEST_CASE("ClusterKV by hand: the last cluster is cut to the budget") {
                         std::vector<float>(12, 1.0f));
   const std::vector<float> query = {1, 2};
   const QueryGroup group{query.data(), 1, 2, 1, 0};
-  const auto chosen = [&](double budget, std::int64_t sink) {
+  const auto chosen = [&](std::int64_t budget, std::int64_t sink) {
     return HeadPolicy("cluster_kv", with({{"budget", budget}}, sink, 0, 3), cache.head())
         .select(group)
         .heads[0]
@@ -149,17 +168,36 @@ TEST_CASE("ClusterKV by hand: the last cluster is cut to the budget") {
   CHECK(chosen(2, 0) == Tokens{1, 3});
   CHECK(chosen(0, 0).empty());
   CHECK(chosen(6, 0) == Tokens{0, 1, 2, 3, 4, 5});
-  CHECK(chosen(1, 2) == Tokens{0});  // a budget below the sinks cuts them
+  CHECK(chosen(1, 2) == Tokens{0, 1});  // a budget below the sinks is raised to them
 }
 
-TEST_CASE("ClusterKV with the budget of all is dense, and never exceeds one below") {
+TEST_CASE("ClusterKV by hand: the mean of the group's queries ranks for all of it") {
+  // The first head wants x, the second y and more so: their mean (0.5, 1) ranks y first.
+  const HandCache cache(2, {2, 0, 0, 2, 2, 0.1f, 0.1f, 2, 2, 0, 0, 2},
+                        std::vector<float>(12, 1.0f));
+  const std::vector<float> queries = {1, 0, 0, 2};
+  const QueryGroup group{queries.data(), 2, 2, 1, 0};
+  Given given = with({{"budget", std::int64_t{3}}}, 0, 0, 3);
+  const auto apart = HeadPolicy("cluster_kv", given, cache.head()).select(group);
+  CHECK(apart.heads[0].tokens == Tokens{0, 2, 4});
+  CHECK(apart.heads[1].tokens == Tokens{1, 3, 5});
+  given["gqa"] = std::string("group_query");
+  const auto joint = HeadPolicy("cluster_kv", given, cache.head()).select(group);
+  for (const Selection& head : joint.heads) CHECK(head.tokens == Tokens{1, 3, 5});
+  // Two centroids of two: one ranking's work, split over the heads.
+  CHECK(joint.cost[0][Stage::kEstimate].flops == apart.cost[0][Stage::kEstimate].flops / 2);
+  CHECK(joint.cost[0][Stage::kEstimate].bytes == 2 * (2 * 2 + 4) / 2.0);
+}
+
+TEST_CASE("ClusterKV with the budget of all is dense, and never exceeds one beyond its sinks") {
   const RandomCache data({2, 4, 600, 32});
-  CHECK(distance_to_dense("cluster_kv", {{"budget", 600.0}}, data) < 1e-5);
-  for (double budget : {1.0, 16.0, 17.0, 300.0, 0.5}) {
+  CHECK(distance_to_dense("cluster_kv", {{"budget", std::int64_t{600}}}, data) < 1e-5);
+  const auto i64 = [](std::int64_t x) { return x; };
+  for (const auto& [budget, tokens] : std::vector<std::pair<ParamValue, std::size_t>>{
+           {i64(1), 16}, {i64(16), 16}, {i64(17), 17}, {i64(300), 300}, {0.5, 300}}) {
     const auto out =
         HeadPolicy("cluster_kv", {{"budget", budget}}, data.head()).select(data.group());
-    for (const Selection& head : out.heads)
-      CHECK(static_cast<double>(head.tokens.size()) == (budget < 1 ? 300 : budget));
+    for (const Selection& head : out.heads) CHECK(head.tokens.size() == tokens);
   }
 }
 

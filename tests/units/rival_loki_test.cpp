@@ -42,9 +42,11 @@ TEST_CASE("Loki's projection is exact at full rank, and worse below") {
 
 TEST_CASE("Loki at full rank chooses the tokens of highest true weight") {
   const RandomCache data({1, 2, 200, 16});
-  const auto loki = HeadPolicy("loki", {{"rank", std::int64_t{16}}, {"budget", 40.0}}, data.head())
-                        .select(data.group());
-  const Given same = {{"budget", 40.0}, {"sink", std::int64_t{0}}, {"window", std::int64_t{0}}};
+  const auto loki =
+      HeadPolicy("loki", {{"rank", std::int64_t{16}}, {"budget", std::int64_t{40}}}, data.head())
+          .select(data.group());
+  const Given same = {
+      {"budget", std::int64_t{40}}, {"sink", std::int64_t{0}}, {"window", std::int64_t{0}}};
   const auto oracle = HeadPolicy("oracle_top_k", same, data.head()).select(data.group());
   for (int h = 0; h < 2; ++h) CHECK(loki.heads[h].tokens == oracle.heads[h].tokens);
 }
@@ -54,14 +56,14 @@ TEST_CASE("Loki by hand: one component tells the keys apart") {
   const HandCache cache(2, {1, 5, -1, 5, 2, 5, 0, 5}, std::vector<float>(8, 1.0f));
   const std::vector<float> query = {2, -9};
   const QueryGroup group{query.data(), 1, 2, 1, 0};
-  const Given given = {{"rank", std::int64_t{1}}, {"budget", 2.0}};
+  const Given given = {{"rank", std::int64_t{1}}, {"budget", std::int64_t{2}}};
   CHECK(HeadPolicy("loki", given, cache.head()).select(group).heads[0].tokens ==
         std::vector<std::int32_t>{0, 2});
 }
 
 TEST_CASE("Loki with the budget of all is dense; its cost is that of the labels") {
   const RandomCache data({2, 4, 90, 64});
-  CHECK(distance_to_dense("loki", {{"budget", 90.0}}, data) < 1e-5);
+  CHECK(distance_to_dense("loki", {{"budget", std::int64_t{90}}}, data) < 1e-5);
   HeadPolicy loki("loki", {}, data.head());
   const auto out = loki.select(data.group());
   CHECK(out.cost[0][Stage::kEstimate].bytes == 90 * 32 * 2 / 4.0);

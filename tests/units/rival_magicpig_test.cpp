@@ -79,17 +79,68 @@ TEST_CASE("MagicPIG's denominator is unbiased over 10,000 seeds") {
   CHECK(std::abs(mean - 1) < 3 * error);
 }
 
-TEST_CASE("tokens that join are hashed as the prompt's are") {
+TEST_CASE("generated tokens are exact, and stay so as the window moves on") {
   const RandomCache data({1, 2, 120, 16});
   KvHead prompt = data.head();
-  prompt.length = 119;
-  HeadPolicy policy("magicpig", tables(4, 20), prompt);
+  prompt.length = 100;
+  Given given = tables(10, 2);
+  given["window"] = std::int64_t{3};
+  HeadPolicy policy("magicpig", given, prompt);
+  const Work build = policy.policy->index_cost().build;
   policy.append(data.head());
   const auto out = policy.select(data.group());
   for (const Selection& head : out.heads) {
-    CHECK(head.tokens.size() == head.log_weights.size());
-    CHECK(head.tokens.back() < 120);
+    REQUIRE(head.tokens.size() == head.log_weights.size());
+    REQUIRE(head.tokens.size() >= 23);
+    for (std::int32_t j = 97; j < 120; ++j) {
+      const auto at = head.tokens.size() - 120 + static_cast<std::size_t>(j);
+      CHECK(head.tokens[at] == j);
+      CHECK(head.log_weights[at] == 0);
+    }
   }
-  // 4 bytes an entry and a norm a token, 2^4 bucket offsets a table, 80 planes of 16 in bf16.
-  CHECK(policy.policy->index_cost().memory_bytes == 4 * 20 * (120 + 16) + 4 * 120 + 80 * 16 * 2.0);
+  CHECK(policy.policy->index_cost().build.flops == build.flops);  // nothing is hashed in a step
+}
+
+TEST_CASE("one matrix of hyperplanes: the same for every head and layer, charged to none") {
+  const RandomCache data({1, 2, 120, 16});
+  const auto selected = [&](int layer, int kv_head, std::uint64_t seed) {
+    PolicyContext context;
+    context.layer = layer, context.kv_head = kv_head, context.seed = seed;
+    return HeadPolicy("magicpig", tables(6, 20), data.head(), context)
+        .select(data.group())
+        .heads[0]
+        .tokens;
+  };
+  CHECK(selected(0, 0, 1) == selected(7, 1, 1));
+  CHECK(selected(0, 0, 1) != selected(0, 0, 2));
+  HeadPolicy policy("magicpig", tables(4, 20), data.head());
+  const IndexCost index = policy.policy->index_cost();
+  // 4 bytes an entry and a norm a token, 2^4 bucket offsets a table.
+  CHECK(index.memory_bytes == 4 * 20 * (120 + 16) + 4 * 120);
+  CHECK(index.build.bytes == 2 * 120 * 16 * 2);
+  CHECK(index.build.flops == 120 * 2 * 80 * 16 + 4 * 120 * 16);
+  // A key on the query's side and one against it: 20 entries are found, and two offsets a table.
+  const HandCache two(2, {1, 0, -1, 0}, std::vector<float>(4, 1.0f));
+  const std::vector<float> query = {5, 0};
+  const auto out =
+      HeadPolicy("magicpig", tables(4, 20), two.head()).select({query.data(), 1, 2, 1, 0});
+  CHECK(out.cost[0][Stage::kEstimate].bytes == 4 * 20 + 8 * 20);
+}
+
+TEST_CASE("a weight is 1e4 at most") {
+  // A key at right angles agrees in both of two tables of 7 bits with probability 2^-14.
+  CHECK(two_collisions(0, 7, 2) == Approx(std::exp2(-14)));
+  const HandCache cache(2, {0, 1, 0, -1}, std::vector<float>(4, 1.0f));
+  const std::vector<float> query = {1, 0};
+  std::vector<float> weights;
+  for (std::uint64_t seed = 0; seed < 60000 && weights.empty(); ++seed) {
+    PolicyContext context;
+    context.seed = seed;
+    weights = HeadPolicy("magicpig", tables(7, 2), cache.head(), context)
+                  .select({query.data(), 1, 2, 1, 0})
+                  .heads[0]
+                  .log_weights;
+  }
+  REQUIRE(weights.size() == 1);
+  CHECK(weights[0] == Approx(std::log(1e4)));  // not log 2^14
 }

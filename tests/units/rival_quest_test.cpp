@@ -8,7 +8,7 @@ using namespace doublep::test;
 using Tokens = std::vector<std::int32_t>;
 
 namespace {
-Given plain(double budget, std::int64_t page) {
+Given plain(std::int64_t budget, std::int64_t page) {
   return {{"budget", budget},
           {"page_size", page},
           {"sink", std::int64_t{0}},
@@ -35,7 +35,10 @@ TEST_CASE("Quest by hand: pages of two, bounds from signs of the query") {
         Tokens{2, 3});
   CHECK(HeadPolicy("quest", plain(4, 2), cache.head()).select(group).heads[0].tokens ==
         Tokens{0, 1, 2, 3});
-  CHECK(HeadPolicy("quest", plain(1, 2), cache.head()).select(group).heads[0].tokens.empty());
+  CHECK(HeadPolicy("quest", plain(0, 2), cache.head()).select(group).heads[0].tokens.empty());
+  Given least = plain(0, 2);
+  least["budget"] = 0.01;  // a share above 0 is a page at least
+  CHECK(HeadPolicy("quest", least, cache.head()).select(group).heads[0].tokens == Tokens{2, 3});
   CHECK(HeadPolicy("quest", plain(5, 2), cache.head()).select(group).heads[0].tokens ==
         Tokens{0, 1, 2, 3, 4});  // as many as there are: the partial page too
   Given zone = plain(2, 2);
@@ -74,9 +77,9 @@ TEST_CASE("pages that grow token by token equal those built at once") {
 
 TEST_CASE("Quest with every page is dense") {
   const RandomCache data({2, 4, 205, 32});
-  CHECK(distance_to_dense("quest", {{"budget", 205.0}}, data) < 1e-5);
-  CHECK(distance_to_dense("quest", {{"budget", 1e9}}, data) < 1e-5);
-  CHECK(distance_to_dense("quest", {{"budget", 32.0}}, data) > 1e-3);
+  CHECK(distance_to_dense("quest", {{"budget", std::int64_t{205}}}, data) < 1e-5);
+  CHECK(distance_to_dense("quest", {{"budget", std::int64_t{1000000000}}}, data) < 1e-5);
+  CHECK(distance_to_dense("quest", {{"budget", std::int64_t{32}}}, data) > 1e-3);
 }
 
 TEST_CASE("Quest's cost is that of its pages") {

@@ -62,7 +62,7 @@ TEST_CASE("Tactic by hand: clusters in order of q.C until the mass is there") {
   const auto chosen = [&](double p) {
     const Given given = {{"p", p},
                          {"tokens_per_cluster", std::int64_t{2}},
-                         {"head", 6.0},
+                         {"head", std::int64_t{6}},
                          {"sink", std::int64_t{0}},
                          {"window", std::int64_t{0}}};
     return HeadPolicy("tactic", given, cache.head())
@@ -75,6 +75,24 @@ TEST_CASE("Tactic by hand: clusters in order of q.C until the mass is there") {
   CHECK(chosen(0.6) == Tokens{4, 5});
   CHECK(chosen(0.7) == Tokens{0, 1, 4, 5});
   CHECK(chosen(0.95) == Tokens{0, 1, 2, 3, 4, 5});
+}
+
+TEST_CASE("Tactic's weighed keys are charged once: not again where they are attended") {
+  // Zone {0, 7} of weight 1; pairs of weight 4, 1, 8. The head is all six; {5, 6} hold p. Of the
+  // keys weighed, those of tokens 1 to 4 are read beside what attend reads.
+  const float l = std::log(2.0f);
+  const HandCache cache(1, {0, 2 * l, 2 * l, 0, 0, 3 * l, 3 * l, 0}, std::vector<float>(8, 1.0f));
+  const std::vector<float> query = {1};
+  const Given given = {{"p", 0.3},
+                       {"tokens_per_cluster", std::int64_t{2}},
+                       {"head", std::int64_t{6}},
+                       {"sink", std::int64_t{1}},
+                       {"window", std::int64_t{1}}};
+  const auto out = HeadPolicy("tactic", given, cache.head()).select({query.data(), 1, 1, 1, 0});
+  CHECK(out.heads[0].tokens == std::vector<std::int32_t>{0, 5, 6, 7});
+  CHECK(out.cost[0][Stage::kEstimate].bytes == 3 * (2 + 4) + 4 * 2);  // centroids, sizes, keys
+  // 6 of the head and 6 of either run at d = 1; the zone's logits are attend's.
+  CHECK(out.cost[0][Stage::kEstimate].flops == 3 * (2 + 2) + 18 * 3);
 }
 
 TEST_CASE("Tactic with p = 1 is dense; the group shares a union") {

@@ -55,7 +55,7 @@ TEST_CASE("Twilight by hand: the smallest set of the base's tokens with mass p")
   const QueryGroup group{query.data(), 1, 2, 1, 0};
   const auto kept = [&](double p) {
     const Given given = {{"p", p},
-                         {"base_budget", 4.0},
+                         {"base_budget", std::int64_t{4}},
                          {"page_size", std::int64_t{1}},
                          {"sink", std::int64_t{0}},
                          {"window", std::int64_t{0}}};
@@ -70,9 +70,10 @@ TEST_CASE("Twilight by hand: the smallest set of the base's tokens with mass p")
 TEST_CASE("Twilight with p = 1 over a base of everything is dense") {
   const RandomCache data({2, 4, 205, 32});
   for (const char* base : {"quest", "double_sparsity"})
-    CHECK(distance_to_dense("twilight",
-                            {{"p", 1.0}, {"base", std::string(base)}, {"base_budget", 1e6}},
-                            data) < 1e-5);
+    CHECK(distance_to_dense(
+              "twilight",
+              {{"p", 1.0}, {"base", std::string(base)}, {"base_budget", std::int64_t{1000000}}},
+              data) < 1e-5);
 }
 
 TEST_CASE("Twilight keeps a part of what its base proposes") {

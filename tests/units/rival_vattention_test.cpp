@@ -8,7 +8,7 @@ using Tokens = std::vector<std::int32_t>;
 
 namespace {
 // No token for sure but sink, window and heavy as given.
-Given bare(std::int64_t sink, std::int64_t window, double heavy) {
+Given bare(std::int64_t sink, std::int64_t window, std::int64_t heavy) {
   return {{"sink", sink}, {"window", window}, {"heavy", heavy}};
 }
 }  // namespace
@@ -75,28 +75,54 @@ TEST_CASE("vAttention's sample has the size that eps and delta ask for") {
         HeadPolicy("vattention", given, cache.head()).select({query.data(), 1, 1, 1, 0});
     return static_cast<double>(out.heads[0].tokens.size());
   };
-  const double z = 1.959963984540054;
-  CHECK(size(0.0125, 0.05, 0.5) == Approx(std::pow(z * 0.5 / (0.0125 * 1.5), 2)).epsilon(0.05));
-  CHECK(size(0.0125, 0.1, 0.5) ==
-        Approx(std::pow(1.6448536 * 0.5 / (0.0125 * 1.5), 2)).epsilon(0.05));
+  // One-sided: z of 1 - delta.
+  CHECK(size(0.009, 0.05, 0.5) ==
+        Approx(std::pow(1.6448536 * 0.5 / (0.009 * 1.5), 2)).epsilon(0.05));
+  CHECK(size(0.009, 0.1, 0.5) ==
+        Approx(std::pow(1.2815516 * 0.5 / (0.009 * 1.5), 2)).epsilon(0.05));
   CHECK(size(0.05, 0.05, 0.5) == 2000);  // the base sample's size is enough
   CHECK(size(0.005, 0.05, 0.5) == 4000);
 }
 
 TEST_CASE("vAttention that samples all, or asks for no error, is dense") {
   const RandomCache data({2, 4, 300, 16});
-  Given given = bare(4, 4, 4.0);
+  Given given = bare(4, 4, 4);
   given["base_rate"] = 1.0;
   CHECK(distance_to_dense("vattention", given, data) < 1e-5);
-  given = bare(4, 4, 4.0);
+  given = bare(4, 4, 4);
   given["eps"] = 1e-9;
   CHECK(distance_to_dense("vattention", given, data) < 1e-5);
-  CHECK(distance_to_dense("vattention", bare(0, 0, 1e9), data) < 1e-5);
+  CHECK(distance_to_dense("vattention", bare(0, 0, 1000000000), data) < 1e-5);
+}
+
+TEST_CASE("vAttention's heavy tokens by product-quantised keys, and what either way reads") {
+  // 64 centroids a part remember 60 keys exactly: the same tokens are heavy.
+  const RandomCache data({1, 1, 60, 16});
+  Given given = bare(2, 2, 8);
+  given["base_rate"] = 0.2;
+  const auto exact = HeadPolicy("vattention", given, data.head()).select(data.group());
+  given["scores"] = std::string("pq");
+  HeadPolicy policy("vattention", given, data.head());
+  const auto pq = policy.select(data.group());
+  CHECK(pq.heads[0].tokens == exact.heads[0].tokens);
+  CHECK(pq.heads[0].log_weights == exact.heads[0].log_weights);
+  CHECK(exact.cost[0][Stage::kEstimate].bytes == 60 * 32);  // an oracle reads every key
+  // Codes of 2 x 6 bits, centroids, and those of the base sample's 10 keys that are not attended.
+  const double keys = (pq.cost[0][Stage::kEstimate].bytes - 60 * 2 * 6 / 8 - 60 * 32) / 32;
+  CHECK(keys == std::floor(keys));
+  CHECK(keys >= 0);
+  CHECK(keys <= 10);
+  CHECK(policy.policy->index_cost().memory_bytes == 60 * 2 * 6 / 8 + 60 * 32);
+
+  const PolicyInfo& info = PolicyRegistry::instance().find("vattention");
+  CHECK(info.oracle_priced(resolve(info, {})));
+  CHECK(!info.oracle_priced(resolve(info, given)));
+  CHECK(!info.oracle_priced(resolve(info, bare(2, 2, 0))));
 }
 
 TEST_CASE("vAttention's denominator is unbiased over 10,000 seeds") {
   const RandomCache data({1, 1, 60, 8});
-  Given given = bare(2, 2, 4.0);
+  Given given = bare(2, 2, 4);
   given["eps"] = 0.3, given["base_rate"] = 0.1;
   const auto [mean, error] = mean_and_error(10000, [&](std::uint64_t seed) {
     PolicyContext context;
@@ -116,7 +142,7 @@ TEST_CASE("vAttention repeats bit for bit, and differs by step, head and seed") 
     context.seed = seed;
     QueryGroup group = data.group();
     group.step = step;
-    Given given = bare(4, 4, 4.0);
+    Given given = bare(4, 4, 4);
     given["eps"] = 0.5;
     return HeadPolicy("vattention", given, data.head(), context).select(group);
   };
