@@ -42,10 +42,10 @@ inline void spill(const std::filesystem::path& path, const std::string& text) {
 }
 
 struct ProgramOptions {
-  std::size_t file_limit = 0;     ///< bytes a file may grow to: stands in for a full disk; 0 = none
-  std::size_t memory_limit = 0;   ///< bytes that it may write to (RLIMIT_DATA); 0 = none
-  std::size_t address_limit = 0;  ///< bytes of address space (RLIMIT_AS): threads run out of it
+  std::size_t file_limit = 0;  ///< bytes a file may grow to: stands in for a full disk; 0 = none
   std::function<bool()> interrupt_when;  ///< polled; SIGINT is sent once when it says true
+  std::size_t memory_limit = 0;          ///< bytes that it may write to (RLIMIT_DATA); 0 = none
+  std::size_t address_limit = 0;  ///< bytes of address space (RLIMIT_AS): threads run out of it
 };
 
 /// doublep ARGUMENTS..., with stdout and stderr caught in `folder`.
