@@ -1,4 +1,4 @@
-"""Reading one result file (doublep-result, version 1) and refusing what is not one."""
+"""Reading one result file (doublep-result, version 2) and refusing what is not one, or damaged."""
 
 import json
 import os
@@ -6,18 +6,17 @@ import os
 import h5py
 import numpy as np
 
+from analysis import content_hash
 from analysis.errors import ResultError
 from analysis.results import Results, Run, Sweep, Trace
 
-FORMAT, VERSION = "doublep-result", 1
+FORMAT, VERSION = "doublep-result", 2
 RERUN = "write it again with `doublep run`"
-INT_FIELDS = (
+# What the tables and figures are made of; a file may hold more.
+ROW_FIELDS = (
     "layer head kv_head step visible_tokens exact_tokens approximated_clusters oracle_tokens "
-    "violation"
-).split()
-FLOAT_FIELDS = (
-    "exact_mass covered_mass output_error cosine lse_error audited_mass audited_low audited_high "
-    "bytes_index bytes_estimate bytes_select bytes_attend "
+    "exact_mass covered_mass output_error cosine lse_error violation "
+    "audited_mass audited_low audited_high bytes_index bytes_estimate bytes_select bytes_attend "
     "flops_index flops_estimate flops_select flops_attend"
 ).split()
 LAYER_FIELDS = (
@@ -49,7 +48,7 @@ def _read(path, file):
         raise ResultError(path, "attribute 'format'", f"'{FORMAT}', found '{found}'", remedy)
     version = _attribute(path, file, "version", int)
     if version != VERSION:
-        remedy = "use the analysis/ of the checkout that wrote the file"
+        remedy = f"{RERUN}, or use the analysis/ of the checkout that wrote the file"
         raise ResultError(path, "attribute 'version'", f"{VERSION}, found {version}", remedy)
     text = {name: _attribute(path, file, name, str) for name in
             ("name", "config_hash", "created", "commit", "program_hash", "compiler", "cpu")}
@@ -60,6 +59,7 @@ def _read(path, file):
         remedy = "the sweep was interrupted before its first run ended: `doublep run` continues it"
         raise ResultError(path, "/runs", "at least one run, found none", remedy)
     runs = [_run(path, file["runs"][key], key, traces, text["program_hash"]) for key in keys]
+    _check(path, file, "attributes of the file and its traces", content_hash.of_root(file))
     return Results([Sweep(path=str(path), **text, **number)], list(traces.values()),
                    sorted(runs, key=lambda run: (run.place, run.key)))
 
@@ -106,12 +106,23 @@ def _run(path, node, key, traces, program):
     text = {name: _attribute(path, node, name, str)
             for name in ("policy", "backend", "label", "kv_dtype")}
     real = {name: _attribute(path, node, name, float) for name in ("target_p", "seconds")}
+    replayed = {name: _attribute(path, node, name, tuple)
+                for name in ("layers_replayed", "steps_replayed")}
     if "program_hash" in node.attrs:  # a continued sweep may hold runs of several builds
         program = _attribute(path, node, "program_hash", str)
-    return Run(key=key, program=program, place=(0, _attribute(path, node, "order", int)), trace=traces[trace],
-               parameters=_parameters(path, node),
-               rows=_rows(path, node), layers=_table(path, node, "layers", LAYER_FIELDS),
-               **text, **real)
+    rows, layers = _rows(path, node), _table(path, node, "layers", LAYER_FIELDS)
+    found = content_hash.of_run(key, node.attrs, (("rows", rows), ("layers", layers)))
+    _check(path, node, f"rows and attributes of '{text['label']}'", found)
+    return Run(key=key, program=program, place=(0, _attribute(path, node, "order", int)),
+               trace=traces[trace], parameters=_parameters(path, node), rows=rows, layers=layers,
+               **text, **real, **replayed)
+
+
+def _check(path, node, what, found):
+    """That a group is what was written, by the hash that it carries."""
+    if _attribute(path, node, content_hash.NAME, str) != found:
+        remedy = "the file is damaged: `doublep run` does again what is, and keeps the rest"
+        raise ResultError(path, node.name, f"{what} as they were written, found others", remedy)
 
 
 def _parameters(path, node):
@@ -148,7 +159,7 @@ def _table(path, node, name, fields):
 
 
 def _rows(path, node):
-    rows = _table(path, node, "rows", INT_FIELDS + FLOAT_FIELDS)
+    rows = _table(path, node, "rows", ROW_FIELDS)
     place = f"{node.name}/rows"
     if len(rows) == 0:
         raise ResultError(path, place, "at least one row, found none", RERUN)

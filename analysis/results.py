@@ -52,6 +52,8 @@ class Run:
     target_p: float
     kv_dtype: str
     seconds: float
+    layers_replayed: tuple  # indices in the model
+    steps_replayed: tuple  # of the trace
     rows: np.ndarray = field(repr=False)
     layers: np.ndarray = field(repr=False)
 

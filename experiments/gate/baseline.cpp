@@ -1,70 +1,56 @@
 #include "experiments/gate/baseline.h"
 
 #include <cmath>
+#include <limits>
 
 #include "core/base/error.h"
 #include "core/base/output.h"
+#include "core/base/text.h"
+#include "experiments/config/emit.h"
 #include "experiments/config/yaml.h"
+#include "experiments/results/record.h"
 
 namespace doublep {
 namespace {
 
-struct Metric {
-  const char* name;
-  double (*value)(const RowRecord&);
-  Tolerance tolerance;
-};
-
 // Selections are decided in float64, so counts may not move at all; what attention in float32 adds
 // up may differ in its last digits between compilers and SIMD widths.
-constexpr Tolerance kExact = {0, 0, true};
-constexpr Tolerance kMass = {1e-9, 0, false};
-constexpr Tolerance kFloat32 = {2e-6, 1e-5, false};
-constexpr Tolerance kCost = {0, 1e-9, false};
+Tolerance tolerance_of(Gate gate) {
+  switch (gate) {
+    case Gate::kMass:
+      return {1e-9, 0, false};
+    case Gate::kFloat32:
+      return {2e-6, 1e-5, false};
+    case Gate::kCost:
+      return {0, 1e-9, false};
+    default:
+      return {0, 0, true};
+  }
+}
+
+struct Metric {
+  std::string name;
+  const RowField* field;
+  bool by_step;  ///< weighted by the step: a token moved from one to another keeps the plain sum
+  Tolerance tolerance;
+
+  double value(const Row& row) const { return field->value(row) * (by_step ? row.step + 1 : 1); }
+};
 
 const std::vector<Metric>& metrics() {
-  static const std::vector<Metric> all = {
-      {"visible_tokens", [](const RowRecord& r) { return double(r.visible_tokens); }, kExact},
-      {"exact_tokens", [](const RowRecord& r) { return double(r.exact_tokens); }, kExact},
-      {"approximated_clusters", [](const RowRecord& r) { return double(r.approximated_clusters); },
-       kExact},
-      // Weighted by step: a token moved from one step to another keeps the sum above.
-      {"exact_tokens_by_step",
-       [](const RowRecord& r) { return double(r.exact_tokens) * (r.step + 1); }, kExact},
-      {"clusters_by_step",
-       [](const RowRecord& r) { return double(r.approximated_clusters) * (r.step + 1); }, kExact},
-      {"oracle_tokens", [](const RowRecord& r) { return double(r.oracle_tokens); }, kExact},
-      {"violation", [](const RowRecord& r) { return double(r.violation); }, kExact},
-      {"exact_mass", [](const RowRecord& r) { return r.exact_mass; }, kMass},
-      {"covered_mass", [](const RowRecord& r) { return r.covered_mass; }, kMass},
-      {"output_error", [](const RowRecord& r) { return r.output_error; }, kFloat32},
-      {"cosine", [](const RowRecord& r) { return r.cosine; }, kFloat32},
-      {"lse_error", [](const RowRecord& r) { return r.lse_error; }, kFloat32},
-      {"audited_mass", [](const RowRecord& r) { return r.audited_mass; }, kMass},
-      {"audited_low", [](const RowRecord& r) { return r.audited_low; }, kMass},
-      {"audited_high", [](const RowRecord& r) { return r.audited_high; }, kMass},
-      {"bytes_index", [](const RowRecord& r) { return r.bytes[0]; }, kCost},
-      {"bytes_estimate", [](const RowRecord& r) { return r.bytes[1]; }, kCost},
-      {"bytes_select", [](const RowRecord& r) { return r.bytes[2]; }, kCost},
-      {"bytes_attend", [](const RowRecord& r) { return r.bytes[3]; }, kCost},
-      {"flops_index", [](const RowRecord& r) { return r.flops[0]; }, kCost},
-      {"flops_estimate", [](const RowRecord& r) { return r.flops[1]; }, kCost},
-      {"flops_select", [](const RowRecord& r) { return r.flops[2]; }, kCost},
-      {"flops_attend", [](const RowRecord& r) { return r.flops[3]; }, kCost},
-  };
-  return all;
+  static const auto list = [] {
+    std::vector<Metric> all;
+    for (const RowField& field : row_fields()) {
+      if (field.gate == Gate::kNone) continue;
+      const Tolerance tolerance = tolerance_of(field.gate);
+      all.push_back({field.column.name, &field, false, tolerance});
+      if (field.gate == Gate::kCountByStep)
+        all.push_back({field.column.name + "_by_step", &field, true, tolerance});
+    }
+    return all;
+  }();
+  return list;
 }
-
-// Values that YAML and a reader of it agree on.
-std::string number(double x) {
-  if (std::isnan(x)) return ".nan";
-  if (std::isinf(x)) return x > 0 ? ".inf" : "-.inf";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.12g", x);
-  return text;
-}
-
-std::string quoted(const std::string& text) { return "'" + text + "'"; }
 
 Tolerance read_tolerance(const Yaml& node) {
   node.only({"exact", "absolute", "relative", "worse"});
@@ -80,11 +66,14 @@ Tolerance read_tolerance(const Yaml& node) {
   return t;
 }
 
-std::string tolerance_text(const Tolerance& t) {
+void write_tolerance(YamlWriter& yaml, const Tolerance& t) {
   const char* worse[] = {"either", "higher", "lower"};
-  if (t.exact) return concat("{exact: true, worse: ", worse[static_cast<int>(t.worse)], "}");
-  return concat("{absolute: ", number(t.absolute), ", relative: ", number(t.relative),
-                ", worse: ", worse[static_cast<int>(t.worse)], "}");
+  yaml.map(YamlWriter::kFlow);
+  if (t.exact)
+    yaml.entry("exact", true);
+  else
+    yaml.entry("absolute", t.absolute).entry("relative", t.relative);
+  yaml.entry("worse", worse[static_cast<int>(t.worse)]).end();
 }
 
 double read_number(const Yaml& node) {
@@ -100,12 +89,15 @@ BaselineRun read_run(const Yaml& node) {
   BaselineRun run{node.at("policy").text(),     node.at("label").text(),
                   node.at("parameters").text(), node.at("trace_hash").text(),
                   node.at("trace").text(),      {}};
-  for (const std::string& layer : node.at("layers").keys()) {
-    const Yaml columns = node.at("layers").at(layer);
+  for (const std::string& name : node.at("layers").keys()) {
+    const Yaml columns = node.at("layers").at(name);
+    const auto layer = parse_integer(name);
+    if (!layer || *layer < 0 || *layer > std::numeric_limits<int>::max())
+      columns.fail("'" + name + "' is no layer; expected its index in the model");
     for (const std::string& metric : columns.keys()) {
       int head = 0;  // one value a head, in order
       for (const Yaml& value : columns.at(metric).items())
-        run.heads[{std::atoi(layer.c_str()), head++}][metric] = read_number(value);
+        run.heads[{static_cast<int>(*layer), head++}][metric] = read_number(value);
     }
   }
   return run;
@@ -136,7 +128,7 @@ Baseline Baseline::of(const ResultFile& result) {
            result.traces[run.trace].name,
            {}};
     std::map<std::pair<int, int>, double> steps;
-    for (const RowRecord& row : run.rows) {
+    for (const Row& row : run.rows) {
       MetricValues& values = out.heads[{row.layer, row.head}];
       for (const Metric& m : metrics()) values[m.name] += m.value(row);
       ++steps[{row.layer, row.head}];
@@ -161,7 +153,10 @@ Baseline Baseline::load(const std::string& path) {
   for (const auto& [name, tolerance] : gate_metrics()) b.tolerances[name] = tolerance;
   for (const std::string& metric : root.at("tolerances").keys()) {
     if (!b.tolerances.count(metric))
-      root.at("tolerances").at(metric).fail("no metric is called '" + metric + "'");
+      root.at("tolerances")
+          .at(metric)
+          .fail("no metric is called '" + metric +
+                "'; remove the file and write it anew with `doublep check --update`");
     b.tolerances[metric] = read_tolerance(root.at("tolerances").at(metric));
   }
   for (const std::string& key : root.at("runs").keys())
@@ -170,42 +165,34 @@ Baseline Baseline::load(const std::string& path) {
 }
 
 void Baseline::save(const std::string& file) const {
-  std::string text = concat(
-      "# Written by `doublep check --update`. Tolerances may be edited by hand: a value passes "
-      "where it\n"
-      "# moved by no more than absolute + relative * |baseline|; exact ones may not move at all.\n"
-      "format: doublep-baseline-1\nconfig_hash: '",
-      config_hash, "'\ncommit: ", quoted(commit), "\ncreated: ", quoted(created),
-      "\ntolerances:\n");
+  YamlWriter yaml;
+  yaml.comment("Written by `doublep check --update`. Tolerances may be edited by hand: a value")
+      .comment("passes where it moved by no more than absolute + relative * |baseline|; exact ones")
+      .comment("may not move at all.");
+  yaml.map().entry("format", "doublep-baseline-1").entry("config_hash", config_hash);
+  yaml.entry("commit", commit).entry("created", created).key("tolerances").map();
   for (const auto& [name, unused] : gate_metrics())
-    text += concat("  ", name, ": ", tolerance_text(tolerances.at(name)), "\n");
-  text += "config: |\n";
-  for (std::size_t i = 0; i < config.size();) {
-    const auto end = config.find('\n', i);
-    text += "  " + config.substr(i, end - i) + "\n";
-    i = end == std::string::npos ? config.size() : end + 1;
-  }
-  text += "runs:\n";
+    write_tolerance(yaml.key(name), tolerances.at(name));
+  yaml.end().entry("config", config).key("runs").map();
   for (const auto& [key, run] : runs) {
-    text += concat("  '", key, "':\n    policy: ", run.policy, "\n    label: ", quoted(run.label),
-                   "\n    parameters: ", quoted(run.parameters),
-                   "\n    trace: ", quoted(run.trace_name), "\n    trace_hash: '", run.trace_hash,
-                   "'\n    layers:\n");
-    for (auto it = run.heads.begin(); it != run.heads.end();) {
-      const int layer = it->first.first;
-      auto end = it;
-      while (end != run.heads.end() && end->first.first == layer) ++end;
-      text += concat("      ", layer, ":\n");
+    yaml.key(key).map().entry("policy", run.policy).entry("label", run.label);
+    yaml.entry("parameters", run.parameters).entry("trace", run.trace_name);
+    yaml.entry("trace_hash", run.trace_hash).key("layers").map();
+    for (auto first = run.heads.begin(); first != run.heads.end();) {
+      const int layer = first->first.first;
+      const auto last = run.heads.lower_bound({layer + 1, 0});
+      yaml.key(layer).map();
       for (const auto& [metric, unused] : gate_metrics()) {
-        text += concat("        ", metric, ": [");
-        for (auto head = it; head != end; ++head)
-          text += (head == it ? "" : ", ") + number(head->second.at(metric));
-        text += "]\n";
+        yaml.key(metric).list(YamlWriter::kFlow);
+        for (auto head = first; head != last; ++head) yaml.value(head->second.at(metric));
+        yaml.end();
       }
-      it = end;
+      yaml.end();
+      first = last;
     }
+    yaml.end().end();
   }
-  write_output(file, text);
+  write_output(file, yaml.end().end().text());
 }
 
 }  // namespace doublep

@@ -44,15 +44,19 @@ void measure_step(const Trace& trace, const TraceLayer& data, std::int64_t step,
       Row& row = rows[h];
       row.layer = data.layer, row.step = static_cast<std::int32_t>(step);
       row.head = static_cast<std::int32_t>(h), row.kv_head = static_cast<std::int32_t>(kv_head);
-      row.metrics = measure(truth, g, selection, result.output.data() + h * info.value_dim,
-                            result.log_sum_exp[h]);
+      const StepMetrics metrics = measure(
+          truth, g, selection, result.output.data() + h * info.value_dim, result.log_sum_exp[h]);
+#define DOUBLEP_METRIC(type, name, unit, gate, meaning) row.name = metrics.name;
+#include "experiments/replay/row_fields.def"
       const double target = std::isnan(selection.target_p) ? fallback_target : selection.target_p;
       // Everything attended is no violation, whatever the last bits of the sum say.
-      row.violation = row.metrics.covered_mass < std::min(target, 1 - 1e-9);
+      row.violation = metrics.covered_mass < std::min(target, 1 - 1e-9);
       const MassAudit audit =
           result.audits.empty() ? MassAudit{kNaN, kNaN, kNaN} : result.audits[h];
       row.audited_mass = audit.mass, row.audited_low = audit.low, row.audited_high = audit.high;
-      row.cost = result.cost[h];
+      for (int s = 0; s < kNumStages; ++s)
+        row.bytes[s] = result.cost[h].stages[s].bytes,
+        row.flops[s] = result.cost[h].stages[s].flops;
       if (!data.outputs.empty()) {
         const std::int64_t offset = (step * info.num_query_heads + h) * info.value_dim;
         mismatches[kv_head] =
@@ -72,6 +76,7 @@ ReplayResult replay(const Trace& trace, const ReplayOptions& options, const Deco
       options.max_steps > 0 ? std::min(options.max_steps, info.num_steps()) : info.num_steps();
   ReplayResult result;
   result.target_p = options.target_mass;
+  for (std::int64_t t = 0; t < steps; t += options.every_step) result.steps.push_back(t);
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const TraceLayer data = trace.read_layer(layers[l]);
     const KvCacheView cache = trace.cache(data);
@@ -98,7 +103,9 @@ ReplayResult replay(const Trace& trace, const ReplayOptions& options, const Deco
           (static_cast<double>(l) + static_cast<double>(t + 1) / steps) / layers.size();
       if (!progress(done)) throw Interrupted{};
     }
-    summary.index = decoder->index_cost();
+    const IndexCost index = decoder->index_cost();
+    summary.index_memory_bytes = index.memory_bytes;
+    summary.index_build_bytes = index.build.bytes, summary.index_build_flops = index.build.flops;
     summary.dense_mismatch =
         data.outputs.empty() ? kNaN : *std::max_element(mismatches.begin(), mismatches.end());
     result.layers.push_back(summary);

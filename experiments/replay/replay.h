@@ -23,6 +23,7 @@ struct ReplayOptions {
 struct ReplayResult {
   std::vector<Row> rows;  ///< by layer, step, head
   std::vector<LayerSummary> layers;
+  std::vector<std::int64_t> steps;  ///< of the trace, that were measured
   double target_p = 0;
 };
 

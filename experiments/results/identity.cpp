@@ -1,6 +1,7 @@
 // What makes a run, and a sweep, the same as another.
 #include "core/base/error.h"
 #include "core/base/hash.h"
+#include "experiments/config/emit.h"
 #include "experiments/results/result_store.h"
 
 namespace doublep {
@@ -31,11 +32,27 @@ std::string run_key(const Sweep& sweep, const RunSpec& run, const std::string& t
 }
 
 std::string resolved_config(const Sweep& sweep, const std::vector<std::string>& trace_hashes) {
-  std::string text = concat("name: ", sweep.name, "\n", settings(sweep, sweep.seeds), "traces:\n");
+  YamlWriter yaml;
+  yaml.map().entry("name", sweep.name).key("seed");
+  const auto seed = [&](std::uint64_t s) { yaml.value(static_cast<std::int64_t>(s)); };
+  if (sweep.seeds.size() == 1) {
+    seed(sweep.seeds[0]);
+  } else {
+    yaml.list(YamlWriter::kFlow);
+    for (const std::uint64_t s : sweep.seeds) seed(s);
+    yaml.end();
+  }
+  yaml.entry("kv_dtype", std::string(name_of(sweep.kv_dtype)));
+  yaml.entry("target_mass", sweep.replay.target_mass);
+  yaml.key("replay").map(YamlWriter::kFlow).key("layers").list();
+  for (const int layer : sweep.replay.layers) yaml.value(layer);
+  yaml.end().entry("every_step", sweep.replay.every_step);
+  yaml.entry("max_steps", sweep.replay.max_steps).end();
+  yaml.key("traces").list();
   for (std::size_t i = 0; i < sweep.traces.size(); ++i)
-    text += concat("  - {path: \"", sweep.traces[i], "\", hash: \"", trace_hashes[i], "\"}\n");
-  text += "runs:\n";
-  for (const RunSpec& run : sweep.runs) text += run_line(run);
+    yaml.map(YamlWriter::kFlow).entry("path", sweep.traces[i]).entry("hash", trace_hashes[i]).end();
+  std::string text = yaml.end().end().text() + "runs:\n";
+  for (const RunSpec& run : sweep.runs) text += run_line(run);  // JSON, which is YAML too
   return text;
 }
 

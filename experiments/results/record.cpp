@@ -1,79 +1,89 @@
 #include "experiments/results/record.h"
 
-#include <string>
+#include <cstddef>
+#include <cstring>
+
+#include "core/base/error.h"
+#include "core/base/parameters.h"
 
 namespace doublep {
 namespace {
 
-void insert(const h5::Handle& type, const std::string& name, std::size_t offset, hid_t member) {
-  H5Tinsert(type.get(), name.c_str(), offset, member);
+template <class Member>
+Member member(const Row& row, const Column& column) {
+  Member value;
+  std::memcpy(&value, reinterpret_cast<const char*>(&row) + column.offset, sizeof value);
+  return value;
+}
+
+void add_stages(std::vector<RowField>& fields, const std::string& name, std::size_t offset,
+                const std::string& unit, Gate gate, const std::string& meaning) {
+  for (std::size_t s = 0; s < kNumStages; ++s) {
+    RowField& field = fields.emplace_back();
+    field.column.name = concat(name, "_", kStageNames[s]);
+    field.column.type = Column::Type::kReal;
+    field.column.offset = offset + s * sizeof(double), field.column.size = sizeof(double);
+    field.unit = unit, field.gate = gate, field.meaning = meaning;
+  }
 }
 
 }  // namespace
 
-#define DOUBLEP_FIELD(type, record, field, kind) \
-  insert(type, #field, offsetof(record, field), H5T_NATIVE_##kind)
-
-h5::Handle row_type() {
-  h5::Handle t(H5Tcreate(H5T_COMPOUND, sizeof(RowRecord)), H5Tclose);
-  DOUBLEP_FIELD(t, RowRecord, layer, INT32);
-  DOUBLEP_FIELD(t, RowRecord, head, INT32);
-  DOUBLEP_FIELD(t, RowRecord, kv_head, INT32);
-  DOUBLEP_FIELD(t, RowRecord, step, INT32);
-  DOUBLEP_FIELD(t, RowRecord, visible_tokens, INT64);
-  DOUBLEP_FIELD(t, RowRecord, exact_tokens, INT64);
-  DOUBLEP_FIELD(t, RowRecord, approximated_clusters, INT64);
-  DOUBLEP_FIELD(t, RowRecord, oracle_tokens, INT64);
-  DOUBLEP_FIELD(t, RowRecord, exact_mass, DOUBLE);
-  DOUBLEP_FIELD(t, RowRecord, covered_mass, DOUBLE);
-  DOUBLEP_FIELD(t, RowRecord, output_error, DOUBLE);
-  DOUBLEP_FIELD(t, RowRecord, cosine, DOUBLE);
-  DOUBLEP_FIELD(t, RowRecord, lse_error, DOUBLE);
-  DOUBLEP_FIELD(t, RowRecord, violation, INT32);
-  DOUBLEP_FIELD(t, RowRecord, audited_mass, DOUBLE);
-  DOUBLEP_FIELD(t, RowRecord, audited_low, DOUBLE);
-  DOUBLEP_FIELD(t, RowRecord, audited_high, DOUBLE);
-  for (int s = 0; s < kNumStages; ++s) {
-    const std::string stage(kStageNames[s]);
-    insert(t, "bytes_" + stage, offsetof(RowRecord, bytes) + s * sizeof(double), H5T_NATIVE_DOUBLE);
-    insert(t, "flops_" + stage, offsetof(RowRecord, flops) + s * sizeof(double), H5T_NATIVE_DOUBLE);
+double RowField::value(const Row& row) const {
+  switch (column.type) {
+    case Column::Type::kInt32:
+      return member<std::int32_t>(row, column);
+    case Column::Type::kInt64:
+      return static_cast<double>(member<std::int64_t>(row, column));
+    case Column::Type::kReal:
+      return member<double>(row, column);
+    default:
+      DP_ASSERT(false, "a field of a row is a number");
   }
-  return t;
+  return 0;
 }
 
-h5::Handle layer_type() {
-  h5::Handle t(H5Tcreate(H5T_COMPOUND, sizeof(LayerRecord)), H5Tclose);
-  DOUBLEP_FIELD(t, LayerRecord, layer, INT32);
-  DOUBLEP_FIELD(t, LayerRecord, index_memory_bytes, DOUBLE);
-  DOUBLEP_FIELD(t, LayerRecord, index_build_bytes, DOUBLE);
-  DOUBLEP_FIELD(t, LayerRecord, index_build_flops, DOUBLE);
-  DOUBLEP_FIELD(t, LayerRecord, seconds_index, DOUBLE);
-  DOUBLEP_FIELD(t, LayerRecord, seconds_steps, DOUBLE);
-  DOUBLEP_FIELD(t, LayerRecord, dense_mismatch, DOUBLE);
-  return t;
+std::string RowField::text(const Row& row) const {
+  if (column.type == Column::Type::kReal) return to_text(ParamValue(value(row)));
+  if (column.type == Column::Type::kInt32) return std::to_string(member<std::int32_t>(row, column));
+  return std::to_string(member<std::int64_t>(row, column));
 }
 
-#undef DOUBLEP_FIELD
-
-RowRecord to_record(const Row& row) {
-  const StepMetrics& m = row.metrics;
-  RowRecord r = {};
-  r.layer = row.layer, r.head = row.head, r.kv_head = row.kv_head, r.step = row.step;
-  r.visible_tokens = m.visible_tokens, r.exact_tokens = m.exact_tokens;
-  r.approximated_clusters = m.approximated_clusters, r.oracle_tokens = m.oracle_tokens;
-  r.exact_mass = m.exact_mass, r.covered_mass = m.covered_mass;
-  r.output_error = m.output_error, r.cosine = m.cosine, r.lse_error = m.lse_error;
-  r.violation = row.violation;
-  r.audited_mass = row.audited_mass, r.audited_low = row.audited_low;
-  r.audited_high = row.audited_high;
-  for (int s = 0; s < kNumStages; ++s)
-    r.bytes[s] = row.cost.stages[s].bytes, r.flops[s] = row.cost.stages[s].flops;
-  return r;
+const std::vector<RowField>& row_fields() {
+  static const std::vector<RowField> all = [] {
+    std::vector<RowField> f;
+#define DOUBLEP_FIELD(type, name, unit, gate, meaning) \
+  f.push_back({DOUBLEP_COLUMN(Row, name), unit, Gate::gate, meaning});
+#define DOUBLEP_METRIC(type, name, unit, gate, meaning) \
+  f.push_back({DOUBLEP_COLUMN(Row, name), unit, Gate::gate, meaning});
+#define DOUBLEP_STAGES(name, unit, gate, meaning) \
+  add_stages(f, #name, offsetof(Row, name), unit, Gate::gate, meaning);
+#include "experiments/replay/row_fields.def"
+    return f;
+  }();
+  return all;
 }
 
-LayerRecord to_record(const LayerSummary& l) {
-  return {l.layer,         l.index.memory_bytes, l.index.build.bytes, l.index.build.flops,
-          l.seconds_index, l.seconds_steps,      l.dense_mismatch};
+const Columns& row_columns() {
+  static const Columns columns = [] {
+    Columns all;
+    for (const RowField& field : row_fields()) all.push_back(field.column);
+    return all;
+  }();
+  return columns;
+}
+
+const Columns& layer_columns() {
+  static const Columns columns = {
+      DOUBLEP_COLUMN(LayerSummary, layer),
+      DOUBLEP_COLUMN(LayerSummary, index_memory_bytes),
+      DOUBLEP_COLUMN(LayerSummary, index_build_bytes),
+      DOUBLEP_COLUMN(LayerSummary, index_build_flops),
+      DOUBLEP_COLUMN(LayerSummary, seconds_index),
+      DOUBLEP_COLUMN(LayerSummary, seconds_steps),
+      DOUBLEP_COLUMN(LayerSummary, dense_mismatch),
+  };
+  return columns;
 }
 
 }  // namespace doublep

@@ -1,31 +1,38 @@
-// The row of a result file as it lies on disk (RESULT_FORMAT.md), and its HDF5 type.
+// The rows and layers of a result file as tables: their columns, and what is known of each field.
 #pragma once
 
-#include <cstdint>
+#include <string>
+#include <vector>
 
-#include "core/trace/h5.h"
 #include "experiments/replay/row.h"
+#include "experiments/results/table.h"
 
 namespace doublep {
 
-struct RowRecord {
-  std::int32_t layer, head, kv_head, step;
-  std::int64_t visible_tokens, exact_tokens, approximated_clusters, oracle_tokens;
-  double exact_mass, covered_mass, output_error, cosine, lse_error;
-  std::int32_t violation;
-  double audited_mass, audited_low, audited_high;
-  double bytes[kNumStages], flops[kNumStages];
+/// How the regression gate holds a field (experiments/gate/baseline.cpp gives the tolerances).
+enum class Gate {
+  kNone,         ///< a place, not a measurement
+  kCount,        ///< an integer: its sum over the steps may not move
+  kCountByStep,  ///< and neither may that weighted by the step
+  kMass,         ///< computed in float64
+  kFloat32,      ///< computed in float32
+  kCost,         ///< counted
 };
 
-struct LayerRecord {
-  std::int32_t layer;
-  double index_memory_bytes, index_build_bytes, index_build_flops;
-  double seconds_index, seconds_steps, dense_mismatch;
+struct RowField {
+  Column column;
+  std::string unit;  ///< "" where it has none
+  Gate gate = Gate::kNone;
+  std::string meaning;
+
+  double value(const Row& row) const;
+  /// As the CSV has it; a real reads back as the same number.
+  std::string text(const Row& row) const;
 };
 
-RowRecord to_record(const Row& row);
-LayerRecord to_record(const LayerSummary& layer);
-h5::Handle row_type();
-h5::Handle layer_type();
+/// Every field of a row, in the order of row_fields.def.
+const std::vector<RowField>& row_fields();
+const Columns& row_columns();
+const Columns& layer_columns();
 
 }  // namespace doublep

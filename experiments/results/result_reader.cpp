@@ -3,113 +3,102 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/base/text.h"
+#include "core/trace/h5.h"
 
 namespace doublep {
 namespace {
 
-std::string required_text(hid_t object, const char* name, const std::string& place) {
-  const auto value = h5::read_string(object, name, place);
-  if (!value) fail_input(place, ": attribute ", name, " is missing; is this a doublep result?");
-  return *value;
+void check_format(hid_t root, const std::string& path) {
+  if (h5::read_string(root, "format", path) != "doublep-result")
+    fail_input(path, ": is no doublep-result; give the file that `doublep run` wrote");
+  const auto version = h5::read_int(root, "version", path);
+  if (version != kResultVersion)
+    fail_input(path, ": is a doublep-result of version ",
+               version ? std::to_string(*version) : "unknown", ", this program reads version ",
+               kResultVersion, "; run the sweep again");
 }
 
-std::int64_t required_int(hid_t object, const char* name, const std::string& place) {
-  const auto value = h5::read_int(object, name, place);
-  if (!value) fail_input(place, ": attribute ", name, " is missing; is this a doublep result?");
-  return *value;
-}
-
-template <class Record>
-std::vector<Record> read_table(hid_t group, const std::string& name, const h5::Handle& type,
-                               const std::string& place) {
-  if (!h5::exists(group, name)) fail_input(place, ": dataset ", name, " is missing; run again");
-  const h5::Handle dataset(H5Dopen2(group, name.c_str(), H5P_DEFAULT), H5Dclose);
-  const h5::Handle stored(dataset ? H5Dget_type(dataset.get()) : -1, H5Tclose);
-  if (!dataset || H5Tget_class(stored.get()) != H5T_COMPOUND ||
-      h5::shape(dataset.get()).size() != 1)
-    fail_input(place, ": dataset ", name, ": expected a list of records");
-  // HDF5 matches fields by name and would leave a missing one as it was: count them first.
-  for (int i = 0; i < H5Tget_nmembers(type.get()); ++i) {
-    char* field = H5Tget_member_name(type.get(), static_cast<unsigned>(i));
-    const bool there = H5Tget_member_index(stored.get(), field) >= 0;
-    const std::string text = field;
-    H5free_memory(field);
-    if (!there) fail_input(place, ": dataset ", name, " has no field ", text, "; run again");
-  }
-  std::vector<Record> records(h5::shape(dataset.get())[0]);
-  if (H5Dread(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, records.data()) < 0)
-    fail_input(place, ": dataset ", name, " cannot be read; the file is damaged");
-  return records;
-}
-
-StoredTrace read_trace(hid_t group, const std::string& place) {
+StoredTrace trace_of(const Attributes& all, const std::string& place) {
   StoredTrace t;
-  t.name = required_text(group, "name", place), t.hash = required_text(group, "hash", place);
-  t.model = required_text(group, "model", place), t.task = required_text(group, "task", place);
-  t.num_tokens = required_int(group, "num_tokens", place);
-  t.num_query_heads = required_int(group, "num_query_heads", place);
-  t.num_kv_heads = required_int(group, "num_kv_heads", place);
-  t.head_dim = required_int(group, "head_dim", place);
-  t.num_steps = required_int(group, "num_steps", place);
+  t.name = text_of(all, "name", place), t.hash = text_of(all, "hash", place);
+  t.model = text_of(all, "model", place), t.task = text_of(all, "task", place);
+  t.num_tokens = integer_of(all, "num_tokens", place);
+  t.num_query_heads = integer_of(all, "num_query_heads", place);
+  t.num_kv_heads = integer_of(all, "num_kv_heads", place);
+  t.head_dim = integer_of(all, "head_dim", place);
+  t.num_steps = integer_of(all, "num_steps", place);
   return t;
+}
+
+StoredRun run_of(const std::string& key, RunContent content, std::size_t num_traces,
+                 const std::string& file) {
+  const std::string place = concat(file, ": run ", printable(key));
+  const Attributes& all = content.attributes;
+  StoredRun run;
+  run.key = key;
+  run.policy = text_of(all, "policy", place), run.backend = text_of(all, "backend", place);
+  run.label = text_of(all, "label", place), run.parameters = text_of(all, "parameters", place);
+  run.kv_dtype = text_of(all, "kv_dtype", place);
+  run.order = integer_of(all, "order", place), run.seed = integer_of(all, "seed", place);
+  run.target_p = real_of(all, "target_p", place), run.seconds = real_of(all, "seconds", place);
+  const std::string& trace = text_of(all, "trace", place);
+  const auto index = parse_integer(trace);
+  if (!index || *index < 0 || *index >= static_cast<std::int64_t>(num_traces))
+    fail_input(place, ": attribute trace is '", printable(trace),
+               "', but there is no such group under /traces; run the sweep again");
+  run.trace = static_cast<std::size_t>(*index);
+  run.rows = std::move(content.rows), run.layers = std::move(content.layers);
+  return run;
 }
 
 }  // namespace
 
-std::vector<RowRecord> read_rows(hid_t run, const std::string& place) {
-  return read_table<RowRecord>(run, "rows", row_type(), place);
-}
-
-std::vector<LayerRecord> read_layers(hid_t run, const std::string& place) {
-  return read_table<LayerRecord>(run, "layers", layer_type(), place);
+std::string root_hash(hid_t root, const std::string& file) {
+  Sha256 hash;
+  hash.add("root\n");
+  add_to_hash(read_attributes(root, file), hash);
+  const h5::Handle traces = h5::open_group(root, "traces", file);
+  for (const std::string& name : h5::children(traces.get())) {
+    hash.add(concat("trace ", name, "\n"));
+    const std::string place = concat(file, ": traces/", printable(name));
+    add_to_hash(read_attributes(h5::open_group(traces.get(), name, file).get(), place), hash);
+  }
+  const h5::Handle runs = h5::open_group(root, "runs", file);
+  for (const std::string& key : h5::children(runs.get())) {
+    const h5::Handle run = h5::open_group(runs.get(), key, file);
+    const auto of_run = h5::read_string(run.get(), kContentHash, file + ": run " + printable(key));
+    hash.add(concat("run ", key, " ", of_run.value_or(""), "\n"));
+  }
+  return hash.hex();
 }
 
 ResultFile ResultFile::load(const std::string& path) {
   const h5::Handle file = h5::open_file(path);
   const hid_t root = file.get();
-  const auto format = h5::read_string(root, "format", path);
-  if (format != "doublep-result" || h5::read_int(root, "version", path) != 1)
-    fail_input(path, ": not a doublep-result of version 1; give the file that `doublep run` wrote");
+  check_format(root, path);
+  const Attributes all = read_attributes(root, path);
   ResultFile result;
   result.path = path;
-  result.name = required_text(root, "name", path);
-  result.config = required_text(root, "config", path);
-  result.config_hash = required_text(root, "config_hash", path);
-  result.commit = required_text(root, "commit", path);
-  result.created = required_text(root, "created", path);
+  result.name = text_of(all, "name", path), result.config = text_of(all, "config", path);
+  result.config_hash = text_of(all, "config_hash", path);
+  result.commit = text_of(all, "commit", path), result.created = text_of(all, "created", path);
   const h5::Handle traces = h5::open_group(root, "traces", path);
   const std::size_t count = h5::children(traces.get()).size();
   for (std::size_t i = 0; i < count; ++i) {
-    const std::string name = "traces/" + std::to_string(i);
-    result.traces.push_back(read_trace(h5::open_group(root, name, path).get(), path + ": " + name));
+    const std::string name = std::to_string(i), place = concat(path, ": traces/", name);
+    const h5::Handle group = h5::open_group(traces.get(), name, place);
+    result.traces.push_back(trace_of(read_attributes(group.get(), place), place));
   }
+  // Runs first: where one is damaged, it is named.
   const h5::Handle runs = h5::open_group(root, "runs", path);
-  for (const std::string& key : h5::children(runs.get())) {
-    const std::string place = path + ": runs/" + key;
-    const h5::Handle group = h5::open_group(runs.get(), key, path);
-    StoredRun run;
-    run.key = key;
-    run.policy = required_text(group.get(), "policy", place);
-    run.backend = required_text(group.get(), "backend", place);
-    run.label = required_text(group.get(), "label", place);
-    run.parameters = required_text(group.get(), "parameters", place);
-    run.kv_dtype = required_text(group.get(), "kv_dtype", place);
-    run.order = required_int(group.get(), "order", place);
-    // Files of one seed used to say it once, for all.
-    run.seed = h5::read_int(group.get(), "seed", place)
-                   .value_or(h5::read_int(root, "seed", path).value_or(0));
-    run.target_p = h5::read_real(group.get(), "target_p", place).value_or(0);
-    run.seconds = h5::read_real(group.get(), "seconds", place).value_or(0);
-    const std::string trace = required_text(group.get(), "trace", place);
-    run.trace = static_cast<std::size_t>(std::atoi(trace.c_str()));
-    if (run.trace >= result.traces.size())
-      fail_input(place, ": attribute trace is ", trace,
-                 ", but there is no such group under /traces");
-    run.rows = read_rows(group.get(), place);
-    run.layers = read_layers(group.get(), place);
-    result.runs.push_back(std::move(run));
-  }
-  if (result.runs.empty()) fail_input(path, ": holds no run");
+  for (const std::string& key : h5::children(runs.get()))
+    result.runs.push_back(run_of(key, read_run(runs.get(), key, path), result.traces.size(), path));
+  if (result.runs.empty()) fail_input(path, ": holds no run; run the sweep again");
+  if (text_of(all, kContentHash, path) != root_hash(root, path))
+    fail_input(path,
+               ": attributes of the file or of a trace are not what was written, the file is "
+               "damaged; run the sweep again, which keeps its runs");
   std::sort(result.runs.begin(), result.runs.end(),
             [](const auto& a, const auto& b) { return a.order < b.order; });
   return result;

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/results/record.h"
+#include "experiments/results/stored_run.h"
 
 namespace doublep {
 
@@ -18,8 +18,8 @@ struct StoredRun {
   std::size_t trace = 0;  ///< index into ResultFile::traces
   std::int64_t order = 0, seed = 0;
   double target_p = 0, seconds = 0;
-  std::vector<RowRecord> rows;
-  std::vector<LayerRecord> layers;
+  std::vector<Row> rows;
+  std::vector<LayerSummary> layers;
 };
 
 struct ResultFile {
@@ -27,12 +27,14 @@ struct ResultFile {
   std::vector<StoredTrace> traces;
   std::vector<StoredRun> runs;  ///< in the order of the sweep
 
-  /// Throws InputError that names file and object.
+  /// Reads all of it and checks every hash. Throws InputError that names file and object.
   static ResultFile load(const std::string& path);
 };
 
-/// The tables of one run's group; InputError, with `place`, where one is missing or damaged.
-std::vector<RowRecord> read_rows(hid_t run, const std::string& place);
-std::vector<LayerRecord> read_layers(hid_t run, const std::string& place);
+inline constexpr std::int64_t kResultVersion = 2;
+
+/// The hash of a result's root: its attributes, its traces', and its runs' hashes by key. `file` is
+/// for messages.
+std::string root_hash(hid_t root, const std::string& file);
 
 }  // namespace doublep

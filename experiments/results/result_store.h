@@ -3,15 +3,13 @@
 // loses the run in flight at most, and never damages what was there.
 #pragma once
 
-#include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "core/trace/trace.h"
 #include "experiments/config/sweep.h"
-#include "experiments/results/record.h"
+#include "experiments/results/stored_run.h"
 
 namespace doublep {
 
@@ -37,15 +35,22 @@ class ResultStore {
   /// second writer. Throws InputError.
   explicit ResultStore(const Sweep& sweep);
   ~ResultStore();
+  ResultStore(const ResultStore&) = delete;  // one owner of the lock
+  ResultStore& operator=(const ResultStore&) = delete;
 
-  /// Is this run there already, from this program? (`any_program`: from any.)
+  /// Is this run there already, sound, from this program? (`any_program`: from any.)
   bool has(const std::string& key, bool any_program) const;
-  void write(const FinishedRun& run, const ReplayResult& result);
+  void write(const FinishedRun& run, ReplayResult result);
   /// Writes the sweep's file and removes the parts.
   void finish(const std::vector<FinishedRun>& runs, const std::vector<const Trace*>& traces);
 
  private:
   std::string part_path(const std::string& key) const;
+  std::string checksum_path(const std::string& key) const;
+  bool part_is_sound(const std::string& key) const;
+  std::optional<RunContent> find(const std::string& key, bool any_program) const;
+  void write_root(hid_t root, const std::vector<const Trace*>& traces) const;
+  void remove_parts(const std::vector<FinishedRun>& runs) const;
 
   const Sweep& sweep_;
   std::string parts_;

@@ -99,7 +99,7 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
     progress.begin(name, weight_of(trace.info()));
     const auto start = std::chrono::steady_clock::now();
     try {
-      const ReplayResult result =
+      ReplayResult result =
           replay(trace, sweep.replay, factories[i % sweep.runs.size()], [&](double done) {
             progress.update(done);
             return !StopOnSignal::requested();
@@ -108,7 +108,7 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       trace.require_unchanged();
       report_mismatch(trace, result, options.allow_mismatch, reported[t]);
-      store.write(runs[i], result);
+      store.write(runs[i], std::move(result));
     } catch (const Interrupted&) {
       report.interrupted = true;
       return report;

@@ -1,23 +1,12 @@
 #include "experiments/simulate/records.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <string>
 
 namespace doublep::sim {
 namespace {
-
-h5::Handle compound(std::size_t size) { return {H5Tcreate(H5T_COMPOUND, size), H5Tclose}; }
-
-void insert(const h5::Handle& type, const std::string& name, std::size_t offset, hid_t member) {
-  H5Tinsert(type.get(), name.c_str(), offset, member);
-}
-
-void insert_text(const h5::Handle& type, const char* name, std::size_t offset, std::size_t size) {
-  const h5::Handle text(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(text.get(), size);
-  insert(type, name, offset, text.get());
-}
 
 template <std::size_t n>
 void copy_text(char (&into)[n], const std::string& from) {
@@ -26,9 +15,6 @@ void copy_text(char (&into)[n], const std::string& from) {
 }
 
 }  // namespace
-
-#define DOUBLEP_FIELD(record, field, kind) \
-  insert(t, #field, offsetof(record, field), H5T_NATIVE_##kind)
 
 PointRecord to_record(const PointResult& p) {
   PointRecord r = {};
@@ -54,36 +40,40 @@ PointRecord to_record(const PointResult& p) {
   return r;
 }
 
-h5::Handle point_type() {
-  h5::Handle t = compound(sizeof(PointRecord));
-  DOUBLEP_FIELD(PointRecord, context, INT64);
-  DOUBLEP_FIELD(PointRecord, batch, INT32);
-  DOUBLEP_FIELD(PointRecord, tensor_parallel, INT32);
-  DOUBLEP_FIELD(PointRecord, place, INT32);
-  DOUBLEP_FIELD(PointRecord, kv_bytes, INT32);
-  DOUBLEP_FIELD(PointRecord, balance, INT32);
-  DOUBLEP_FIELD(PointRecord, bound, INT32);
-  DOUBLEP_FIELD(PointRecord, attend_bound, INT32);
-  DOUBLEP_FIELD(PointRecord, fits, INT32);
-  DOUBLEP_FIELD(PointRecord, largest_batch, INT32);
-  DOUBLEP_FIELD(PointRecord, extrapolated, UINT32);
-  DOUBLEP_FIELD(PointRecord, cache_share, DOUBLE);
-  DOUBLEP_FIELD(PointRecord, recluster_every, DOUBLE);
-  DOUBLEP_FIELD(PointRecord, seconds, DOUBLE);
-  DOUBLEP_FIELD(PointRecord, attention_seconds, DOUBLE);
-  for (int i = 0; i < kNumParts; ++i) {
+Columns point_columns() {
+  Columns all = {
+      DOUBLEP_COLUMN(PointRecord, context),
+      DOUBLEP_COLUMN(PointRecord, batch),
+      DOUBLEP_COLUMN(PointRecord, tensor_parallel),
+      DOUBLEP_COLUMN(PointRecord, place),
+      DOUBLEP_COLUMN(PointRecord, kv_bytes),
+      DOUBLEP_COLUMN(PointRecord, balance),
+      DOUBLEP_COLUMN(PointRecord, bound),
+      DOUBLEP_COLUMN(PointRecord, attend_bound),
+      DOUBLEP_COLUMN(PointRecord, fits),
+      DOUBLEP_COLUMN(PointRecord, largest_batch),
+      DOUBLEP_COLUMN(PointRecord, extrapolated),
+      DOUBLEP_COLUMN(PointRecord, cache_share),
+      DOUBLEP_COLUMN(PointRecord, recluster_every),
+      DOUBLEP_COLUMN(PointRecord, seconds),
+      DOUBLEP_COLUMN(PointRecord, attention_seconds),
+  };
+  for (std::size_t i = 0; i < kNumParts; ++i) {
     std::string name = concat("seconds_", kPartNames[i]);
     for (char& c : name) c = c == ' ' || c == '-' ? '_' : c;
-    insert(t, name, offsetof(PointRecord, parts) + i * sizeof(double), H5T_NATIVE_DOUBLE);
+    all.push_back({name, Column::Type::kReal, offsetof(PointRecord, parts) + i * sizeof(double),
+                   sizeof(double)});
   }
-  DOUBLEP_FIELD(PointRecord, bytes, DOUBLE);
-  DOUBLEP_FIELD(PointRecord, exact_tokens, DOUBLE);
-  DOUBLEP_FIELD(PointRecord, imbalance, DOUBLE);
-  DOUBLEP_FIELD(PointRecord, hit_rate, DOUBLE);
-  DOUBLEP_FIELD(PointRecord, memory, DOUBLE);
-  DOUBLEP_FIELD(PointRecord, prefill_seconds, DOUBLE);
-  DOUBLEP_FIELD(PointRecord, build_seconds, DOUBLE);
-  return t;
+  all.insert(all.end(), {
+                            DOUBLEP_COLUMN(PointRecord, bytes),
+                            DOUBLEP_COLUMN(PointRecord, exact_tokens),
+                            DOUBLEP_COLUMN(PointRecord, imbalance),
+                            DOUBLEP_COLUMN(PointRecord, hit_rate),
+                            DOUBLEP_COLUMN(PointRecord, memory),
+                            DOUBLEP_COLUMN(PointRecord, prefill_seconds),
+                            DOUBLEP_COLUMN(PointRecord, build_seconds),
+                        });
+  return all;
 }
 
 ServingRecord to_record(const ServingResult& s) {
@@ -94,25 +84,25 @@ ServingRecord to_record(const ServingResult& s) {
           r.peak_memory,  r.mean_running, r.mean_in_system, r.busy};
 }
 
-h5::Handle serving_type() {
-  h5::Handle t = compound(sizeof(ServingRecord));
-  DOUBLEP_FIELD(ServingRecord, rate, DOUBLE);
-  DOUBLEP_FIELD(ServingRecord, requests, INT32);
-  DOUBLEP_FIELD(ServingRecord, rejected, INT32);
-  DOUBLEP_FIELD(ServingRecord, peak_running, INT32);
-  DOUBLEP_FIELD(ServingRecord, extrapolated, UINT32);
-  DOUBLEP_FIELD(ServingRecord, seconds, DOUBLE);
-  DOUBLEP_FIELD(ServingRecord, tokens, DOUBLE);
-  DOUBLEP_FIELD(ServingRecord, tokens_per_second, DOUBLE);
-  DOUBLEP_FIELD(ServingRecord, tpot_p50, DOUBLE);
-  DOUBLEP_FIELD(ServingRecord, tpot_p99, DOUBLE);
-  DOUBLEP_FIELD(ServingRecord, ttft_p50, DOUBLE);
-  DOUBLEP_FIELD(ServingRecord, ttft_p99, DOUBLE);
-  DOUBLEP_FIELD(ServingRecord, peak_memory, DOUBLE);
-  DOUBLEP_FIELD(ServingRecord, mean_running, DOUBLE);
-  DOUBLEP_FIELD(ServingRecord, mean_in_system, DOUBLE);
-  DOUBLEP_FIELD(ServingRecord, busy, DOUBLE);
-  return t;
+Columns serving_columns() {
+  return {
+      DOUBLEP_COLUMN(ServingRecord, rate),
+      DOUBLEP_COLUMN(ServingRecord, requests),
+      DOUBLEP_COLUMN(ServingRecord, rejected),
+      DOUBLEP_COLUMN(ServingRecord, peak_running),
+      DOUBLEP_COLUMN(ServingRecord, extrapolated),
+      DOUBLEP_COLUMN(ServingRecord, seconds),
+      DOUBLEP_COLUMN(ServingRecord, tokens),
+      DOUBLEP_COLUMN(ServingRecord, tokens_per_second),
+      DOUBLEP_COLUMN(ServingRecord, tpot_p50),
+      DOUBLEP_COLUMN(ServingRecord, tpot_p99),
+      DOUBLEP_COLUMN(ServingRecord, ttft_p50),
+      DOUBLEP_COLUMN(ServingRecord, ttft_p99),
+      DOUBLEP_COLUMN(ServingRecord, peak_memory),
+      DOUBLEP_COLUMN(ServingRecord, mean_running),
+      DOUBLEP_COLUMN(ServingRecord, mean_in_system),
+      DOUBLEP_COLUMN(ServingRecord, busy),
+  };
 }
 
 CalibrationRecord to_record(const Prediction& p) {
@@ -124,16 +114,13 @@ CalibrationRecord to_record(const Prediction& p) {
   return r;
 }
 
-h5::Handle calibration_type() {
-  h5::Handle t = compound(sizeof(CalibrationRecord));
-  insert_text(t, "policy", offsetof(CalibrationRecord, policy), sizeof(CalibrationRecord::policy));
-  insert_text(t, "label", offsetof(CalibrationRecord, label), sizeof(CalibrationRecord::label));
-  DOUBLEP_FIELD(CalibrationRecord, context, INT64);
-  DOUBLEP_FIELD(CalibrationRecord, batch, INT32);
-  DOUBLEP_FIELD(CalibrationRecord, held_out, INT32);
-  DOUBLEP_FIELD(CalibrationRecord, measured, DOUBLE);
-  DOUBLEP_FIELD(CalibrationRecord, predicted, DOUBLE);
-  return t;
+Columns calibration_columns() {
+  return {
+      DOUBLEP_COLUMN(CalibrationRecord, policy),    DOUBLEP_COLUMN(CalibrationRecord, label),
+      DOUBLEP_COLUMN(CalibrationRecord, context),   DOUBLEP_COLUMN(CalibrationRecord, batch),
+      DOUBLEP_COLUMN(CalibrationRecord, held_out),  DOUBLEP_COLUMN(CalibrationRecord, measured),
+      DOUBLEP_COLUMN(CalibrationRecord, predicted),
+  };
 }
 
 StepRecord to_record(const StepPrediction& p) {
@@ -147,18 +134,14 @@ StepRecord to_record(const StepPrediction& p) {
   return r;
 }
 
-h5::Handle step_type() {
-  h5::Handle t = compound(sizeof(StepRecord));
-  insert_text(t, "policy", offsetof(StepRecord, policy), sizeof(StepRecord::policy));
-  insert_text(t, "label", offsetof(StepRecord, label), sizeof(StepRecord::label));
-  DOUBLEP_FIELD(StepRecord, context, INT64);
-  DOUBLEP_FIELD(StepRecord, batch, INT32);
-  DOUBLEP_FIELD(StepRecord, distinct, INT32);
-  DOUBLEP_FIELD(StepRecord, held_out, INT32);
-  DOUBLEP_FIELD(StepRecord, measured, DOUBLE);
-  DOUBLEP_FIELD(StepRecord, predicted, DOUBLE);
-  DOUBLEP_FIELD(StepRecord, output_error, DOUBLE);
-  return t;
+Columns step_columns() {
+  return {
+      DOUBLEP_COLUMN(StepRecord, policy),       DOUBLEP_COLUMN(StepRecord, label),
+      DOUBLEP_COLUMN(StepRecord, context),      DOUBLEP_COLUMN(StepRecord, batch),
+      DOUBLEP_COLUMN(StepRecord, distinct),     DOUBLEP_COLUMN(StepRecord, held_out),
+      DOUBLEP_COLUMN(StepRecord, measured),     DOUBLEP_COLUMN(StepRecord, predicted),
+      DOUBLEP_COLUMN(StepRecord, output_error),
+  };
 }
 
 std::vector<ProductRecord> to_records(const EndToEnd& e) {
@@ -185,23 +168,19 @@ std::vector<ProductRecord> to_records(const EndToEnd& e) {
   return records;
 }
 
-h5::Handle product_type() {
-  h5::Handle t = compound(sizeof(ProductRecord));
-  insert_text(t, "part", offsetof(ProductRecord, part), sizeof(ProductRecord::part));
-  DOUBLEP_FIELD(ProductRecord, batch, INT32);
-  DOUBLEP_FIELD(ProductRecord, held_out, INT32);
-  DOUBLEP_FIELD(ProductRecord, measured, DOUBLE);
-  DOUBLEP_FIELD(ProductRecord, predicted, DOUBLE);
-  return t;
+Columns product_columns() {
+  return {
+      DOUBLEP_COLUMN(ProductRecord, part),      DOUBLEP_COLUMN(ProductRecord, batch),
+      DOUBLEP_COLUMN(ProductRecord, held_out),  DOUBLEP_COLUMN(ProductRecord, measured),
+      DOUBLEP_COLUMN(ProductRecord, predicted),
+  };
 }
 
-h5::Handle hit_type() {
-  h5::Handle t = compound(sizeof(HitRecord));
-  DOUBLEP_FIELD(HitRecord, share, DOUBLE);
-  DOUBLEP_FIELD(HitRecord, rate, DOUBLE);
-  return t;
+Columns hit_columns() {
+  return {
+      DOUBLEP_COLUMN(HitRecord, share),
+      DOUBLEP_COLUMN(HitRecord, rate),
+  };
 }
-
-#undef DOUBLEP_FIELD
 
 }  // namespace doublep::sim

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/trace/h5.h"
+#include "experiments/results/table.h"
 #include "experiments/simulate/simulation.h"
 
 namespace doublep::sim {
@@ -64,11 +64,11 @@ CalibrationRecord to_record(const Prediction& prediction);
 StepRecord to_record(const StepPrediction& prediction);
 std::vector<ProductRecord> to_records(const EndToEnd& end_to_end);
 
-h5::Handle point_type();
-h5::Handle serving_type();
-h5::Handle calibration_type();
-h5::Handle step_type();
-h5::Handle product_type();
-h5::Handle hit_type();
+Columns point_columns();
+Columns serving_columns();
+Columns calibration_columns();
+Columns step_columns();
+Columns product_columns();
+Columns hit_columns();
 
 }  // namespace doublep::sim

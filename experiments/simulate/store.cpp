@@ -1,8 +1,5 @@
 #include "experiments/simulate/store.h"
 
-#include <cstring>
-#include <type_traits>
-
 #include "core/base/hash.h"
 #include "core/base/parallel.h"
 #include "experiments/results/image.h"
@@ -12,18 +9,11 @@
 namespace doublep::sim {
 namespace {
 
+// A table that would be empty is left out.
 template <class Record>
-void write_table(hid_t group, const char* name, const h5::Handle& type,
-                 const std::vector<Record>& records) {
-  if (records.empty()) return;
-  const hsize_t size = records.size();
-  const h5::Handle space(H5Screate_simple(1, &size, nullptr), H5Sclose);
-  const h5::Handle data(
-      H5Dcreate2(group, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-      H5Dclose);
-  h5::check_write(
-      data ? H5Dwrite(data.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, records.data()) : -1,
-      name);
+void add_table(hid_t group, const char* name, const Columns& columns,
+               const std::vector<Record>& records, const std::string& file) {
+  if (!records.empty()) write_table(group, name, columns, records, file);
 }
 
 std::string key_of(const Curve& c, const std::string& config_hash) {
@@ -47,10 +37,10 @@ void write_curve(hid_t runs, const Curve& c, const std::string& key, int order,
   h5::write_real(group.get(), "covered_mass", c.covered_mass);
   std::vector<PointRecord> points;
   for (const PointResult& p : c.points) points.push_back(to_record(p));
-  write_table(group.get(), "points", point_type(), points);
+  add_table(group.get(), "points", point_columns(), points, file);
   std::vector<ServingRecord> serving;
   for (const ServingResult& s : c.serving) serving.push_back(to_record(s));
-  write_table(group.get(), "serving", serving_type(), serving);
+  add_table(group.get(), "serving", serving_columns(), serving, file);
 }
 
 void write_errors(hid_t group, const ErrorSummary& fitted, const ErrorSummary& held_out) {
@@ -82,7 +72,7 @@ void write_calibration(hid_t root, const Calibration& c, const std::string& hard
   write_errors(group.get(), c.fitted, c.held_out);
   std::vector<CalibrationRecord> records;
   for (const Prediction& p : c.predictions) records.push_back(to_record(p));
-  write_table(group.get(), "points", calibration_type(), records);
+  add_table(group.get(), "points", calibration_columns(), records, file);
 }
 
 void write_end_to_end(hid_t root, const EndToEnd& e, const Efficiency& efficiency,
@@ -98,8 +88,8 @@ void write_end_to_end(hid_t root, const EndToEnd& e, const Efficiency& efficienc
   write_errors(group.get(), e.fitted, e.held_out);
   std::vector<StepRecord> steps;
   for (const StepPrediction& s : e.steps) steps.push_back(to_record(s));
-  write_table(group.get(), "steps", step_type(), steps);
-  write_table(group.get(), "products", product_type(), to_records(e));
+  add_table(group.get(), "steps", step_columns(), steps, file);
+  add_table(group.get(), "products", product_columns(), to_records(e), file);
 }
 
 void write_profiles(hid_t root, const std::vector<Profile>& profiles, const std::string& file) {
@@ -116,7 +106,7 @@ void write_profiles(hid_t root, const std::vector<Profile>& profiles, const std:
     h5::write_real(one.get(), "covered_mass", p.covered_mass);
     std::vector<HitRecord> hits;
     for (const HitPoint& hit : p.hits) hits.push_back({hit.share, hit.rate});
-    write_table(one.get(), "hits", hit_type(), hits);
+    add_table(one.get(), "hits", hit_columns(), hits, file);
   }
 }
 

@@ -10,7 +10,7 @@
 namespace doublep {
 namespace {
 
-double value_of(const RowRecord& row, const Target& target) {
+double value_of(const Row& row, const Target& target) {
   switch (target.metric) {
     case Target::Metric::kOutputError:
       return row.output_error;
@@ -50,11 +50,11 @@ std::set<int> held_out_steps(const std::set<int>& steps, const Holdout& holdout)
 std::map<int, LayerSample> sample(const StoredRun& run, const Target& target,
                                   const Holdout& holdout, bool heldout) {
   std::set<int> steps;
-  for (const RowRecord& row : run.rows) steps.insert(row.step);
+  for (const Row& row : run.rows) steps.insert(row.step);
   const std::set<int> judged = held_out_steps(steps, holdout);
   std::map<int, LayerSample> layers;
   std::map<int, std::set<int>> layer_steps;
-  for (const RowRecord& row : run.rows) {
+  for (const Row& row : run.rows) {
     if ((judged.count(row.step) > 0) != heldout) continue;
     LayerSample& layer = layers[row.layer];
     layer.values.push_back(value_of(row, target));

@@ -15,6 +15,8 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from analysis import content_hash  # noqa: E402
+
 INT32, INT64 = ("layer", "head", "kv_head", "step"), ("visible_tokens", "exact_tokens",
                                                      "approximated_clusters", "oracle_tokens")
 REAL1 = ("exact_mass", "covered_mass", "output_error", "cosine", "lse_error")
@@ -58,7 +60,7 @@ def run(policy, rows, trace="0", order=0, target_p=0.95, kv_dtype="fp16", backen
 
 
 def write(path, traces, runs, **root):
-    attributes = dict(format="doublep-result", version=1, name="toy sweep", config="{}",
+    attributes = dict(format="doublep-result", version=2, name="toy sweep", config="{}",
                       config_hash=digits("config"), seed=1, created="2026-01-02T03:04:05Z",
                       commit="0123abc", program_hash=digits("program"), compiler="g++ 12",
                       flags="-O2", cpu="toy cpu", threads=1, libraries="none")
@@ -76,12 +78,24 @@ def write(path, traces, runs, **root):
             name = traces[int(item["trace"])]["hash"]
             group = groups.create_group(digits(item["policy"], item["parameters"], name,
                                                item["backend"], item["kv_dtype"]))
-            group.attrs.update(seconds=0.5, **item)
+            group.attrs.update(seconds=0.5, layers_replayed=np.unique(rows["layer"]),
+                               steps_replayed=np.unique(rows["step"]), **item)
             group["rows"] = rows
             layers = np.zeros(len(np.unique(rows["layer"])), dtype=LAYER)
             layers["layer"] = np.unique(rows["layer"])
             layers["dense_mismatch"] = 1e-6
             group["layers"] = layers
+    return sign(path)
+
+
+def sign(path):
+    """Gives every group the hash of what it holds now, as if it had been written so."""
+    with h5py.File(path, "r+") as file:
+        for key, group in file["runs"].items():
+            tables = [(name, group[name][()]) for name in ("rows", "layers")]
+            group.attrs[content_hash.NAME] = content_hash.of_run(key, group.attrs, tables)
+        if "traces" in file:
+            file.attrs[content_hash.NAME] = content_hash.of_root(file)
     return path
 
 

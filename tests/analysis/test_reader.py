@@ -68,7 +68,7 @@ class Reading(unittest.TestCase):
 
     def test_wrong_format_and_version(self):
         self.refused(self.toy(format="kv-trace"), "'format'", "doublep-result", "kv-trace")
-        self.refused(self.toy(version=2), "'version'", "found 2")
+        self.refused(self.toy(version=1), "'version'", "found 1", "doublep run")
 
     def test_missing_attribute_group_and_field(self):
         path = self.toy()
@@ -98,10 +98,55 @@ class Reading(unittest.TestCase):
         path = self.toy()
         with h5py.File(path, "r+") as file:
             file["runs"][list(file["runs"])[0]].attrs["parameters"] = "{p: 1}"
+        synthetic.sign(path)
         self.refused(path, "'parameters'", "JSON")
         with h5py.File(self.toy(), "r+") as file:
             file["runs"][list(file["runs"])[0]].attrs["trace"] = "7"
+        synthetic.sign(path)
         self.refused(path, "'trace'", "'7'")
+
+    def test_damage_is_found_and_named(self):
+        def row(file, key):
+            rows = file["runs"][key]["rows"][()]
+            rows["covered_mass"] = 0.5
+            file["runs"][key]["rows"][...] = rows
+
+        def layer(file, key):
+            layers = file["runs"][key]["layers"][()]
+            layers["seconds_steps"] = 9
+            file["runs"][key]["layers"][...] = layers
+
+        def target(file, key):
+            file["runs"][key].attrs["target_p"] = 0.5
+
+        def name(file, key):
+            file["traces"]["0"].attrs["name"] = "other"
+
+        for damage, words in ((row, ["'quest'", "damaged"]), (layer, ["'quest'", "damaged"]),
+                              (target, ["'quest'", "damaged"]), (name, ["traces", "damaged"])):
+            with self.subTest(damage.__name__):
+                path = self.toy()
+                with h5py.File(path, "r+") as file:
+                    damage(file, list(file["runs"])[0])
+                self.refused(path, *words)
+
+    def test_a_field_more_is_read_and_hashed(self):
+        path = self.toy()
+        with h5py.File(path, "r+") as file:
+            group = file["runs"][list(file["runs"])[0]]
+            rows = group["rows"][()]
+            wide = np.zeros(len(rows), dtype=rows.dtype.descr + [("predicted_error", "<f8")])
+            for field in rows.dtype.names:
+                wide[field] = rows[field]
+            wide["predicted_error"] = 0.25
+            del group["rows"]
+            group["rows"] = wide
+        synthetic.sign(path)
+        self.assertEqual(read(path).runs[0].rows["predicted_error"].tolist(), [0.25])
+
+    def test_what_was_replayed(self):
+        run = read(self.toy(runs=[synthetic.run("quest", [synthetic.row(layer=0, step=3)])])).runs[0]
+        self.assertEqual((run.layers_replayed, run.steps_replayed), ((0,), (3,)))
 
     def test_join(self):
         one = read(self.toy("a.h5"))

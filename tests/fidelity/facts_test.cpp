@@ -16,11 +16,11 @@ Means means_of(const Trace& trace, const std::string& policy, const Given& given
   Means m;
   const double n = static_cast<double>(result.rows.size());
   for (const Row& row : result.rows) {
-    m.exact_mass += row.metrics.exact_mass / n;
-    m.covered_mass += row.metrics.covered_mass / n;
-    m.tokens += static_cast<double>(row.metrics.exact_tokens) / n;
-    m.clusters += static_cast<double>(row.metrics.approximated_clusters) / n;
-    m.error += row.metrics.output_error / n;
+    m.exact_mass += row.exact_mass / n;
+    m.covered_mass += row.covered_mass / n;
+    m.tokens += static_cast<double>(row.exact_tokens) / n;
+    m.clusters += static_cast<double>(row.approximated_clusters) / n;
+    m.error += row.output_error / n;
   }
   return m;
 }

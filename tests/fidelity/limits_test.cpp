@@ -59,9 +59,9 @@ TEST_CASE("(p1, p2) = (1, 1) and dense attend all of the shipped trace to 1e-5")
     double error = 0, lse = 0, mass = 1;
     std::int64_t violations = 0;
     for (const Row& row : result.rows) {
-      error = std::max(error, row.metrics.output_error);
-      lse = std::max(lse, row.metrics.lse_error);
-      mass = std::min(mass, row.metrics.exact_mass);
+      error = std::max(error, row.output_error);
+      lse = std::max(lse, row.lse_error);
+      mass = std::min(mass, row.exact_mass);
       violations += row.violation;
     }
     CHECK(error < 1e-5);

@@ -16,9 +16,9 @@ Means quest_on(const std::string& path) {
   const ReplayResult result = replay_policy(Trace::open(path), "quest");
   Means means;
   for (const Row& row : result.rows) {
-    means.mass += row.metrics.exact_mass;
-    means.tokens += static_cast<double>(row.metrics.exact_tokens);
-    means.error += row.metrics.output_error;
+    means.mass += row.exact_mass;
+    means.tokens += static_cast<double>(row.exact_tokens);
+    means.error += row.output_error;
   }
   const double n = static_cast<double>(result.rows.size());
   return {means.mass / n, means.tokens / n, means.error / n};

@@ -31,9 +31,9 @@ Summary replayed(const Trace& trace, const Setup& setup, KvDtype dtype, bool gpu
   Summary s;
   const double n = static_cast<double>(result.rows.size());
   for (const Row& row : result.rows) {
-    s.error += row.metrics.output_error / n;
-    s.tokens += static_cast<double>(row.metrics.exact_tokens) / n;
-    s.covered += row.metrics.covered_mass / n;
+    s.error += row.output_error / n;
+    s.tokens += static_cast<double>(row.exact_tokens) / n;
+    s.covered += row.covered_mass / n;
   }
   return s;
 }

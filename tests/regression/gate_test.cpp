@@ -1,14 +1,41 @@
 // The gate: what it lets pass, what it stops, what it refuses to compare.
+#include <cmath>
 #include <filesystem>
 #include <limits>
 
+#include "core/base/random.h"
 #include "experiments/gate/compare.h"
+#include "experiments/results/record.h"
 #include "tests/catch.h"
-#include "tests/support/temp_dir.h"
+#include "tests/support/message.h"
+#include "tests/support/small_sweep.h"
 
 using namespace doublep;
+using namespace doublep::test;
 
 namespace {
+
+// Numbers that a short decimal form loses.
+double awkward(std::uint64_t bits) {
+  switch (splitmix64(bits) % 8) {
+    case 0:
+      return std::numeric_limits<double>::denorm_min() * static_cast<double>(bits % 1000);
+    case 1:
+      return 1e12 + static_cast<double>(bits % 1000000007);
+    case 2:
+      return std::numeric_limits<double>::quiet_NaN();
+    case 3:
+      return bits % 2 == 0 ? INFINITY : -INFINITY;
+    case 4:
+      return 0.1 + static_cast<double>(bits % 1000) * 1e-17;
+    case 5:
+      return -0.0;
+    case 6:
+      return std::numeric_limits<double>::max() / 4 / static_cast<double>(1 + bits % 97);
+    default:
+      return std::sqrt(static_cast<double>(bits >> 12));
+  }
+}
 
 ResultFile small_result() {
   ResultFile file;
@@ -20,7 +47,7 @@ ResultFile small_result() {
   run.parameters = R"({"p1": 0.9})";
   for (int step = 0; step < 2; ++step)
     for (int head = 0; head < 2; ++head) {
-      RowRecord row = {};
+      Row row = {};
       row.layer = 3, row.head = head, row.step = step;
       row.visible_tokens = 8, row.exact_tokens = 4 + step, row.oracle_tokens = 3;
       row.exact_mass = 0.9, row.covered_mass = 0.95, row.output_error = 0.05 + 0.01 * head;
@@ -70,7 +97,7 @@ TEST_CASE("reals pass within their tolerance and fail beyond it, either way") {
   const Baseline before = round_trip(Baseline::of(small_result()));
   for (const auto& [factor, code] : {std::pair{1 + 1e-6, 0}, {1 + 1e-3, 1}, {1 - 1e-3, 1}}) {
     ResultFile changed = small_result();
-    for (RowRecord& row : changed.runs[0].rows) row.output_error *= factor;
+    for (Row& row : changed.runs[0].rows) row.output_error *= factor;
     CHECK(compare(Baseline::of(changed), before).exit_code() == code);
   }
 }
@@ -80,12 +107,12 @@ TEST_CASE("a direction lets improvements pass, and still reports them") {
   before.tolerances.at("output_error").worse = Tolerance::Worse::kHigher;
   before = round_trip(before);
   ResultFile better = small_result();
-  for (RowRecord& row : better.runs[0].rows) row.output_error *= 0.5;
+  for (Row& row : better.runs[0].rows) row.output_error *= 0.5;
   const Comparison c = compare(Baseline::of(better), before);
   CHECK(c.exit_code() == 0);
   CHECK(c.moves.size() == 2);
   ResultFile worse = small_result();
-  for (RowRecord& row : worse.runs[0].rows) row.output_error *= 2;
+  for (Row& row : worse.runs[0].rows) row.output_error *= 2;
   CHECK(compare(Baseline::of(worse), before).exit_code() == 1);
 }
 
@@ -95,7 +122,7 @@ TEST_CASE("a value that stops being a number, or starts to be one, is a regressi
   changed.runs[0].rows[0].output_error = std::numeric_limits<double>::quiet_NaN();
   CHECK(compare(Baseline::of(changed), before).exit_code() == 1);
   changed = small_result();
-  for (RowRecord& row : changed.runs[0].rows) row.audited_mass = 0.9;
+  for (Row& row : changed.runs[0].rows) row.audited_mass = 0.9;
   CHECK(compare(Baseline::of(changed), before).exit_code() == 1);
 }
 
@@ -128,7 +155,7 @@ TEST_CASE("a token moved from one step to another is a regression") {
 TEST_CASE("bytes moved from one stage to another are a regression") {
   const Baseline before = round_trip(Baseline::of(small_result()));
   ResultFile changed = small_result();
-  for (RowRecord& row : changed.runs[0].rows) std::swap(row.bytes[1], row.bytes[3]);
+  for (Row& row : changed.runs[0].rows) std::swap(row.bytes[1], row.bytes[3]);
   CHECK(compare(Baseline::of(changed), before).exit_code() == 1);
 }
 
@@ -143,4 +170,77 @@ TEST_CASE("a baseline cut short cannot be compared: runs, heads and metrics must
   cut = now;
   for (auto& [place, values] : cut.runs.at("k1").heads) values.erase("exact_tokens");
   CHECK(compare(now, cut).exit_code() == 2);
+}
+
+TEST_CASE("check is 0 right after --update, on any numbers") {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    ResultFile file = small_result();
+    file.runs[0].rows.resize(2);  // a step: sums and means are the numbers themselves
+    std::uint64_t n = seed * 1000;
+    for (Row& row : file.runs[0].rows) {
+      row.visible_tokens = static_cast<std::int64_t>(1e15) + static_cast<std::int64_t>(n * n);
+      row.exact_tokens = 1234567890123457 + static_cast<std::int64_t>(n);
+      for (double* real : {&row.exact_mass, &row.covered_mass, &row.output_error, &row.cosine,
+                           &row.lse_error, &row.audited_mass, &row.audited_low, &row.audited_high})
+        *real = awkward(splitmix64(++n));
+      for (double& bytes : row.bytes) bytes = awkward(splitmix64(++n));
+      for (double& flops : row.flops) flops = awkward(splitmix64(++n));
+    }
+    const Baseline now = Baseline::of(file), read = round_trip(now);
+    for (const auto& [place, values] : now.runs.at("k1").heads)
+      for (const auto& [metric, value] : values) {
+        const double back = read.runs.at("k1").heads.at(place).at(metric);
+        INFO(metric << " " << value << " " << back);
+        CHECK((back == value || (std::isnan(back) && std::isnan(value))));
+      }
+    const Comparison c = compare(now, read);
+    CHECK(c.exit_code() == 0);
+    CHECK(c.moves.empty());
+  }
+}
+
+TEST_CASE("check is 0 right after --update, whatever a trace is called") {
+  for (const char* name :
+       {"bob's trace.h5", "a \"quoted\" one.h5", "two\nlines.h5", "\xd0\xba\xd0\xb5\xd1\x88.h5",
+        "# {a: b}.h5", "true.h5", "1e3.h5", " blank.h5", "back\\slash: x.h5"}) {
+    const SmallSweep sweep(name);
+    const ProgramResult run = sweep.run();
+    INFO(name << run.err);
+    REQUIRE(run.code == 0);
+    const std::string baseline = sweep.file("b.yaml");
+    for (int again = 0; again < 2; ++again) {  // the second time over a baseline that is there
+      CHECK(sweep.program({"check", sweep.result(), "--baseline", baseline, "--update"}).code == 0);
+      const ProgramResult check = sweep.program({"check", sweep.result(), "--baseline", baseline});
+      INFO(check.out << check.err);
+      CHECK(check.code == 0);
+    }
+    CHECK(Baseline::load(baseline).runs.begin()->second.trace_name ==
+          std::filesystem::path(name).stem().string());
+  }
+}
+
+TEST_CASE("a baseline with a key missing or misspelt is an input error of one line") {
+  const SmallSweep sweep;
+  REQUIRE(sweep.run().code == 0);
+  const std::string baseline = sweep.file("b.yaml");
+  REQUIRE(sweep.program({"check", sweep.result(), "--baseline", baseline, "--update"}).code == 0);
+  const std::string good = slurp(baseline);
+  int tried = 0;
+  for (std::size_t line = 0; line < good.size(); line = good.find('\n', line) + 1) {
+    const std::size_t colon = good.find(':', line), end = good.find('\n', line);
+    // The configuration is text, which only a difference of hashes makes worth reading.
+    const bool text = line > good.find("\nconfig: ") && line <= good.find("\nruns:");
+    if (text || good[line] == '#' || colon == std::string::npos || colon > end) continue;
+    if (++tried % 7 != 1) continue;
+    std::string misspelt = good;
+    misspelt.insert(good[colon - 1] == '"' ? colon - 1 : colon, "x");
+    spill(baseline, misspelt);
+    const ProgramResult check = sweep.program({"check", sweep.result(), "--baseline", baseline});
+    INFO(good.substr(line, end - line) << check.out << check.err);
+    // A run's key that is not known is told as a difference; all else as a mistake in the file.
+    CHECK(check.code == 2);
+    CHECK(check.err.find("unexpected") == std::string::npos);
+    CHECK((check.out.rfind("cannot compare", 0) == 0 || is_one_clear_line(check.err, {"b.yaml"})));
+  }
+  CHECK(tried > 50);
 }

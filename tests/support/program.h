@@ -27,6 +27,7 @@ inline constexpr bool kSanitized = false;
 struct ProgramResult {
   int code = -1;  ///< exit code; 128 + n for signal n
   double cpu_seconds = 0;
+  long peak_kilobytes = 0;  ///< resident
   std::string out, err;
 };
 
@@ -87,6 +88,7 @@ inline ProgramResult run_program(const std::vector<std::string>& arguments,
     result.cpu_seconds +=
         static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
   result.out = slurp(out), result.err = slurp(err);
+  result.peak_kilobytes = used.ru_maxrss;
   return result;
 }
 

@@ -119,8 +119,8 @@ TEST_CASE("the interval holds the covered mass in 93 % of the shipped trace's st
   double width = 0;
   for (const Row& row : rows_of({{"audit", std::int64_t{64}}}, 4)) {
     ++count;
-    held += row.audited_low <= row.metrics.covered_mass + 1e-12 &&
-            row.metrics.covered_mass <= row.audited_high + 1e-12;
+    held += row.audited_low <= row.covered_mass + 1e-12 &&
+            row.covered_mass <= row.audited_high + 1e-12;
     width += row.audited_high - row.audited_low;
   }
   CHECK(count == 128);
@@ -151,7 +151,7 @@ TEST_CASE("a guarantee lowers the shipped trace's violations") {
   const Given given = {{"p1", 0.9}, {"p2", 0.5}, {"audit", std::int64_t{64}}};
   const auto violations = [](const std::vector<Row>& rows) {
     return std::count_if(rows.begin(), rows.end(),
-                         [](const Row& row) { return row.metrics.covered_mass < 0.95; });
+                         [](const Row& row) { return row.covered_mass < 0.95; });
   };
   const auto before = violations(rows_of(given, 4));
   const auto after = violations(rows_of(with(given, "guarantee", 0.95), 4));

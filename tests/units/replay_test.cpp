@@ -64,8 +64,8 @@ TEST_CASE("prefill to the first position, then append and step, layer by layer")
     CHECK(row.step == static_cast<std::int32_t>(i / 4 % 3));
     CHECK(row.head == static_cast<std::int32_t>(i % 4));
     CHECK(row.kv_head == row.head / 2);
-    CHECK(row.metrics.visible_tokens == trace.info().positions[row.step] + 1);
-    CHECK(row.metrics.output_error < 1e-6);
+    CHECK(row.visible_tokens == trace.info().positions[row.step] + 1);
+    CHECK(row.output_error < 1e-6);
     CHECK(row.violation == 0);
     CHECK(std::isnan(row.audited_mass));
   }

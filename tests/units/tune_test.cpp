@@ -18,7 +18,7 @@ StoredRun candidate(const std::string& label, double bytes, double error0, doubl
   run.policy = "p", run.label = label, run.key = label, run.parameters = "{}";
   for (int layer = 0; layer < 2; ++layer)
     for (int step = 0; step < 4; ++step) {
-      RowRecord row = {};
+      Row row = {};
       row.layer = layer, row.step = step;
       row.output_error = (layer == 0 ? error0 : error1) + (step >= 2 ? late : 0);
       row.covered_mass = 1 - row.output_error;

@@ -88,12 +88,12 @@ TEST_CASE("a latent trace is written, read back and replayed without error") {
   const ReplayResult dense = replay_policy(trace, "dense");
   CHECK(dense.layers.at(0).dense_mismatch < 1e-6);
   for (const Row& row : dense.rows) {
-    CHECK(row.metrics.output_error < 1e-5);
+    CHECK(row.output_error < 1e-5);
     // bf16 keys and values of every visible token, shared by the four heads.
-    CHECK(row.cost[Stage::kAttend].bytes ==
-          static_cast<double>(row.metrics.visible_tokens) * (24 + 16) * 2 / 4);
-    CHECK(row.cost[Stage::kAttend].flops ==
-          static_cast<double>(row.metrics.visible_tokens) * (2 * 24 + 2 * 16 + 1));
+    CHECK(row.bytes[static_cast<int>(Stage::kAttend)] ==
+          static_cast<double>(row.visible_tokens) * (24 + 16) * 2 / 4);
+    CHECK(row.flops[static_cast<int>(Stage::kAttend)] ==
+          static_cast<double>(row.visible_tokens) * (2 * 24 + 2 * 16 + 1));
   }
 }
 

@@ -45,7 +45,7 @@ double mean_error(const Trace& trace, const Given& given) {
   options.every_step = 8;
   double sum = 0;
   const ReplayResult result = replay_policy(trace, "double_p", given, options);
-  for (const Row& row : result.rows) sum += row.metrics.output_error;
+  for (const Row& row : result.rows) sum += row.output_error;
   return sum / static_cast<double>(result.rows.size());
 }
 
