@@ -28,16 +28,12 @@ class Stopwatch {
 };
 
 // Rows of one step, one KV head at a time.
-void measure_step(const Trace& trace, const TraceLayer& data, std::int64_t step,
-                  const StepResult& result, double fallback_target, Row* rows,
+void measure_step(const TraceInfo& info, TruthCache& truths, const TraceLayer& data,
+                  std::int64_t step, const StepResult& result, double fallback_target, Row* rows,
                   std::vector<double>& mismatches) {
-  const TraceInfo& info = trace.info();
-  const KvCacheView cache = trace.cache(data).first(info.positions[step] + 1);
-  const QueryBlock queries = trace.queries(data, step);
   parallel_for(info.num_kv_heads, [&](std::int64_t kv_head) {
-    const KvHead head_cache = cache.head(static_cast<int>(kv_head));
-    const GroundTruth truth =
-        GroundTruth::of(head_cache, queries.group(static_cast<int>(kv_head), info.num_kv_heads));
+    const auto shared = truths.truth(data, step, static_cast<int>(kv_head));
+    const GroundTruth& truth = *shared;
     for (int g = 0; g < info.group_size(); ++g) {
       const std::int64_t h = kv_head * info.group_size() + g;
       const Selection& selection = result.selections[h];
@@ -69,7 +65,9 @@ void measure_step(const Trace& trace, const TraceLayer& data, std::int64_t step,
 }  // namespace
 
 ReplayResult replay(const Trace& trace, const ReplayOptions& options, const DecoderFactory& make,
-                    const ReplayProgress& progress) {
+                    const ReplayProgress& progress, TruthCache* shared) {
+  TruthCache own(trace, 0);
+  TruthCache& truths = shared ? *shared : own;
   const TraceInfo& info = trace.info();
   const auto& layers = options.layers.empty() ? info.layers : options.layers;
   const std::int64_t steps =
@@ -78,7 +76,8 @@ ReplayResult replay(const Trace& trace, const ReplayOptions& options, const Deco
   result.target_p = options.target_mass;
   for (std::int64_t t = 0; t < steps; t += options.every_step) result.steps.push_back(t);
   for (std::size_t l = 0; l < layers.size(); ++l) {
-    const TraceLayer data = trace.read_layer(layers[l]);
+    const auto held = truths.layer(layers[l]);
+    const TraceLayer& data = *held;
     const KvCacheView cache = trace.cache(data);
     const auto decoder = make(layers[l]);
     LayerSummary summary;
@@ -96,7 +95,7 @@ ReplayResult replay(const Trace& trace, const ReplayOptions& options, const Deco
         if (!std::isnan(step.selections[0].target_p)) result.target_p = step.selections[0].target_p;
         const std::size_t first = result.rows.size();
         result.rows.resize(first + info.num_query_heads);
-        measure_step(trace, data, t, step, options.target_mass, result.rows.data() + first,
+        measure_step(info, truths, data, t, step, options.target_mass, result.rows.data() + first,
                      mismatches);
       }
       const double done =

@@ -10,6 +10,7 @@
 #include "core/decoder/decoder.h"
 #include "core/trace/trace.h"
 #include "experiments/replay/row.h"
+#include "experiments/replay/truth_cache.h"
 
 namespace doublep {
 
@@ -33,8 +34,9 @@ using DecoderFactory = std::function<std::unique_ptr<Decoder>(int layer)>;
 /// stop.
 using ReplayProgress = std::function<bool(double done)>;
 
-/// Throws Interrupted where ReplayProgress said stop.
+/// Throws Interrupted where ReplayProgress said stop. `shared`: of the same trace, where other runs
+/// share it.
 ReplayResult replay(const Trace& trace, const ReplayOptions& options, const DecoderFactory& make,
-                    const ReplayProgress& progress);
+                    const ReplayProgress& progress, TruthCache* shared = nullptr);
 
 }  // namespace doublep

@@ -87,9 +87,17 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
   const StopOnSignal guard;
   Progress progress(runs.size(), weight);
   std::map<std::size_t, std::map<int, bool>> reported;
+  std::unique_ptr<TruthCache> truths;
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const std::size_t t = i / sweep.runs.size();
     const Trace& trace = traces[t];
+    if (i % sweep.runs.size() == 0) {  // runs go by trace: one trace's truth is held at a time
+      const auto first = there.begin() + static_cast<std::ptrdiff_t>(i);
+      const auto to_do =
+          std::count(first, first + static_cast<std::ptrdiff_t>(sweep.runs.size()), false);
+      truths = std::make_unique<TruthCache>(
+          trace, to_do > 1 ? static_cast<std::size_t>(options.truth_mebibytes) << 20 : 0);
+    }
     const std::string name = trace.info().name + " " + runs[i].spec->label;
     if (there[i]) {
       ++report.reused;
@@ -99,11 +107,13 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
     progress.begin(name, weight_of(trace.info()));
     const auto start = std::chrono::steady_clock::now();
     try {
-      ReplayResult result =
-          replay(trace, sweep.replay, factories[i % sweep.runs.size()], [&](double done) {
+      ReplayResult result = replay(
+          trace, sweep.replay, factories[i % sweep.runs.size()],
+          [&](double done) {
             progress.update(done);
             return !StopOnSignal::requested();
-          });
+          },
+          truths.get());
       runs[i].seconds =
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       trace.require_unchanged();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "core/trace/trace.h"
@@ -13,6 +14,8 @@ struct RunnerOptions {
   bool fresh = false;           ///< do every run again
   bool any_program = false;     ///< take results of another build for this one's
   bool allow_mismatch = false;  ///< recorded outputs that differ are a warning, not an error
+  /// How much of a trace's ground truth is kept for the runs to come; the rest is computed again.
+  std::int64_t truth_mebibytes = 2048;
 };
 
 struct RunnerReport {

@@ -1,0 +1,65 @@
+// The ground truth that runs share: the same rows with it and without, within its memory.
+#include "experiments/replay/truth_cache.h"
+
+#include <cstring>
+
+#include "experiments/results/record.h"
+#include "tests/catch.h"
+#include "tests/support/run_policy.h"
+#include "tests/support/trace_file.h"
+
+using namespace doublep;
+using namespace doublep::test;
+
+namespace {
+
+ReplayResult replay_with(const Trace& trace, TruthCache* truths) {
+  return replay(
+      trace, {},
+      [](int) {
+        return make_decoder("streaming", {{"window", std::int64_t{4}}});
+      },
+      [](double) { return true; }, truths);
+}
+
+bool same_rows(const ReplayResult& a, const ReplayResult& b) {
+  if (a.rows.size() != b.rows.size()) return false;
+  for (std::size_t i = 0; i < a.rows.size(); ++i)
+    for (const Column& c : row_columns())
+      if (std::memcmp(reinterpret_cast<const char*>(&a.rows[i]) + c.offset,
+                      reinterpret_cast<const char*>(&b.rows[i]) + c.offset, c.size) != 0)
+        return false;
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("runs that share the ground truth have the same bits as runs that do not") {
+  const TraceFile file;
+  const Trace trace = file.open();
+  const ReplayResult alone = replay_with(trace, nullptr);
+  REQUIRE(alone.rows.size() == 2 * 3 * 4);
+  for (const std::size_t bytes : {std::size_t{0}, std::size_t{4000}, std::size_t{1} << 30}) {
+    TruthCache truths(trace, bytes);
+    for (int run = 0; run < 3; ++run) CHECK(same_rows(replay_with(trace, &truths), alone));
+  }
+}
+
+TEST_CASE("what fits is computed once, and what does not is not kept") {
+  const TraceFile file;
+  const Trace trace = file.open();
+  TruthCache large(trace, 1 << 20), none(trace, 0);
+  const auto layer = large.layer(10);
+  CHECK(large.layer(10) == layer);
+  CHECK(none.layer(10) != none.layer(10));
+  const auto truth = large.truth(*layer, 1, 0);
+  CHECK(large.truth(*layer, 1, 0) == truth);
+  CHECK(large.truth(*layer, 1, 1) != truth);
+  CHECK(large.truth(*large.layer(1), 1, 0) != truth);
+  CHECK(none.truth(*layer, 1, 0) != none.truth(*layer, 1, 0));
+  CHECK(truth->weights.cols() == trace.info().positions[1] + 1);
+  // A layer of the toy is 2 x 20 x 8 keys and values and 3 x 4 x 8 queries of 4 bytes.
+  TruthCache one(trace, 4 * (2 * 2 * 20 * 8 + 3 * 4 * 8));
+  CHECK(one.layer(1) == one.layer(1));
+  CHECK(one.layer(10) != one.layer(10));
+}
