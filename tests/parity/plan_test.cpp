@@ -145,7 +145,7 @@ TEST_CASE("what a selection touched costs what the reference counts for it", "[p
       {"dense", {}},
       {"streaming", {}},
       {"quest", {{"budget", std::int64_t{100}}}},
-      {"cluster_top_k", {{"k", 9.0}}},
+      {"cluster_top_k", {{"k", std::int64_t{9}}}},
       {"cluster_top_p", {{"mass_scope", std::string("all")}}},
       {"double_p", {{"estimator", std::string("second_order")}}},
       {"double_p", {{"value_side", std::string("shifted")}, {"gqa", std::string("group_sum")}}},
