@@ -46,7 +46,7 @@ def coverage_table(runs):
 def without(run, runs):
     """The same setting, audited alike, without a guarantee."""
     keys = ("p1", "p2", "estimator", "tokens_per_cluster", "audit")
-    same = [r for r in runs if r.trace.hash == run.trace.hash and r.policy == run.policy
+    same = [r for r in runs if r.trace.id == run.trace.id and r.policy == run.policy
             and r.parameters["guarantee"] == 0
             and all(r.parameters[k] == run.parameters[k] for k in keys)]
     return max(same, key=lambda r: r.parameters["value_side"] == run.parameters["value_side"])

@@ -16,6 +16,7 @@ from analysis.aggregate import summarise
 from analysis.axes import MIB
 from analysis.errors import ResultError
 from analysis.reader import read
+from analysis.results import join
 from analysis.table import grid, number
 
 # figure: (value, digits, relative and absolute tolerance with clusters, and without them)
@@ -45,7 +46,7 @@ def pairs(runs):
     """([(cpu, cuda)], [runs without a partner]), in sweep order."""
     groups = {}
     for run in runs:
-        key = (run.trace.hash, run.policy, run.kv_dtype, json.dumps(run.parameters, sort_keys=True))
+        key = (run.trace.id, run.policy, run.kv_dtype, json.dumps(run.parameters, sort_keys=True))
         groups.setdefault(key, {})[run.backend] = run
     found = [(g["cpu"], g["cuda"]) for g in groups.values() if "cpu" in g and "cuda" in g]
     alone = [run for g in groups.values() if not ("cpu" in g and "cuda" in g) for run in g.values()]
@@ -74,7 +75,7 @@ def main(argv):
         print("usage: python3 -m analysis.backends RESULT.h5", file=sys.stderr)
         return 2
     try:
-        runs = read(argv[1]).runs
+        runs = join([read(argv[1])]).runs
     except ResultError as error:
         print(error, file=sys.stderr)
         return 2

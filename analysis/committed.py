@@ -5,6 +5,7 @@ import sys
 
 from analysis.errors import ResultError
 from analysis.reader import read
+from analysis.results import join
 
 FOLDER = os.path.join(os.path.dirname(__file__), "results")
 
@@ -20,7 +21,7 @@ def write_tables(argv, usage, make):
         print(usage, file=sys.stderr)
         return 2
     try:
-        runs = read(argv[1]).runs
+        runs = join([read(argv[1])]).runs
     except ResultError as error:
         print(error, file=sys.stderr)
         return 2

@@ -118,7 +118,7 @@ def legend(fig, by_series, looks):
     for series, points in by_series.items():
         colour, marker, line = looks[series]
         if series[0] != "dense":
-            alone = len(points) == len({s.run.trace.hash for s in points})
+            alone = len(points) == len({s.run.trace.id for s in points})
             handles.append(plt.Line2D([], [], color=colour, marker=marker, mec="white", mew=0.4,
                                       ls="none" if alone else line,
                                       label=Names.series_title(series)))

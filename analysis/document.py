@@ -3,9 +3,10 @@
 import os
 
 from analysis.aggregate import finite
-from analysis.naming import pretty, show
+from analysis.naming import pretty
 from analysis.ranking import dominated_everywhere
-from analysis.table import grid, number
+from analysis.results import ranges
+from analysis.table import escape, grid, number
 
 CAPTIONS = {
     "headline": "Mean output error against bytes read per layer and step. Lines join the "
@@ -30,12 +31,18 @@ def provenance(results):
               s.seed, s.cpu, s.compiler] for s in results.sweeps]
     header = ["file", "sweep", "created", "commit", "config hash", "program hash", "seed", "CPU",
               "compiler"]
-    traces = [[t.name, t.hash, t.model, t.task, t.num_tokens, show(list(t.layers)),
-               f"{t.num_query_heads}/{t.num_kv_heads}", t.head_dim, t.num_steps,
-               len(results.of(t))] for t in results.traces]
-    head = ["trace", "hash", "model", "task", "tokens", "layers", "query/KV heads", "head dim",
-            "steps", "runs"]
+    traces = [[t.name, t.hash, t.model, t.task, t.num_tokens, _replayed(t.replay.layers, t.layers),
+               f"{t.num_query_heads}/{t.num_kv_heads}", t.head_dim,
+               _replayed(t.replay.steps, range(t.num_steps)), len(results.of(t))]
+              for t in results.traces]
+    head = ["trace", "hash", "model", "task", "tokens", "layers replayed", "query/KV heads",
+            "head dim", "steps replayed", "runs"]
     return grid(header, lines, left=9) + "\n" + grid(head, traces, left=4)
+
+
+def _replayed(part, whole):
+    """"0-3 of 8": which ones, and how many the trace holds where these are not all."""
+    return ranges(part) + ("" if tuple(part) == tuple(whole) else f" of {len(whole)}")
 
 
 def notes(results, summaries, names):
@@ -54,7 +61,7 @@ def notes(results, summaries, names):
         gone = sorted(everything - have)
         if gone:
             more = f" and {len(gone) - 8} more" if len(gone) > 8 else ""
-            found.append(f"Not run on {trace}: " + "; ".join(gone[:8]) + more + ".")
+            found.append(escape(f"Not run on {trace}: " + "; ".join(gone[:8]) + more + "."))
     bad = max(finite([s.dense_mismatch for s in summaries]), default=0)
     if bad > 1e-4:
         found.append(f"Dense attention differs from the recorded outputs by up to {bad:.2g} "
@@ -64,13 +71,13 @@ def notes(results, summaries, names):
         found.append(f"Rows whose output error is not finite, left out of the means: {broken}.")
     for s in summaries:
         if s.run.policy == "dense" and abs(s.bytes_ratio - 1) > 0.01:
-            found.append(f"{s.run.trace.name}: `dense` is charged {number(s.bytes_ratio, 3)} times "
+            found.append(f"{escape(s.run.trace.name)}: `dense` is charged {number(s.bytes_ratio, 3)} times "
                          "the bytes of every visible key and value.")
     for trace in results.traces:
         mine = [s for s in summaries if s.run.trace.name == trace.name]
         never = dominated_everywhere(mine)
         if never and len(never) < len({s.run.policy for s in mine}):
-            found.append(f"{trace.name}: no run of " + ", ".join(pretty(p) for p in never)
+            found.append(f"{escape(trace.name)}: no run of " + escape(", ".join(map(pretty, never)))
                          + " is on the common front of bytes and mean error.")
     return "".join(f"- {line}\n" for line in found)
 
@@ -79,7 +86,7 @@ class Document:
     """Collects the parts in order; figures are embedded by the name they were saved under."""
 
     def __init__(self, title, target):
-        self._parts, self._target = [f"# {title}\n"], target
+        self._parts, self._target = [f"# {escape(title)}\n"], target
 
     def section(self, heading, *texts):
         self._parts.append(f"## {heading}\n")
@@ -87,7 +94,7 @@ class Document:
 
     def figure(self, paths, caption, trace=""):
         """Embeds the PNG, or what there is, and links the other formats."""
-        text = CAPTIONS[caption].format(target=self._target, trace=trace)
+        text = CAPTIONS[caption].format(target=self._target, trace=escape(trace))
         names = [os.path.basename(path) for path in paths]
         if names:
             links = "".join(f" [{n.rsplit('.', 1)[1].upper()}]({n})" for n in names[1:])

@@ -7,7 +7,7 @@ base is the value met first in the sweep; figures are geometric means of the rat
 import math
 
 from analysis.naming import show
-from analysis.table import grid, number
+from analysis.table import escape, grid, number
 
 
 def pairs(group, name):
@@ -54,5 +54,5 @@ def markdown(summaries, names):
         if lines:
             header = ["policy", "parameter", "value", "pairs", "error", "error p95",
                       "exact tokens", "bytes", "violation, points"]
-            parts.append(f"### {trace}\n\n" + grid(header, lines, left=3))
+            parts.append(f"### {escape(trace)}\n\n" + grid(header, lines, left=3))
     return "\n".join(parts)

@@ -20,7 +20,7 @@ def setting(run):
     """What the run has beside estimator and value side."""
     p = run.parameters
     rest = tuple(sorted((k, v) for k, v in p.items() if k not in ("estimator", "value_side")))
-    return run.trace.hash, run.policy, rest
+    return run.trace.id, run.policy, rest
 
 
 def label(run):

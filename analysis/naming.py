@@ -44,7 +44,7 @@ class Names:
             self._switches[policy] = self._choose_switches(mine, self._varied[policy])
         seen = {}
         for run in runs:
-            seen.setdefault((run.trace.hash, run.policy, self._parameters(run)), []).append(run)
+            seen.setdefault((run.trace.id, run.policy, self._parameters(run)), []).append(run)
         self._twins = {}
         for twins in (twins for twins in seen.values() if len(twins) > 1):
             by_key = len({run.key for run in twins}) == len(twins)

@@ -8,7 +8,7 @@ import numpy as np
 from analysis.aggregate import below, head_map
 from analysis.axes import MIB
 from analysis.pareto import cost_at, front
-from analysis.table import grid, number
+from analysis.table import escape, grid, number
 
 LEVELS = (0.01, 0.02, 0.05)
 
@@ -69,7 +69,7 @@ def ranking_markdown(summaries, names, levels=LEVELS):
                     lines.append(["–", place.policy, "not reached", "–",
                                   f"least error {number(100 * place.least_error, 2)} %"])
             header = ["rank", "policy", "MiB/step", "x dense", "at"]
-            parts.append(f"### {trace}, output error {100 * level:g} %\n\n"
+            parts.append(f"### {escape(trace)}, output error {100 * level:g} %\n\n"
                          + grid(header, lines, left=5))
     return "\n".join(parts)
 
@@ -102,7 +102,7 @@ def failures_markdown(chosen, names, target=0.95):
         header = ["policy", "parameters", "error %", "worst head %", "layer.head",
                   f"violation % (mass < {target:g})", "worst head %", "layer.head",
                   "heads with > 5 % violation"]
-        parts.append(f"### {trace}\n\n" + grid(header, lines, left=2))
+        parts.append(f"### {escape(trace)}\n\n" + grid(header, lines, left=2))
     return "\n".join(parts)
 
 

@@ -2,13 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 
 import h5py
 import numpy as np
 
 from analysis import content_hash
 from analysis.errors import ResultError
-from analysis.results import Results, Run, Sweep, Trace
+from analysis.results import Replay, Results, Run, Sweep, Trace
 
 FORMAT, VERSION = "doublep-result", 2
 RERUN = "write it again with `doublep run`"
@@ -60,8 +61,10 @@ def _read(path, file):
         raise ResultError(path, "/runs", "at least one run, found none", remedy)
     runs = [_run(path, file["runs"][key], key, traces, text["program_hash"]) for key in keys]
     _check(path, file, "attributes of the file and its traces", content_hash.of_root(file))
-    return Results([Sweep(path=str(path), **text, **number)], list(traces.values()),
-                   sorted(runs, key=lambda run: (run.place, run.key)))
+    runs.sort(key=lambda run: (run.place, run.key))
+    replayed = dict.fromkeys(run.trace for trace in traces.values() for run in runs
+                             if run.trace.hash == trace.hash)
+    return Results([Sweep(path=str(path), **text, **number)], list(replayed), runs)
 
 
 def _group(path, file, name):
@@ -95,7 +98,8 @@ def _attribute(path, node, name, kind):
 def _trace(path, node):
     kinds = dict(name=str, hash=str, model=str, task=str, num_tokens=int, num_query_heads=int,
                  num_kv_heads=int, head_dim=int, num_steps=int, layers=tuple)
-    return Trace(**{name: _attribute(path, node, name, kind) for name, kind in kinds.items()})
+    values = {name: _attribute(path, node, name, kind) for name, kind in kinds.items()}
+    return Trace(**values, file_name=values["name"])
 
 
 def _run(path, node, key, traces, program):
@@ -106,16 +110,16 @@ def _run(path, node, key, traces, program):
     text = {name: _attribute(path, node, name, str)
             for name in ("policy", "backend", "label", "kv_dtype")}
     real = {name: _attribute(path, node, name, float) for name in ("target_p", "seconds")}
-    replayed = {name: _attribute(path, node, name, tuple)
-                for name in ("layers_replayed", "steps_replayed")}
+    replay = Replay(*(_attribute(path, node, name, tuple)
+                      for name in ("layers_replayed", "steps_replayed")))
     if "program_hash" in node.attrs:  # a continued sweep may hold runs of several builds
         program = _attribute(path, node, "program_hash", str)
     rows, layers = _rows(path, node), _table(path, node, "layers", LAYER_FIELDS)
     found = content_hash.of_run(key, node.attrs, (("rows", rows), ("layers", layers)))
     _check(path, node, f"rows and attributes of '{text['label']}'", found)
     return Run(key=key, program=program, place=(0, _attribute(path, node, "order", int)),
-               trace=traces[trace], parameters=_parameters(path, node), rows=rows, layers=layers,
-               **text, **real, **replayed)
+               trace=replace(traces[trace], replay=replay), parameters=_parameters(path, node), rows=rows, layers=layers,
+               **text, **real)
 
 
 def _check(path, node, what, found):

@@ -121,17 +121,18 @@ def build(results, args):
     summaries = [summarise(run, args.target) for run in results.runs]
     looked = {}
     for trace in results.traces:
-        mine = [s for s in summaries if s.run.trace is trace]
+        mine = [s for s in summaries if s.run.trace.id == trace.id]
         chosen = representative.choose(mine, names, args.look_at / 100)
         looked[trace.name] = [s for s in chosen if s.run.policy != "dense"]
     doc = document.Document(", ".join(dict.fromkeys(s.name for s in results.sweeps)), args.target)
     doc.section("Origin", document.provenance(results), document.notes(results, summaries, names))
-    c = Context(args, names, summaries, looked, Writer(args.out, args.format, args.dpi), doc)
-    for part, write in ORDER:
-        if part in args.only:
-            write(c)
-    if "report" in args.only:
-        c.writer.text("report.md", doc.text())
+    with Writer(args.out, args.format, args.dpi) as writer:
+        c = Context(args, names, summaries, looked, writer, doc)
+        for part, write in ORDER:
+            if part in args.only:
+                write(c)
+        if "report" in args.only:
+            writer.text("report.md", doc.text())
     return doc.text()
 
 

@@ -39,6 +39,7 @@ plt.rcParams.update({
     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4,
     "ytick.minor.width": 0.4, "lines.linewidth": 1.3, "lines.markersize": 4.5,
     "legend.frameon": False, "grid.linewidth": 0.4, "grid.color": "#DDDDDD",
+    "text.parse_math": False,  # a $ in a name is a dollar
     "svg.hashsalt": "doublep", "svg.fonttype": "path", "figure.dpi": 100,
 })
 

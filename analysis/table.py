@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+import re
 
 from analysis.axes import MIB
 
@@ -33,6 +34,16 @@ CSV_NUMBERS = (
 ).split()
 
 
+# What would turn into emphasis, code, a tag, an entity, a link or the end of a cell. Underscores
+# within words, as in names of parameters, are text to every reader.
+ACTIVE = re.compile(r"[\\|*`]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\[(?=[^]]*\]\()|~(?=~)")
+
+
+def escape(text):
+    """Any text, a name from a file above all, as one line of Markdown that shows it as it is."""
+    return ACTIVE.sub(lambda found: "\\" + found.group(), " ".join(str(text).split()))
+
+
 def number(value, digits):
     """Fixed digits; '–' where there is no number, and no '-0.000'."""
     if value is None or not math.isfinite(value):
@@ -43,8 +54,9 @@ def number(value, digits):
 
 def grid(header, lines, left=1):
     """A Markdown table, padded so that the source reads as one too."""
-    lines = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
-    widths = [max(len(line[i]) for line in [header] + lines) for i in range(len(header))]
+    header, *lines = [[escape(cell) for cell in line] for line in [header, *lines]]
+    # A cell of the rule holds a hyphen at least, else no reader takes it for a table.
+    widths = [max(2, *(len(line[i]) for line in [header, *lines])) for i in range(len(header))]
     def join(cells):
         return "| " + " | ".join(cells) + " |"
     def pad(line):
@@ -62,10 +74,10 @@ def markdown(summaries, names, target=0.95):
         mine = [s for s in summaries if s.run.trace.name == trace]
         lines = [[s.run.policy, names.parameters(s.run) or "–"]
                  + [number(of(s), digits) for _, of, digits in COLUMNS] for s in mine]
-        parts.append(f"### {trace}\n\n" + grid(header, lines, left=2))
+        parts.append(f"### {escape(trace)}\n\n" + grid(header, lines, left=2))
         bad = [s for s in mine if s.not_finite]
         if bad:
-            which = [f"{names.run(s.run)}: {s.not_finite} of {len(s.run.rows)} rows" for s in bad]
+            which = [f"{escape(names.run(s.run))}: {s.not_finite} of {len(s.run.rows)} rows" for s in bad]
             parts.append("Output errors that are not finite, left out of the means above: "
                          + "; ".join(which) + ".\n")
     return "\n".join(parts)

@@ -1,6 +1,8 @@
 """The folder a report is written to."""
 
 import os
+import shutil
+import tempfile
 
 from analysis import style
 from analysis.errors import ResultError
@@ -17,25 +19,44 @@ def write_text(path, content, instead="--out"):
 
 
 class Writer:
-    """Files of one report: only the formats asked for, and errors that name the path."""
+    """Files of one report: only the formats asked for, and errors that name the path.
+
+    All or nothing: everything is written aside, in a folder within the folder, and takes its place
+    at the end of the `with` block; where that is left by an error, what was there before stays.
+    """
 
     def __init__(self, folder, formats, dpi):
         self.folder, self.formats, self.dpi = folder, formats, dpi
         self.images = [kind for kind in ("png", "svg") if kind in formats]
+
+    def __enter__(self):
         try:
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(self.folder, exist_ok=True)
+            self._aside = tempfile.mkdtemp(prefix=".report-", suffix=".partial", dir=self.folder)
         except OSError as error:
-            raise ResultError(folder, "", f"a folder that can be made ({error.strerror})",
+            raise ResultError(self.folder, "", f"a folder that can be made ({error.strerror})",
                               "choose another --out") from None
+        return self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if kind is None:
+                for name in sorted(os.listdir(self._aside)):
+                    os.replace(os.path.join(self._aside, name), os.path.join(self.folder, name))
+        except OSError as failed:
+            raise ResultError(failed.filename2 or self.folder, "",
+                              f"a file that can be replaced ({failed.strerror})",
+                              "choose another --out") from None
+        finally:
+            shutil.rmtree(self._aside, ignore_errors=True)
 
     def text(self, name, content):
-        if name.rsplit(".", 1)[1] not in self.formats:
-            return
-        write_text(os.path.join(self.folder, name), content)
+        if name.rsplit(".", 1)[1] in self.formats:
+            write_text(os.path.join(self._aside, name), content)
 
     def figures(self, drawn, name):
         """Saves one figure, or pages of it; returns a list of paths per page."""
         drawn = drawn if isinstance(drawn, list) else [drawn]
         names = [name] if len(drawn) == 1 else [f"{name}_{i + 1}" for i in range(len(drawn))]
-        return [style.save(figure, self.folder, page, self.images, self.dpi)
+        return [style.save(figure, self._aside, page, self.images, self.dpi)
                 for figure, page in zip(drawn, names)]

@@ -3,7 +3,7 @@
 # where everything is there already.
 set -euo pipefail
 packages=(g++ cmake ninja-build git libeigen3-dev libhdf5-dev libcli11-dev libyaml-cpp-dev catch2
-          libbenchmark-dev python3-numpy python3-h5py python3-matplotlib)
+          libbenchmark-dev python3-numpy python3-h5py python3-matplotlib python3-markdown-it)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing+=("$package")

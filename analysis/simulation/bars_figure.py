@@ -8,7 +8,7 @@ from analysis.simulation.reader import PARTS
 
 COLOURS = {"projections": "#4C78A8", "mlp": "#7FA6CC", "head": "#B4CDE4",
            "small_kernels": "#D5D5D5", "estimate": "#F2B134", "select": "#E0752D",
-           "attend": "#B5402F", "index": "#666666", "re_clustering": "#8C6BB1",
+           "attend": "#B5402F", "re_clustering": "#8C6BB1",
            "all_reduce": "#5E9C6B"}
 TITLES = {"small_kernels": "norms, rotary, activation", "mlp": "MLP", "head": "output head",
           "re_clustering": "re-clustering", "all_reduce": "all-reduce"}

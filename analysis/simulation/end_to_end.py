@@ -2,10 +2,10 @@
 
 from analysis.naming import pretty
 from analysis.simulation.end_to_end_figure import draw
-from analysis.simulation.held_out import held_out
 from analysis.simulation.names import tokens
 from analysis.simulation.steps import (ALIKE, AT_LEAST, AT_MOST, EQUAL, UNKNOWN, Steps, error,
                                        names, rank, settings_name)
+from analysis.simulation.tables import held_out
 from analysis.table import grid
 
 CLAIMS = """\
@@ -126,7 +126,7 @@ def section(report, simulation):
                f"{100 * found[k + '_median_error']:.1f} %",
                f"{100 * found[k + '_worst_error']:.1f} %"] for k in ("fitted", "held_out")]),
         held_out(found["steps"]), CLAIMS, CARE)
-    report.figure(draw(steps), "simulation_end_to_end",
+    report.figure(lambda: draw(steps), "simulation_end_to_end",
                   "Speed-up of a whole decode step, measured and predicted, over each setting of a "
                   "rival. Black rims: both errors are about equal.")
     report.add("At about equal error: of each rival, the fastest setting with an error of at most "

@@ -32,6 +32,8 @@ def calibration(simulation):
     left.plot(ends, ends, color="black", linewidth=0.7, zorder=1)
     left.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="measured (µs)",
              ylabel="predicted (µs)", title="one layer's attention step")
+    _plain_log(left, "x")
+    _plain_log(left)
     right.axhline(0, color="black", linewidth=0.7)
     right.axhspan(-10, 10, color="#EEEEEE", zorder=0)
     limit = max(28, 1.1 * np.abs(100 * (points["predicted"] / points["measured"] - 1)).max())

@@ -13,7 +13,7 @@ FORMAT, VERSION = "doublep-simulation", 1
 RERUN = "write it again with `doublep simulate`"
 TEXTS = "study hardware what_if model workload policy label parameters".split()
 BOUNDS = ("memory", "compute", "imbalance", "launch", "host link", "interconnect")
-PARTS = ("projections mlp head small_kernels estimate select attend index re_clustering "
+PARTS = ("projections mlp head small_kernels estimate select attend re_clustering "
          "all_reduce").split()
 EXTRAPOLATED = ("trace length", "group size", "head_dim", "machine", "timed context",
                 "timed batch", "matrix products")

@@ -9,16 +9,17 @@ if __package__ in (None, ""):  # run as a file: the package is two folders above
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 try:
-    from analysis import style
+    import matplotlib  # noqa: F401
 except ImportError as missing:
     print(f"error: {missing}: install python3-matplotlib, python3-h5py, python3-numpy",
           file=sys.stderr)
     sys.exit(2)
 from analysis.errors import ResultError
 from analysis.simulation import bars_figure, end_to_end, other_figures, speedup_figure, tables
-from analysis.simulation.held_out import held_out
 from analysis.simulation.names import tokens
 from analysis.simulation.reader import read
+from analysis.table import escape
+from analysis.writer import Writer
 
 HOW = """\
 Work (bytes, operations, selections) is what each policy did on recorded or synthetic traces; what it
@@ -30,32 +31,24 @@ longest trace: policies are at different accuracies, and a ratio of times is to 
 
 
 class Report:
-    def __init__(self, folder, formats, dpi, text_only=False):
-        self.folder, self.formats, self.dpi = folder, formats, dpi
-        self.text, self.text_only = [], text_only
+    """Collects the parts in order; a figure is embedded where its kind of file is asked for."""
+
+    def __init__(self, writer):
+        self.writer, self.text = writer, []
 
     def add(self, *texts):
         self.text.extend(texts)
 
-    def figure(self, drawn, name, caption):
-        if drawn is None:
-            return
-        if self.text_only:
-            style.plt.close(drawn)
-        else:
-            style.save(drawn, self.folder, name, self.formats, self.dpi)
-        kind = self.formats[0]
-        self.add(f"![{caption}]({name}.{kind})\n\n*{caption}*\n")
+    def figure(self, draw, name, caption):
+        """`draw()` gives the figure, or None where there is nothing to show."""
+        drawn = draw() if self.writer.images else None
+        if drawn is not None:
+            path = self.writer.figures(drawn, name)[0][0]
+            caption = escape(caption)
+            self.add(f"![{caption}]({os.path.basename(path)})\n\n*{caption}*\n")
 
     def write(self, name):
-        path = os.path.join(self.folder, name)
-        try:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write("\n".join(self.text))
-        except OSError as error:
-            raise ResultError(path, "", f"a file that can be written ({error.strerror})",
-                              "choose another --out or make room") from None
-        return path
+        self.writer.text(name, "\n".join(self.text))
 
 
 def calibration(report, simulation):
@@ -65,8 +58,8 @@ def calibration(report, simulation):
         return
     fitted, errors, points = tables.calibration(simulation)
     report.add(f"Fitted to measured attention steps on {simulation.calibration['hardware']}.\n",
-               fitted, errors, held_out(simulation.measured))
-    report.figure(other_figures.calibration(simulation), "simulation_calibration",
+               fitted, errors, tables.held_out(simulation.measured))
+    report.figure(lambda: other_figures.calibration(simulation), "simulation_calibration",
                   "Predicted against measured time of one layer's attention step. The grey band "
                   "is ±10 %.")
     report.add("<details><summary>Every point</summary>\n", points, "</details>\n")
@@ -77,7 +70,7 @@ def slug(text):
 
 
 def study(report, name, curves):
-    report.add(f"## {name}\n")
+    report.add(f"## {escape(name)}\n")
     for setting in dict.fromkeys(c.setting for c in curves):
         mine = [c for c in curves if c.setting == setting and c.points is not None]
         _, hardware, what_if, model, workload = setting
@@ -89,7 +82,7 @@ def study(report, name, curves):
         for axis in ("context", "batch"):
             on_device = points[points["place"] == 0]
             if len(set(on_device[axis])) >= 3:
-                report.figure(speedup_figure.draw(mine, axis), f"simulation_{tag}_{axis}",
+                report.figure(lambda: speedup_figure.draw(mine, axis), f"simulation_{tag}_{axis}",
                               f"Decode step against {axis}: {place}.")
     special(report, name, curves)
     report.add("<details><summary>Every point</summary>\n", tables.study(curves), "</details>\n")
@@ -103,23 +96,22 @@ def special(report, name, curves):
     labels = list(dict.fromkeys(c.label for c in with_points))
     policies = [next(c.policy for c in with_points if c.label == label) for label in labels]
     if max(map(policies.count, policies)) >= 4 and len(with_points[0].points) == 1:
-        drawn = other_figures.accuracy(with_points)
         at = bars_figure.title_of(with_points[0].points[-1])
-        report.figure(drawn, f"simulation_{slug(name)}_accuracy",
-                      f"{name}: time of a decode step against accuracy, {at}.")
+        report.figure(lambda: other_figures.accuracy(with_points),
+                      f"simulation_{slug(name)}_accuracy", f"{name}: time of a decode step against accuracy, {at}.")
         return
     settings = list(dict.fromkeys(c.setting for c in with_points))
     workload = settings[0][-1]
     first = [c for c in with_points if c.workload == workload]
     points = first[0].points
     if (points["place"] == 1).any() and len(set(points["cache_share"])) > 1:
-        report.figure(other_figures.offload(first), f"simulation_{slug(name)}_offload",
+        report.figure(lambda: other_figures.offload(first), f"simulation_{slug(name)}_offload",
                       "Keys and values in host memory, hot tokens on the device: time per step and "
                       "the hit rate of a least-recently-used cache on the recorded selections.")
     elif len({int(p) for p in points["place"]}) > 1:
         panels = [("keys and values on the device", lambda p: p["place"] == 0),
                   ("on the host, hot tokens on the device", lambda p: p["place"] == 1)]
-        report.figure(other_figures.times(first, panels), f"simulation_{slug(name)}_places",
+        report.figure(lambda: other_figures.times(first, panels), f"simulation_{slug(name)}_places",
                       f"{name}: time of a decode step where the cache lies.")
     bars(report, name, first)
 
@@ -148,40 +140,45 @@ def bars(report, name, curves):
                      for c in curves]
             panels.append((f"{tokens(context)}, batch {batch}",
                            [(c, p) for c, p in found if p is not None]))
-    report.figure(bars_figure.draw(panels), f"simulation_{slug(name)}_parts",
+    report.figure(lambda: bars_figure.draw(panels), f"simulation_{slug(name)}_parts",
                   f"{name}: where the time of a step goes. † does not fit the device's memory.")
+
+
+def build(report, simulation):
+    report.add(f"# Simulation: {escape(simulation.name)}\n", HOW,
+               f"Configuration {simulation.config_hash}, program of commit {simulation.commit}.\n")
+    calibration(report, simulation)
+    if simulation.calibration:
+        end_to_end.section(report, simulation)
+    for name in simulation.studies():
+        curves = simulation.of(name)
+        if any(c.serving is not None for c in curves):
+            report.add(f"## {escape(name)}: requests\n")
+            first = [c for c in curves if c.workload == curves[0].workload]
+            report.figure(lambda: other_figures.serving(first), f"simulation_{slug(name)}",
+                          f"{name}: continuous batching.")
+            report.add(tables.serving(curves))
+        if any(c.points is not None for c in curves):
+            study(report, name, curves)
 
 
 def run(argv):
     parser = argparse.ArgumentParser(prog="report.py", description=__doc__)
     parser.add_argument("result", metavar="RESULT.h5", help="file of `doublep simulate`")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder (made if absent)")
-    parser.add_argument("--format", nargs="+", choices=("png", "svg"), default=["png", "svg"])
+    parser.add_argument("--format", nargs="+", choices=("md", "png", "svg"),
+                        default=["md", "png", "svg"],
+                        help="kinds of file to write (default: all); simulation.md embeds the "
+                             "figures that are written with it")
     parser.add_argument("--dpi", type=int, default=200)
-    parser.add_argument("--text-only", action="store_true",
-                        help="write simulation.md alone, as it would be with its figures")
     args = parser.parse_args(argv)
     try:
         simulation = read(args.result)
-        os.makedirs(args.out, exist_ok=True)
-        report = Report(args.out, args.format, args.dpi, args.text_only)
-        report.add(f"# Simulation: {simulation.name}\n", HOW,
-                   f"Configuration {simulation.config_hash}, program of commit "
-                   f"{simulation.commit}.\n")
-        calibration(report, simulation)
-        if simulation.calibration:
-            end_to_end.section(report, simulation)
-        for name in simulation.studies():
-            curves = simulation.of(name)
-            if any(c.serving is not None for c in curves):
-                report.add(f"## {name}: requests\n")
-                report.figure(other_figures.serving([c for c in curves
-                                                     if c.workload == curves[0].workload]),
-                              f"simulation_{slug(name)}", f"{name}: continuous batching.")
-                report.add(tables.serving(curves))
-            if any(c.points is not None for c in curves):
-                study(report, name, curves)
-        print(report.write("simulation.md"))
+        with Writer(args.out, args.format, args.dpi) as writer:
+            report = Report(writer)
+            build(report, simulation)
+            report.write("simulation.md")
+        print(args.out)
     except (ResultError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

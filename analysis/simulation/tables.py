@@ -4,7 +4,7 @@ import math
 
 from analysis.simulation.names import curve_names, tokens
 from analysis.simulation.reader import BOUNDS, reasons
-from analysis.table import grid
+from analysis.table import escape, grid, number
 
 
 def study(curves):
@@ -22,9 +22,10 @@ def study(curves):
                 outside |= set(reasons(point["extrapolated"]))
                 lines.append([names[curve.label]] + _cells(curve, point, base))
         _, hardware, what_if, model, workload = setting
-        heading = f"**{model} on {hardware}**" + (f", {what_if}" if what_if else "")
+        heading = f"**{escape(f'{model} on {hardware}')}**"
+        heading += f", {escape(what_if)}" if what_if else ""
         note = f" ‡ extrapolated: {', '.join(sorted(outside))}." if outside else ""
-        parts.append(f"{heading}, workload {workload}.{note}\n\n" + grid(HEADER, lines))
+        parts.append(f"{heading}, workload {escape(workload)}.{note}\n\n" + grid(HEADER, lines))
     return "\n".join(parts)
 
 
@@ -60,11 +61,27 @@ def serving(curves):
     lines = []
     for curve in curves:
         for s in curve.serving if curve.serving is not None else ():
-            lines.append([names[curve.label], f"{s['rate']:g}", f"{s['tokens_per_second']:.1f}",
-                          f"{1e3 * s['tpot_p50']:.1f}", f"{1e3 * s['tpot_p99']:.1f}",
-                          f"{s['ttft_p50']:.2f}", f"{s['ttft_p99']:.2f}", str(s["peak_running"]),
-                          str(s["rejected"]), f"{100 * s['busy']:.0f} %"])
+            rejected = "all" if s["rejected"] == s["requests"] else str(s["rejected"])
+            lines.append([names[curve.label], f"{s['rate']:g}", number(s["tokens_per_second"], 1),
+                          number(1e3 * s["tpot_p50"], 1), number(1e3 * s["tpot_p99"], 1),
+                          number(s["ttft_p50"], 2), number(s["ttft_p99"], 2),
+                          str(s["peak_running"]), rejected, f"{100 * s['busy']:.0f} %"])
     return grid(header, lines)
+
+
+RULE = ("Held out of the fit by a fixed hash of setting, context and batch, which knows neither the "
+        "order of the points nor their times")
+
+
+def held_out(rows):
+    """How the held-out points are chosen, and how many there are of each batch and context."""
+    counts = []
+    for name, show in (("batch", str), ("context", tokens)):
+        values = sorted({int(r[name]) for r in rows})
+        of = {v: [bool(r["held_out"]) for r in rows if r[name] == v] for v in values}
+        counts.append(f"by {name} " + ", ".join(f"{show(v)}: {sum(of[v])} of {len(of[v])}"
+                                                for v in values))
+    return f"{RULE}: {'; '.join(counts)}.\n"
 
 
 def calibration(simulation):

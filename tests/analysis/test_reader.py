@@ -12,7 +12,7 @@ import synthetic
 
 from analysis.errors import ResultError
 from analysis.reader import read
-from analysis.results import join, only
+from analysis.results import join, only, ranges
 
 REPORT = os.path.join(os.path.dirname(__file__), "..", "..", "analysis", "report.py")
 
@@ -146,7 +146,7 @@ class Reading(unittest.TestCase):
 
     def test_what_was_replayed(self):
         run = read(self.toy(runs=[synthetic.run("quest", [synthetic.row(layer=0, step=3)])])).runs[0]
-        self.assertEqual((run.layers_replayed, run.steps_replayed), ((0,), (3,)))
+        self.assertEqual((run.trace.replay.layers, run.trace.replay.steps), ((0,), (3,)))
 
     def test_join(self):
         one = read(self.toy("a.h5"))
@@ -166,6 +166,20 @@ class Reading(unittest.TestCase):
         names = [t.name for t in join([read(self.toy("a.h5")), read(path)]).traces]
         self.assertEqual(len(set(names)), 2)
         self.assertTrue(names[1].startswith("toy (ffff00"))
+
+    def test_two_traces_of_one_name_in_one_file(self):
+        traces = [synthetic.trace(), dict(synthetic.trace(), hash="ffff000011112222")]
+        runs = [synthetic.run("quest", [synthetic.row()], trace=str(i), order=i) for i in range(2)]
+        joined = join([read(synthetic.write(self.path("c.h5"), traces, runs))])
+        self.assertEqual(len({run.trace.name for run in joined.runs}), 2)
+        self.assertEqual(len(only(joined, traces=["toy"]).runs), 2)
+        self.assertEqual(len(only(joined, traces=["toy (ffff00)"]).runs), 1)
+
+    def test_ranges(self):
+        for numbers, text in (((), ""), ((3,), "3"), ((0, 1), "0-1"), ((0, 5), "0, 5"),
+                              ((0, 1, 2, 7), "0-2, 7"), ((0, 2, 3, 4), "0, 2-4"),
+                              (range(0, 32, 4), "0-28 by 4")):
+            self.assertEqual(ranges(numbers), text)
 
     def test_program_exits_with_2_and_one_line(self):
         for arguments in (["absent.h5", "--out", self._folder.name],

@@ -46,11 +46,11 @@ void check_reproduced(const std::string& config, const std::string& committed) {
   INFO(run.err);
   REQUIRE(run.code == 0);
   const std::string command = python() + " " + kRoot + "/analysis/simulation/report.py " + result +
-                              " --out " + out + " --format png --text-only >/dev/null";
+                              " --out " + out + " --format md >/dev/null";
   REQUIRE(std::system(command.c_str()) == 0);
   const auto wanted = lines_of(kRoot + "/analysis/results/" + committed + "/simulation.md"),
              found = lines_of(out + "/simulation.md");
-  INFO("write it anew with analysis/simulation/make_reports.sh");
+  INFO("write it anew with analysis/regenerate.sh simulation");
   REQUIRE(found.size() == wanted.size());
   std::size_t different = 0;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
