@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", version_text, "what this program was built from");
   app.set_help_all_flag("--help-all", "help of every subcommand");
   app.footer(
-      "Exit codes: 0 success, 1 a regression, 2 bad input or cannot compare, 130 interrupted.");
+      "Exit codes: 0 success, 1 a regression or a target that nothing meets, 2 bad input or cannot compare, 130 interrupted.");
   for (auto* add : {add_run, add_validate, add_inspect, add_synth, add_export, add_policies,
                     add_check, add_tune})
     add(app);

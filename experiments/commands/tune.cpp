@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 
@@ -24,6 +25,15 @@ void execute(const SweepOptions& options) {
   const auto all = tune(result, tuning);
   // The report makes room where the YAML goes to standard output.
   print_tuning(all, result, tuning, options.output == "-" ? std::cerr : std::cout);
+  if (num_chosen(all) == 0) {
+    std::cerr << "doublep: no candidate meets the target";
+    if (!options.output.empty())
+      std::cerr << "; " << options.output
+                << (std::filesystem::exists(options.output) ? " is left as it was before this run"
+                                                            : " is not written");
+    std::cerr << std::endl;
+    throw ExitWith{1};
+  }
   if (options.output.empty()) return;
   write_output(options.output, tuning_yaml(all, result, tuning));
 }
@@ -42,7 +52,9 @@ void add_tune(CLI::App& app) {
       "  holdout: 0.5     share of the steps that judge the choice\n"
       "  holdout_steps: last | spread\n"
       "  safety: 0.1      choose against a bound tightened by this share\n"
-      "  per_layer: true  also look for parameters per layer");
+      "  per_layer: true  also look for parameters per layer\n"
+      "The choice is the cheapest there is among all combinations, or the output says how far it\n"
+      "may be from it. Exit code 1, and no file: no candidate meets the target.");
   options->add_to(*command, "write the chosen parameters as YAML; - is standard output");
   command->callback([options] { execute(*options); });
 }

@@ -1,11 +1,15 @@
 #include "experiments/tune/report.h"
 
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <iomanip>
 #include <map>
 #include <sstream>
 
 #include "core/base/error.h"
+#include "experiments/config/emit.h"
+#include "experiments/config/yaml.h"
 
 namespace doublep {
 namespace {
@@ -36,9 +40,36 @@ void print_choice(const char* name, const Choice& c, const ResultFile& result, c
   }
   for (const auto& [label, layers] : layers_by_label)
     out << "      " << label << "   (layers " << layers << ")\n";
+  if (c.bytes_at_least < c.tuning.bytes)
+    out << "      too many combinations to try: the cheapest may read up to "
+        << std::setprecision(2) << 100 * (1 - c.bytes_at_least / c.tuning.bytes) << " % less\n";
+}
+
+// With the hash where two traces of the sweep have one name.
+std::string name_of(const ResultFile& result, std::size_t trace) {
+  const StoredTrace& mine = result.traces[trace];
+  const auto same = [&](const StoredTrace& other) { return other.name == mine.name; };
+  return std::count_if(result.traces.begin(), result.traces.end(), same) == 1
+             ? mine.name
+             : mine.name + " (" + mine.hash.substr(0, 8) + ")";
+}
+
+// Where the traces lie, by hash: the configuration of the result says so.
+std::map<std::string, std::string> trace_paths(const ResultFile& result) {
+  std::map<std::string, std::string> paths;
+  for (const auto& trace : YAML::Load(result.config)["traces"])
+    if (trace.IsMap() && trace["hash"] && trace["path"])
+      paths.emplace(trace["hash"].as<std::string>(),
+                    std::filesystem::weakly_canonical(trace["path"].as<std::string>()).string());
+  return paths;
 }
 
 }  // namespace
+
+std::size_t num_chosen(const std::vector<PolicyTuning>& all) {
+  return std::count_if(all.begin(), all.end(),
+                       [](const PolicyTuning& t) { return t.uniform || t.per_layer; });
+}
 
 void print_tuning(const std::vector<PolicyTuning>& all, const ResultFile& result,
                   const Tuning& tuning, std::ostream& out) {
@@ -49,7 +80,8 @@ void print_tuning(const std::vector<PolicyTuning>& all, const ResultFile& result
     out << "; bound tightened by " << 100 * tuning.safety << " % for the choice";
   out << "\n";
   for (const PolicyTuning& t : all) {
-    out << "\n" << t.trace << ", " << t.policy << " (" << t.candidates << " candidates)\n";
+    out << "\n"
+        << name_of(result, t.trace) << ", " << t.policy << " (" << t.candidates << " candidates)\n";
     if (t.uniform) print_choice("one set of parameters", *t.uniform, result, tuning.target, out);
     if (t.per_layer) print_choice("parameters per layer", *t.per_layer, result, tuning.target, out);
     if (t.per_layer && t.uniform)
@@ -72,20 +104,36 @@ void print_tuning(const std::vector<PolicyTuning>& all, const ResultFile& result
 
 std::string tuning_yaml(const std::vector<PolicyTuning>& all, const ResultFile& result,
                         const Tuning& tuning) {
-  std::ostringstream out;
-  out << "# Written by `doublep tune`. Target: " << tuning.target.text() << "\ntuned:\n";
+  const auto paths = trace_paths(result);
+  YamlWriter out;
+  out.comment("Written by `doublep tune`.").map();
+  out.entry("target", tuning.target.text());
+  out.entry("seed", static_cast<std::int64_t>(tuning.sweep.seeds.front()));
+  out.entry("kv_dtype", std::string(name_of(tuning.sweep.kv_dtype)));
+  out.entry("target_mass", tuning.sweep.replay.target_mass).key("tuned").list();
   for (const PolicyTuning& t : all) {
     const Choice* c = chosen(t, tuning.target);
     if (!c) continue;
-    out << "  - trace: " << t.trace << "\n    policy: " << t.policy
-        << "\n    heldout: {value: " << c->heldout.value
-        << ", bytes_per_layer_and_step: " << std::llround(c->heldout.bytes)
-        << ", met: " << (tuning.target.met(c->heldout.value) ? "true" : "false")
-        << "}\n    layers:\n";
-    for (std::size_t l = 0; l < c->layers.size(); ++l)
-      out << "      " << c->layers[l] << ": " << result.runs[c->runs[l]].parameters << "\n";
+    const StoredTrace& trace = result.traces[t.trace];
+    out.map().entry("trace", trace.name).entry("trace_hash", trace.hash);
+    if (const auto path = paths.find(trace.hash); path != paths.end())
+      out.entry("trace_path", path->second);
+    out.entry("policy", t.policy).entry("backend", result.runs[c->runs[0]].backend);
+    out.key("heldout").map(YamlWriter::kFlow).entry("value", c->heldout.value);
+    out.entry("bytes_per_layer_and_step", std::int64_t{std::llround(c->heldout.bytes)});
+    out.entry("met", tuning.target.met(c->heldout.value)).end();
+    out.key("layers").map();
+    for (std::size_t l = 0; l < c->layers.size(); ++l) {
+      out.key(c->layers[l]).map(YamlWriter::kFlow);
+      const StoredRun& run = result.runs[c->runs[l]];
+      const Yaml parameters = Yaml::parse(run.parameters, result.path + ": " + run.label);
+      for (const std::string& name : parameters.keys())
+        out.entry(name, parameters.at(name).value());
+      out.end();
+    }
+    out.end().end();
   }
-  return out.str();
+  return out.end().end().text();
 }
 
 }  // namespace doublep

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <set>
 
-#include "core/base/error.h"
+#include "core/base/quantile.h"
 
 namespace doublep {
 namespace {
@@ -23,10 +23,6 @@ double value_of(const Row& row, const Target& target) {
   }
   return 0;
 }
-
-}  // namespace
-
-namespace {
 
 // Which steps judge. The last ones are what a choice made now will meet; spread over the run they
 // tell how well the choice fits this text, without the drift of later text.
@@ -65,26 +61,19 @@ std::map<int, LayerSample> sample(const StoredRun& run, const Target& target,
   return layers;
 }
 
-double percentile(std::vector<double> values, double p) {
-  DP_ASSERT(!values.empty(), "a percentile of nothing");
-  std::sort(values.begin(), values.end());
-  const double place = p / 100 * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<std::size_t>(place);
-  const auto above = std::min(below + 1, values.size() - 1);
-  const double share = place - static_cast<double>(below);
-  return share == 0 ? values[below] : values[below] * (1 - share) + values[above] * share;
-}
+double LayerSample::sum() const { return std::accumulate(values.begin(), values.end(), 0.0); }
 
 Score score(const std::vector<const LayerSample*>& layers, const Target& target) {
   std::vector<double> all;
   Score result;
   for (const LayerSample* layer : layers) {
+    // Layer by layer, so that the tuner's sums over layers come out the same to the last bit.
+    result.value += layer->sum(), result.bytes += layer->bytes;
     all.insert(all.end(), layer->values.begin(), layer->values.end());
-    result.bytes += layer->bytes / static_cast<double>(layers.size());
   }
-  result.value = target.percentile < 0 ? std::accumulate(all.begin(), all.end(), 0.0) /
-                                             static_cast<double>(all.size())
-                                       : percentile(all, target.percentile);
+  result.bytes /= static_cast<double>(layers.size());
+  result.value = target.percentile < 0 ? result.value / static_cast<double>(all.size())
+                                       : quantile(std::move(all), target.percentile / 100);
   return result;
 }
 

@@ -13,6 +13,7 @@ namespace doublep {
 struct LayerSample {
   std::vector<double> values;
   double bytes = 0;
+  double sum() const;  ///< of the values, one after the other
 };
 
 /// By layer. `heldout`: which part of the steps.
@@ -21,8 +22,5 @@ std::map<int, LayerSample> sample(const StoredRun& run, const Target& target,
 
 /// The target's statistic over the rows of several layers, and the mean of their bytes.
 Score score(const std::vector<const LayerSample*>& layers, const Target& target);
-
-/// Linear interpolation between order statistics, p in [0, 100].
-double percentile(std::vector<double> values, double p);
 
 }  // namespace doublep

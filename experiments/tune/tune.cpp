@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "core/base/error.h"
+#include "experiments/tune/cheapest.h"
 #include "experiments/tune/scores.h"
 #include "experiments/tune/tuning.h"
 
@@ -30,45 +31,32 @@ Score mixed(const std::vector<const Candidate*>& per_layer, const std::vector<in
   return score(samples, target);
 }
 
-// Layer by layer along the lower hull of (bytes, value): each round takes the move with the largest
-// gain per byte, until the target is met. For a mean over layers this is the continuous knapsack's
-// optimum up to the last move; a percentile over all rows is simply evaluated after each move.
 std::optional<Choice> choose_per_layer(const std::vector<Candidate>& candidates,
                                        const std::vector<int>& layers, const Target& target) {
-  std::vector<const Candidate*> current(layers.size());
+  std::size_t rows = 0;
+  for (int l : layers) rows += candidates[0].tuning.at(l).values.size();
+  const Limit limit(target, rows);
+  std::vector<std::vector<LayerOption>> options(layers.size());
   for (std::size_t l = 0; l < layers.size(); ++l)
-    current[l] = &*std::min_element(candidates.begin(), candidates.end(), [&](auto& a, auto& b) {
-      return a.tuning.at(layers[l]).bytes < b.tuning.at(layers[l]).bytes;
-    });
-  while (!target.met(mixed(current, layers, target, false).value)) {
-    double best_gain = 0;
-    std::size_t best_layer = 0;
-    const Candidate* best = nullptr;
-    for (std::size_t l = 0; l < layers.size(); ++l) {
-      const LayerSample& now = current[l]->tuning.at(layers[l]);
-      const double now_cost = cost_of(score({&now}, target).value, target);
-      for (const Candidate& c : candidates) {
-        const LayerSample& next = c.tuning.at(layers[l]);
-        const double gain = now_cost - cost_of(score({&next}, target).value, target);
-        const double bytes = next.bytes - now.bytes;
-        if (gain <= 0 || bytes <= 0) continue;
-        if (gain / bytes > best_gain) best_gain = gain / bytes, best_layer = l, best = &c;
-      }
-    }
-    if (!best) return std::nullopt;
-    current[best_layer] = best;
-  }
+    for (const Candidate& c : candidates)
+      options[l].push_back(limit.option(c.tuning.at(layers[l])));
+  const auto found = cheapest(options, limit);
+  if (!found) return std::nullopt;
   Choice choice;
+  std::vector<const Candidate*> chosen;
+  for (std::size_t i : found->choice)
+    chosen.push_back(&candidates[i]), choice.runs.push_back(candidates[i].run);
   choice.layers = layers;
-  for (const Candidate* c : current) choice.runs.push_back(c->run);
-  choice.tuning = mixed(current, layers, target, false);
-  choice.heldout = mixed(current, layers, target, true);
+  choice.tuning = mixed(chosen, layers, target, false);
+  choice.heldout = mixed(chosen, layers, target, true);
+  choice.bytes_at_least = found->at_least / static_cast<double>(layers.size());
   return choice;
 }
 
 void find_front(const std::vector<Candidate>& candidates, const Target& target, PolicyTuning& out) {
   std::vector<std::pair<Score, std::size_t>> all;
-  for (const Candidate& c : candidates) all.emplace_back(whole(c, target, true), c.run);
+  for (const Candidate& c : candidates)
+    if (const Score s = whole(c, target, true); !std::isnan(s.value)) all.emplace_back(s, c.run);
   std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) {
     return a.first.bytes != b.first.bytes
                ? a.first.bytes < b.first.bytes
@@ -80,6 +68,17 @@ void find_front(const std::vector<Candidate>& candidates, const Target& target, 
       best = cost_of(s.value, target);
       out.front.push_back(run), out.front_scores.push_back(s);
     }
+}
+
+// Candidates are compared layer by layer: each must have every layer, with as many rows.
+void check_alike(const Candidate& first, const Candidate& other, const ResultFile& result) {
+  const auto alike = [](const auto& a, const auto& b) {
+    return a.first == b.first && a.second.values.size() == b.second.values.size();
+  };
+  if (!std::equal(first.tuning.begin(), first.tuning.end(), other.tuning.begin(),
+                  other.tuning.end(), alike))
+    fail_input(result.path, ": ", result.runs[other.run].label, " has other layers or rows than ",
+               result.runs[first.run].label, "; run the sweep again with --fresh");
 }
 
 PolicyTuning tune_policy(const std::vector<Candidate>& candidates, const Tuning& tuning) {
@@ -95,8 +94,8 @@ PolicyTuning tune_policy(const std::vector<Candidate>& candidates, const Tuning&
     const Score s = whole(c, tight, false);
     closest = std::min(closest, cost_of(s.value, tight));
     if (!tight.met(s.value) || (out.uniform && out.uniform->tuning.bytes <= s.bytes)) continue;
-    out.uniform =
-        Choice{layers, std::vector<std::size_t>(layers.size(), c.run), s, whole(c, tight, true)};
+    out.uniform = Choice{layers, std::vector<std::size_t>(layers.size(), c.run), s,
+                         whole(c, tight, true), s.bytes};
   }
   out.closest = tight.at_most() ? closest : -closest;
   if (tuning.per_layer && layers.size() > 1) {
@@ -128,10 +127,11 @@ std::vector<PolicyTuning> tune(const ResultFile& result, const Tuning& tuning) {
           fail_input(result.path, ": ", run.label,
                      " has one step only; tuning needs at least two, to "
                      "hold one out");
+        check_alike(candidates.front(), candidates.back(), result);
       }
       if (candidates.empty()) continue;
       PolicyTuning tuned = tune_policy(candidates, tuning);
-      tuned.policy = policy, tuned.trace = result.traces[t].name;
+      tuned.policy = policy, tuned.trace = t;
       all.push_back(std::move(tuned));
     }
   }

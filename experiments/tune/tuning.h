@@ -56,10 +56,14 @@ struct Choice {
   std::vector<int> layers;
   std::vector<std::size_t> runs;
   Score tuning, heldout;
+  /// No choice of the candidates that meets the bound reads less; `tuning.bytes`: it is the
+  /// cheapest.
+  double bytes_at_least = 0;
 };
 
 struct PolicyTuning {
-  std::string policy, trace;
+  std::string policy;
+  std::size_t trace = 0;  ///< index into ResultFile::traces
   std::size_t candidates = 0;
   std::optional<Choice> uniform;    ///< the same parameters in every layer; none: nothing meets it
   std::optional<Choice> per_layer;  ///< where asked for, and cheaper than uniform

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "core/base/quantile.h"
 #include "experiments/tune/report.h"
 #include "experiments/tune/scores.h"
 #include "experiments/tune/tuning.h"
@@ -105,9 +106,11 @@ TEST_CASE("held-out steps may be spread over the run") {
 }
 
 TEST_CASE("percentiles and rates are statistics of rows") {
-  CHECK(percentile({3, 1, 2}, 50) == 2);
-  CHECK(percentile({0, 10}, 25) == 2.5);
-  CHECK(percentile({7}, 5) == 7);
+  CHECK(quantile({3, 1, 2}, 0.5) == 2);
+  CHECK(quantile({0, 10}, 0.25) == 2.5);
+  CHECK(quantile({7}, 0.05) == 7);
+  CHECK(std::isnan(quantile({}, 0.5)));
+  CHECK(std::isnan(quantile({1, std::nan(""), 2}, 0.5)));
   Tuning rate;
   rate.target = {Target::Metric::kViolationRate, -1, 0.5, 0.95};
   const auto result =

@@ -1,0 +1,70 @@
+// `doublep tune` as a user runs it: the shipped configuration's choice, and a target that nothing
+// meets.
+#include <yaml-cpp/yaml.h>
+
+#include <filesystem>
+
+#include "tests/catch.h"
+#include "tests/support/program.h"
+#include "tests/support/temp_dir.h"
+
+using namespace doublep::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string kConfig = DOUBLEP_SOURCE_DIR "/configs/tune.yaml";
+
+}  // namespace
+
+TEST_CASE("of the shipped configuration's one-level rival the cheapest layers are chosen") {
+  const TempDir folder;
+  const std::string tuned = folder.file("tuned.yaml");
+  const auto run = run_program(
+      {"tune", kConfig, "--set", "output=" + folder.file("r.h5"), "--set",
+       "policies=[{policy: cluster_top_p, p: {from: 0.5, to: 0.95, step: 0.05}, gqa: [per_head, "
+       "group_sum]}]",
+       "-o", tuned},
+      folder.path());
+  INFO(run.out << run.err);
+  REQUIRE(run.code == 0);
+  CHECK(run.out.find("parameters per layer: 1.742 MiB") != std::string::npos);  // greedy: 1.862
+  const YAML::Node entry = YAML::LoadFile(tuned)["tuned"][0];
+  CHECK(entry["policy"].as<std::string>() == "cluster_top_p");
+  CHECK(entry["trace_hash"].as<std::string>().size() >= 16);
+  CHECK(fs::equivalent(entry["trace_path"].as<std::string>(),
+                       DOUBLEP_SOURCE_DIR "/data/needle-4k.h5"));
+  CHECK(entry["layers"]["4"]["p"].as<double>() == 0.75);
+  CHECK(entry["layers"]["7"]["p"].as<double>() == 0.95);
+  CHECK(entry["layers"]["7"]["gqa"].as<std::string>() == "group_sum");
+  const std::string sweep = folder.file("s.yaml");  // and `run` takes it, layer by layer
+  spill(sweep, std::string("traces: [") + DOUBLEP_SOURCE_DIR +
+                   "/data/needle-4k.h5]\nreplay: {max_steps: 2}\noutput: " +
+                   folder.file("again.h5") + "\npolicies: [{tuned: tuned.yaml}]\n");
+  const auto again = run_program({"run", sweep}, folder.path());
+  INFO(again.out << again.err);
+  CHECK(again.code == 0);
+}
+
+TEST_CASE("a target that no candidate meets is exit code 1, and no file") {
+  const TempDir folder;
+  const std::string tuned = folder.file("tuned.yaml");
+  const std::vector<std::string> command = {"tune",  kConfig,
+                                            "--set", "output=" + folder.file("r.h5"),
+                                            "--set", "policies=[{policy: streaming}]",
+                                            "--set", "replay.max_steps=4",
+                                            "--set", "target.at_most=1e-6",
+                                            "-o",    tuned};
+  auto run = run_program(command, folder.path());
+  INFO(run.out << run.err);
+  CHECK(run.code == 1);
+  CHECK(run.out.find("the closest reaches") != std::string::npos);
+  CHECK(run.err.find("no candidate meets the target; " + tuned + " is not written") !=
+        std::string::npos);
+  CHECK_FALSE(fs::exists(tuned));
+  spill(tuned, "of yesterday\n");
+  run = run_program(command, folder.path());
+  CHECK(run.code == 1);
+  CHECK(run.err.find(tuned + " is left as it was before this run") != std::string::npos);
+  CHECK(slurp(tuned) == "of yesterday\n");
+}
