@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
-#include <utility>
 #include <vector>
 
 #include "core/attention/online_softmax.h"
 #include "core/attention/token_block.h"
 #include "core/base/error.h"
 #include "core/base/matrix.h"
+#include "core/base/unite.h"
 #include "core/cache/logits.h"
 #include "core/cost/stages.h"
 #include "core/index/cluster_index.h"
@@ -60,19 +59,6 @@ void attend_terms(const Selection& selection, std::int64_t d, SoftmaxState& stat
   }
   if (!selection.shift.empty() && shift != 0)
     out += static_cast<float>(shift) * ConstRowF(selection.shift.data(), d);
-}
-
-// Ascending lists. Most groups select the same, or nothing yet: neither is merged.
-void unite(std::vector<std::int32_t>& all, const std::vector<std::int32_t>& more) {
-  if (all == more) return;
-  if (all.empty()) {
-    all = more;
-    return;
-  }
-  std::vector<std::int32_t> merged;
-  merged.reserve(all.size() + more.size());
-  std::set_union(all.begin(), all.end(), more.begin(), more.end(), std::back_inserter(merged));
-  all = std::move(merged);
 }
 
 bool same_tokens(std::span<const Selection> selections) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/base/unite.h"
 #include "core/cost/stages.h"
 #include "core/selection/top_k.h"
 #include "core/selection/top_p.h"
@@ -25,13 +26,6 @@ Sets nuclei(std::span<const double> masses, double held, std::span<const double>
     std::sort(sets.back().begin(), sets.back().end());
   }
   return sets;
-}
-
-std::vector<std::int32_t> unite(const std::vector<std::int32_t>& a,
-                                const std::vector<std::int32_t>& b) {
-  std::vector<std::int32_t> all;
-  std::set_union(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(all));
-  return all;
 }
 
 // log of the exact zone's true mass, per head.
@@ -106,7 +100,7 @@ std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
   if (options.gqa == NucleusOptions::Gqa::kGroupUnion) {
     for (std::size_t i = 0; i < shares.size(); ++i) {
       std::vector<std::int32_t> all;
-      for (const Sets& head : sets) all = unite(all, head[i]);
+      for (const Sets& head : sets) unite(all, head[i]);
       for (Sets& head : sets) head[i] = all;
     }
   }

@@ -5,7 +5,7 @@
 namespace doublep::sim {
 namespace {
 
-constexpr double kGiga = 1e9, kMega = 1e6, kKilo = 1e3, kTera = 1e12, kMicro = 1e-6;
+constexpr double kGiga = 1e9, kKilo = 1e3, kTera = 1e12, kMicro = 1e-6;
 
 // {value: 3350, source: datasheet}, times the unit that the key names.
 Figure read_figure(const Yaml& node, const Hardware& hardware, double unit, bool positive = true) {
@@ -25,9 +25,9 @@ Figure read_figure(const Yaml& node, const Hardware& hardware, double unit, bool
 Hardware load_hardware(const std::string& path) {
   const Yaml root = Yaml::load(path);
   root.only({"name", "title", "memory_capacity_gb", "memory_bandwidth_gbs",
-             "achieved_bandwidth_gbs", "l2_capacity_mb", "processors", "shared_memory_kb",
-             "launch_overhead_us", "host_link_gbs", "interconnect_gbs", "interconnect_latency_us",
-             "compute_tflops", "sources"});
+             "achieved_bandwidth_gbs", "processors", "shared_memory_kb", "launch_overhead_us",
+             "host_link_gbs", "interconnect_gbs", "interconnect_latency_us", "compute_tflops",
+             "sources"});
   Hardware h;
   h.name = root.at("name").text(), h.title = root.at("title").text();
   const Yaml sources = root.at("sources");
@@ -42,7 +42,6 @@ Hardware load_hardware(const std::string& path) {
     if (h.achieved_bandwidth->value > h.memory_bandwidth.value)
       root.at("achieved_bandwidth_gbs").fail("exceeds the data sheet's bandwidth; check the unit");
   }
-  h.l2_capacity = figure("l2_capacity_mb", kMega);
   h.processors = figure("processors", 1);
   if (root.has("shared_memory_kb")) h.shared_memory = figure("shared_memory_kb", kKilo);
   h.launch_overhead = figure("launch_overhead_us", kMicro, false);

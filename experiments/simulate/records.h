@@ -8,11 +8,11 @@
 
 namespace doublep::sim {
 
-inline constexpr int kNumParts = 10;
+inline constexpr int kNumParts = 9;
 /// Parts of a decode step, in the order of the record's fields.
 inline constexpr const char* kPartNames[kNumParts] = {
-    "projections", "estimate",      "select", "attend",     "mlp",
-    "head",        "small kernels", "index",  "all-reduce", "re-clustering"};
+    "projections", "estimate",      "select",     "attend",       "mlp",
+    "head",        "small kernels", "all-reduce", "re-clustering"};
 
 struct PointRecord {
   std::int64_t context;

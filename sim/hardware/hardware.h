@@ -8,11 +8,10 @@
 namespace doublep::sim {
 
 /// One figure and the key of its source in Hardware::sources. `assumption` is a source too: a
-/// figure that nobody published, whose reason stands under that key; reports mark it.
+/// figure that nobody published, whose reason stands under that key.
 struct Figure {
   double value = 0;
   std::string source;
-  bool assumed() const { return source == "assumption"; }
 };
 
 struct Hardware {
@@ -21,7 +20,6 @@ struct Hardware {
   Figure memory_capacity;                      ///< bytes
   Figure memory_bandwidth;                     ///< bytes/s, data sheet
   std::optional<Figure> achieved_bandwidth;    ///< bytes/s, the best read loop measured
-  Figure l2_capacity;                          ///< bytes of the last cache before memory
   Figure processors;                           ///< SMs, compute units or cores
   std::optional<Figure> shared_memory;         ///< bytes of a processor's own memory
   Figure launch_overhead;                      ///< s between dependent kernels of a graph
@@ -36,7 +34,6 @@ struct Hardware {
   /// Shared memory of a processor; where none is given, that of the H100, whose searches are
   /// fitted.
   double shared_bytes() const { return shared_memory ? shared_memory->value : 228e3; }
-  bool bandwidth_measured() const { return achieved_bandwidth.has_value(); }
   /// FLOP/s of a type; a type without units of its own runs at the rate of the next wider one.
   double flops(const std::string& dtype) const;
 };

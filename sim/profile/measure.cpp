@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "core/base/error.h"
+#include "core/base/unite.h"
 #include "core/decoder/reference_decoder.h"
 #include "core/metrics/ground_truth.h"
 #include "core/metrics/step_metrics.h"
@@ -14,13 +15,6 @@ namespace doublep::sim {
 namespace {
 
 constexpr double kCacheShares[] = {0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0};
-
-template <class T>
-void unite(std::vector<T>& into, const std::vector<T>& more) {
-  std::vector<T> all;
-  std::set_union(into.begin(), into.end(), more.begin(), more.end(), std::back_inserter(all));
-  into = std::move(all);
-}
 
 std::vector<std::int32_t> union_of_tokens(const StepResult& step, int first, int count) {
   std::vector<std::int32_t> tokens;

@@ -13,7 +13,7 @@ inline Hardware simple_hardware() {
   const auto figure = [](double value) { return Figure{value, "made up"}; };
   h.memory_capacity = figure(80e9), h.memory_bandwidth = figure(2e12);
   h.achieved_bandwidth = figure(1e12);
-  h.l2_capacity = figure(50e6), h.processors = figure(100);
+  h.processors = figure(100);
   h.launch_overhead = figure(1e-6), h.host_link_bandwidth = figure(50e9);
   h.interconnect_bandwidth = figure(400e9), h.interconnect_latency = figure(5e-6);
   h.compute = {{"bf16", figure(1e15)}, {"fp32", figure(1e14)}};
