@@ -1,13 +1,31 @@
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <iostream>
 #include <memory>
 
 #include "core/base/output.h"
 #include "experiments/commands/commands.h"
 #include "experiments/commands/sweep_options.h"
+#include "experiments/results/result_reader.h"
 
 namespace doublep {
 namespace {
+
+// The first row whose error or mass is no finite number, in words; "" where there is none.
+std::string find_overflow(const ResultFile& result) {
+  std::size_t count = 0;
+  std::string first;
+  for (const StoredRun& run : result.runs)
+    for (const RowRecord& row : run.rows) {
+      if (std::isfinite(row.output_error + row.exact_mass + row.covered_mass)) continue;
+      if (count++ == 0)
+        first = concat(result.traces[run.trace].name, ", ", run.label, ", layer ", row.layer,
+                       ", head ", row.head, ", step ", row.step);
+    }
+  return count == 0 ? ""
+                    : concat(first, ": the output error or mass is no finite number (", count,
+                             count == 1 ? " row" : " rows", "): values of the trace overflow");
+}
 
 void execute(const SweepOptions& options) {
   Sweep sweep = load_sweep(options.config, options.overrides, options.any_number);
@@ -19,6 +37,10 @@ void execute(const SweepOptions& options) {
             << sweep.output << "\n";
   if (sweep.skipped > 0)
     std::cout << sweep.skipped << " impossible combinations were skipped (skip_invalid)\n";
+  if (const std::string row = find_overflow(ResultFile::load(sweep.output)); !row.empty()) {
+    std::cerr << "doublep: " << row << "; look at its keys, values and softmax_scale" << std::endl;
+    throw ExitWith{1};
+  }
 }
 
 }  // namespace

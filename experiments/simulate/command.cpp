@@ -6,6 +6,7 @@
 
 #include "core/base/output.h"
 #include "core/base/parallel.h"
+#include "experiments/commands/commands.h"
 #include "experiments/simulate/print.h"
 #include "experiments/simulate/store.h"
 #include "sim/profile/profile_file.h"
@@ -57,6 +58,12 @@ void execute(const Options& options) {
     return;
   }
   const sim::SimulationResult result = sim::simulate(plan, note);
+  if (const std::string place = sim::find_overflow(result); !place.empty()) {
+    std::cerr << "doublep: " << place << ": the prediction is no finite number; look for figures "
+              << "too large or too small in the profiles, hardware and model: nothing is written"
+              << std::endl;
+    throw ExitWith{1};
+  }
   sim::write_simulation(plan.output, plan, result);
   sim::print_simulation(result, std::cout);
   std::cout << "\n" << plan.num_points() << " points in " << plan.output << "\n";

@@ -126,6 +126,9 @@ Length read_length(const Yaml& node) {
   length.median = node.at("median").real(1);
   length.sigma = node.real("sigma", 0, 0, 5);
   length.most = node.integer("most", 1 << 20, 1);
+  if (length.median > static_cast<double>(length.most))
+    node.at("median").fail(concat("expected at most `most`, ", length.most, ", not ", length.median,
+                                  ": every length would be cut to it"));
   return length;
 }
 

@@ -1,5 +1,6 @@
 #include "experiments/simulate/print.h"
 
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <ostream>
@@ -13,6 +14,11 @@ std::string form(const char* format, Args... args) {
   char text[256];
   std::snprintf(text, sizeof text, format, args...);
   return text;
+}
+
+// Requests of one output token have no time between tokens.
+std::string tpot(const ServingReport& r) {
+  return std::isnan(r.tpot_p50) ? "none" : form("%.1f / %.1f", 1e3 * r.tpot_p50, 1e3 * r.tpot_p99);
 }
 
 void print_calibration(const Calibration& c, std::ostream& out) {
@@ -88,14 +94,22 @@ void print_simulation(const SimulationResult& result, std::ostream& out) {
                   1e3 * p.cost.attention, ratio.c_str(), std::string(name_of(p.cost.bound)).c_str())
           << (p.cost.fits ? "" : "does not fit; ") << text_of(p.cost.extrapolated) << "\n";
     }
-    for (const ServingResult& s : c.serving)
+    for (const ServingResult& s : c.serving) {
+      if (s.report.served.empty()) {
+        out << form("%-34.34s %6.2f req/s  rejected: none of the %d requests fits the memory\n",
+                    c.label.c_str(), s.rate, s.requests);
+        continue;
+      }
       out << form(
-                 "%-34.34s %6.2f req/s %8.1f tok/s  TPOT %.1f / %.1f ms (p50, p99)  TTFT %.2f / "
-                 "%.2f s  running %d at most  ",
-                 c.label.c_str(), s.rate, s.report.tokens_per_second, 1e3 * s.report.tpot_p50,
-                 1e3 * s.report.tpot_p99, s.report.ttft_p50, s.report.ttft_p99,
-                 s.report.peak_running)
+                 "%-34.34s %6.2f req/s %8.1f tok/s  TPOT %s ms (p50, p99)  TTFT %.2f / %.2f s  "
+                 "running %d at most  ",
+                 c.label.c_str(), s.rate, s.report.tokens_per_second, tpot(s.report).c_str(),
+                 s.report.ttft_p50, s.report.ttft_p99, s.report.peak_running)
+          << (s.report.rejected > 0
+                  ? concat("rejected: ", s.report.rejected, " of ", s.requests, "; ")
+                  : "")
           << text_of(s.extrapolated) << "\n";
+    }
   }
 }
 

@@ -55,6 +55,20 @@ class StepTable {
   std::map<std::pair<int, int>, double> cells_;
 };
 
+// Whether an event of the largest request takes a time at all.
+bool finite(const Server& server, const std::vector<Request>& requests) {
+  Request most;
+  for (const Request& r : requests) {
+    most.prompt = std::max(most.prompt, r.prompt);
+    most.output = std::max(most.output, r.output);
+  }
+  const std::int64_t tokens = most.prompt + most.output;
+  const double seconds = server.prefill_seconds(most.prompt) +
+                         server.step_seconds(1, static_cast<double>(tokens)) +
+                         server.step_seconds(server.most_running, static_cast<double>(tokens));
+  return std::isfinite(seconds + server.sequence_bytes(tokens) + server.memory);
+}
+
 }  // namespace
 
 std::vector<ServingResult> run_serving(const ServingPlan& plan, const Model& model,
@@ -84,6 +98,11 @@ std::vector<ServingResult> run_serving(const ServingPlan& plan, const Model& mod
         plan.recorded.empty() ? make_requests(wanted) : read_requests(plan.recorded);
     ServingResult result;
     result.rate = rate, result.requests = static_cast<int>(requests.size());
+    if (!finite(server, requests)) {
+      result.report.seconds = std::nan("");  // find_overflow() tells of it
+      results.push_back(std::move(result));
+      continue;
+    }
     result.report = serve(server, requests);
     for (const ServedRequest& r : result.report.served) {
       DecodePoint reached = point;

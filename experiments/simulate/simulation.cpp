@@ -1,6 +1,7 @@
 #include "experiments/simulate/simulation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "core/base/error.h"
@@ -121,6 +122,21 @@ std::vector<std::vector<Profile>> collect_profiles(const SimulationPlan& plan, c
     }
   }
   return all;
+}
+
+std::string find_overflow(const SimulationResult& result) {
+  for (const Curve& c : result.curves) {
+    const std::string place = concat(c.study, ", ", c.label, " on workload ", c.workload, ", ",
+                                     c.model, " on ", c.hardware);
+    for (const PointResult& p : c.points)
+      for (double x : {p.cost.seconds, p.cost.attention, p.cost.bytes, p.cost.memory,
+                       p.prefill_seconds, p.build_seconds, c.output_error, c.covered_mass})
+        if (!std::isfinite(x))
+          return concat(place, ", context ", p.point.context, ", batch ", p.point.batch);
+    for (const ServingResult& s : c.serving)
+      if (!std::isfinite(s.report.seconds)) return concat(place, ", ", s.rate, " requests/s");
+  }
+  return "";
 }
 
 SimulationResult simulate(const SimulationPlan& plan, const Note& note) {

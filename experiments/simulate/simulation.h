@@ -49,4 +49,8 @@ std::vector<std::vector<Profile>> collect_profiles(const SimulationPlan& plan, c
 
 SimulationResult simulate(const SimulationPlan& plan, const Note& note);
 
+/// The first prediction that is no finite number, and where it stands: figures of a profile or a
+/// description have overflowed. Empty: there is none.
+std::string find_overflow(const SimulationResult& result);
+
 }  // namespace doublep::sim

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "core/base/error.h"
+#include "core/base/quantile.h"
 #include "sim/calibration/fit.h"
 #include "sim/cost/search.h"
 
@@ -125,10 +126,7 @@ ErrorSummary summarize(const std::vector<Prediction>& predictions, bool held_out
   ErrorSummary summary;
   summary.points = static_cast<int>(errors.size());
   if (errors.empty()) return summary;
-  std::sort(errors.begin(), errors.end());
-  const std::size_t n = errors.size();
-  summary.median = n % 2 ? errors[n / 2] : 0.5 * (errors[n / 2 - 1] + errors[n / 2]);
-  summary.worst = errors.back();
+  summary.median = quantile(errors, 0.5), summary.worst = quantile(errors, 1);
   return summary;
 }
 

@@ -1,7 +1,10 @@
 #include "sim/profile/profile_file.h"
 
+#include <cmath>
 #include <fstream>
+#include <limits>
 #include <sstream>
+#include <type_traits>
 
 #include "core/base/error.h"
 #include "core/base/output.h"
@@ -24,14 +27,31 @@ class Line {
     if (i >= fields_.size()) fail(concat("expected at least ", i + 1, " tab-separated fields"));
     return fields_[i];
   }
-  double number(std::size_t i) const {
-    const auto value = parse_real(text(i));
-    if (!value) fail(concat("expected a number in field ", i + 1, ", not '", text(i), "'"));
+  // A finite number in [low, high].
+  double number(std::size_t i, double low = 0,
+                double high = std::numeric_limits<double>::max()) const {
+    const std::string& field = text(i);
+    const auto value = parse_real(field);
+    if (!value || !(*value >= low && *value <= high))
+      fail(high < std::numeric_limits<double>::max()
+               ? concat("expected a number in [", low, ", ", high, "] in field ", i + 1, ", not '",
+                        printable(field), "'")
+               : concat("expected a number of at least ", low, " in field ", i + 1, ", not '",
+                        printable(field), "'"));
     return *value;
   }
   template <class T>
-  void read(std::size_t i, T& into) const {
-    into = static_cast<T>(number(i));
+  void read(std::size_t i, T& into, double low = 0) const {
+    if constexpr (std::is_integral_v<T>) {
+      const double most = std::is_same_v<T, std::int64_t> ? 1e15 : 2147483647.0;
+      const double value = number(i, low, most);
+      if (value != std::floor(value))
+        fail(
+            concat("expected a whole number in field ", i + 1, ", not '", printable(text(i)), "'"));
+      into = static_cast<T>(value);
+    } else {
+      into = number(i, low);
+    }
   }
 
  private:
@@ -102,7 +122,7 @@ std::vector<Profile> read_profiles(const std::string& path) {
     } else if (tag == "quality") {
       line.read(1, p.output_error), line.read(2, p.covered_mass);
     } else if (tag == "hit") {
-      p.hits.push_back({line.number(1), line.number(2)});
+      p.hits.push_back({line.number(1, 0, 1), line.number(2, 0, 1)});
     } else if (tag == "row") {
       read_row(line, p.rows.emplace_back());
     } else {

@@ -5,6 +5,7 @@
 #include <deque>
 
 #include "core/base/error.h"
+#include "core/base/quantile.h"
 
 namespace doublep::sim {
 namespace {
@@ -130,13 +131,6 @@ class Simulation {
 };
 
 }  // namespace
-
-double quantile(std::vector<double> sample, double q) {
-  if (sample.empty()) return 0;
-  std::sort(sample.begin(), sample.end());
-  const double rank = std::ceil(q * static_cast<double>(sample.size()));
-  return sample[static_cast<std::size_t>(std::max(rank, 1.0)) - 1];
-}
 
 ServingReport serve(const Server& server, const std::vector<Request>& requests) {
   return Simulation(server, requests).run();

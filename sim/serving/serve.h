@@ -32,8 +32,9 @@ struct ServingReport {
   double seconds = 0;                 ///< until the last token
   double tokens = 0;                  ///< produced
   double tokens_per_second = 0;
-  double tpot_p50 = 0, tpot_p99 = 0;  ///< s between tokens of a request, after its first
-  double ttft_p50 = 0, ttft_p99 = 0;  ///< s from arrival to the first token
+  /// s between tokens of a request, after its first; NaN: no request had a second token
+  double tpot_p50 = 0, tpot_p99 = 0;
+  double ttft_p50 = 0, ttft_p99 = 0;  ///< s from arrival to the first token; NaN: none was served
   double peak_memory = 0;             ///< bytes of sequences
   int peak_running = 0;
   double mean_running = 0;    ///< over time, weighted
@@ -44,8 +45,5 @@ struct ServingReport {
 /// Requests are served first come, first served; each is admitted as soon as its final size fits.
 /// The first token comes with the prefill. Deterministic.
 ServingReport serve(const Server& server, const std::vector<Request>& requests);
-
-/// Value below which a share q of the sorted sample lies (nearest rank); 0 for an empty one.
-double quantile(std::vector<double> sample, double q);
 
 }  // namespace doublep::sim
