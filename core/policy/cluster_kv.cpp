@@ -47,8 +47,8 @@ class ClusterKv final : public Policy {
     const double rankings = ranked.size, each = rankings / group.size;
     out.charge(Stage::kEstimate, k * (d * bytes_of(dtype_) + 4),  // centroid and size
                2 * k * d * each);
-    const Work order = cost::order(k);
-    out.charge(Stage::kSelect, order.bytes * rankings, order.flops * each);
+    const Work ranking = cost::order(k);
+    out.charge(Stage::kSelect, ranking.bytes * rankings, ranking.flops * each);
     const ExactZone& zone = clusters_.exact();
     const std::int64_t budget = tokens_in_all(budget_, zone);
     for (int h = 0; h < group.size; ++h) {
