@@ -11,6 +11,7 @@ import unittest
 import unittest.mock
 
 import h5py
+import numpy as np
 import synthetic
 import test_markdown
 
@@ -100,10 +101,17 @@ class Report(unittest.TestCase):
             shutil.copy(whole, self.path(f"{name}.h5"))
             with h5py.File(self.path(f"{name}.h5"), "r+") as file:
                 for key in list(file["runs"]):
-                    rows = file["runs"][key]["rows"][()]
-                    del file["runs"][key]["rows"]
-                    file["runs"][key]["rows"] = rows[pick(rows)]
+                    group = file["runs"][key]
+                    rows = group["rows"][()]
+                    rows = rows[pick(rows)]
+                    layers = group["layers"][()]
+                    del group["rows"], group["layers"]
+                    group["rows"] = rows
+                    group["layers"] = layers[np.isin(layers["layer"], rows["layer"])]
+                    group.attrs["layers_replayed"] = np.unique(rows["layer"])
+                    group.attrs["steps_replayed"] = np.unique(rows["step"])
                     file["runs"].move(key, synthetic.digits(key, name))  # as run_key() would differ
+            synthetic.sign(self.path(f"{name}.h5"))
         files = [whole] + [self.path(f"{name}.h5") for name in parts]
         self.assertEqual(call(*files, "--out", self.path("o"), "--format", "md", "csv"), 0)
         names = ["needle-4k", "needle-4k, layers 0-1", "needle-4k, steps 0, 2"]
