@@ -16,7 +16,7 @@ std::string find_overflow(const ResultFile& result) {
   std::size_t count = 0;
   std::string first;
   for (const StoredRun& run : result.runs)
-    for (const RowRecord& row : run.rows) {
+    for (const Row& row : run.rows) {
       if (std::isfinite(row.output_error + row.exact_mass + row.covered_mass)) continue;
       if (count++ == 0)
         first = concat(result.traces[run.trace].name, ", ", run.label, ", layer ", row.layer,

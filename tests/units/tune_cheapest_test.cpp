@@ -38,7 +38,7 @@ ResultFile draw(const Case& c, std::mt19937& random) {
       for (double& e : errors) e = std::round(100 * level * (0.5 + unit(random))) / 100;
       for (int step = 0; step < 2; ++step)
         for (int head = 0; head < c.rows; ++head) {
-          RowRecord row = {};
+          Row row = {};
           row.layer = layer, row.step = step, row.head = head;
           row.output_error = errors[head];
           row.covered_mass = row.exact_mass = 1 - errors[head];
@@ -147,11 +147,11 @@ TEST_CASE("a candidate whose error is no number in one layer may serve in the ot
   std::mt19937 random(5);
   const Target target = {Metric::kOutputError, -1, 0.5, 0.95};
   ResultFile file = draw({2, 2, 1, target}, random);
-  for (RowRecord& row : file.runs[0].rows) {
+  for (Row& row : file.runs[0].rows) {
     row.bytes[3] = 1;
     if (row.layer == 0) row.output_error = std::nan("");
   }
-  for (RowRecord& row : file.runs[1].rows) row.bytes[3] = 10;
+  for (Row& row : file.runs[1].rows) row.bytes[3] = 10;
   for (double percentile : {-1.0, 90.0}) {
     Tuning tuning;
     tuning.target = target, tuning.target.percentile = percentile;
