@@ -22,9 +22,10 @@ std::string find_overflow(const ResultFile& result) {
         first = concat(result.traces[run.trace].name, ", ", run.label, ", layer ", row.layer,
                        ", head ", row.head, ", step ", row.step);
     }
-  return count == 0 ? ""
-                    : concat(first, ": the output error or mass is no finite number (", count,
-                             count == 1 ? " row" : " rows", "): values of the trace overflow");
+  return count == 0
+             ? ""
+             : concat(first, ": the output error or mass is no finite number (", count,
+                      count == 1 ? " row" : " rows", "): arithmetic on this trace overflowed");
 }
 
 void execute(const SweepOptions& options) {
@@ -38,7 +39,8 @@ void execute(const SweepOptions& options) {
   if (sweep.skipped > 0)
     std::cout << sweep.skipped << " impossible combinations were skipped (skip_invalid)\n";
   if (const std::string row = find_overflow(ResultFile::load(sweep.output)); !row.empty()) {
-    std::cerr << "doublep: " << row << "; look at its keys, values and softmax_scale" << std::endl;
+    std::cerr << "doublep: " << row << "; look for outsized keys, queries and values in it"
+              << std::endl;
     throw ExitWith{1};
   }
 }
