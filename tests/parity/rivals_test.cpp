@@ -86,6 +86,16 @@ double traded_tokens(const Case& c, const Parameters& p, const QueryGroup& group
               : 0;
 }
 
+/// Tokens of the zone, attended in any case, that tie with the last one taken for its mass: top-p
+/// may count them towards p or others in their place.
+double tied_in_zone(const ExactZone& zone, std::span<const double> logits, const Set& taken) {
+  double last = INFINITY, tied = 0;
+  for (const std::int32_t j : taken)
+    if (!zone.contains(j)) last = std::min(last, logits[j]);
+  zone.for_each([&](std::int32_t j) { tied += std::abs(logits[j] - last) < kNearTie; });
+  return tied;
+}
+
 void check_twilight(const Case& c, const Parameters& p, Both& decoders) {
   const StepResult gpu = decoders.gpu->step(c.block(), Audit::kSelection);
   const StepResult cpu = decoders.cpu->step(c.block(), Audit::kSelection);
@@ -104,9 +114,10 @@ void check_twilight(const Case& c, const Parameters& p, Both& decoders) {
       zone.for_each([&](std::int32_t j) {
         CHECK(std::binary_search(mine.tokens.begin(), mine.tokens.end(), j));
       });
-      check_sets(mine.tokens, reference.tokens,
-                 {logits.row(g).data(), static_cast<std::size_t>(c.length)},
-                 traded_tokens(c, p, c.block().group(kv, c.kv_heads), kv, g));
+      const std::span<const double> row(logits.row(g).data(), static_cast<std::size_t>(c.length));
+      check_sets(mine.tokens, reference.tokens, row,
+                 traded_tokens(c, p, c.block().group(kv, c.kv_heads), kv, g) +
+                     tied_in_zone(zone, row, reference.tokens));
     }
   }
 }
