@@ -70,13 +70,13 @@ void validate_simulation(const std::string& path, bool allow_mismatch) {
 // The keys tell what a configuration is for.
 void validate_yaml(const std::string& path, bool allow_mismatch) {
   const Yaml root = Yaml::load(path);
-  if (root.has("target"))
-    return validate_runs(load_tuning(path, {}).sweep, "tuning", allow_mismatch);
   if (root.has("tuned")) {
     const std::size_t count = read_tuned(root).size();
     std::cout << path << ": a valid file of `doublep tune`, of " << count << " choices\n";
     return;
   }
+  if (root.has("target"))  // what tune wrote names its own, too
+    return validate_runs(load_tuning(path, {}).sweep, "tuning", allow_mismatch);
   if (root.has("format") && root.has("tolerances")) {
     const std::size_t count = Baseline::load(path).runs.size();
     std::cout << path << ": a valid baseline of " << count << " runs\n";
