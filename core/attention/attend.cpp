@@ -6,7 +6,7 @@
 
 #include "core/attention/online_softmax.h"
 #include "core/attention/token_block.h"
-#include "core/base/error.h"
+#include "core/base/expects.h"
 #include "core/base/matrix.h"
 #include "core/base/unite.h"
 #include "core/cache/logits.h"
@@ -71,7 +71,7 @@ bool same_tokens(std::span<const Selection> selections) {
 void attend(const KvHead& cache, const QueryGroup& group, std::span<const Selection> selections,
             float* output, double* log_sum_exp) {
   const std::int64_t d = cache.value_dim;
-  DP_ASSERT(static_cast<int>(selections.size()) == group.size, "one selection per query head");
+  DP_EXPECTS(static_cast<int>(selections.size()) == group.size, "one selection per query head");
   std::fill(output, output + group.size * d, 0.0f);
   std::vector<SoftmaxState> states(group.size);
   if (same_tokens(selections)) {

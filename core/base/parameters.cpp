@@ -1,5 +1,6 @@
 #include "core/base/parameters.h"
 
+#include "core/base/expects.h"
 #include "core/base/text.h"
 
 namespace doublep {
@@ -84,7 +85,7 @@ ParamSpecs join(std::initializer_list<ParamSpecs> lists) {
   for (const auto& list : lists)
     for (const auto& spec : list) {
       for (const auto& seen : all)
-        DP_ASSERT(seen.name != spec.name, "parameter ", spec.name, " is declared twice");
+        DP_EXPECTS(seen.name != spec.name, "parameter ", spec.name, " is declared twice");
       all.push_back(spec);
     }
   return all;
@@ -154,8 +155,8 @@ Parameters::Parameters(std::string owner, const ParamSpecs& specs,
 
 const ParamValue& Parameters::at(std::string_view name) const {
   const auto it = values_.find(std::string(name));
-  DP_ASSERT(it != values_.end(), "policy ", owner_, " reads parameter ", name,
-            ", which it did not declare");
+  DP_EXPECTS(it != values_.end(), "policy ", owner_, " reads parameter ", name,
+             ", which it did not declare");
   return it->second;
 }
 bool Parameters::flag(std::string_view name) const { return std::get<bool>(at(name)); }

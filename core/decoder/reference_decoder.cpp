@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/attention/attend.h"
-#include "core/base/error.h"
+#include "core/base/expects.h"
 #include "core/base/parallel.h"
 
 namespace doublep {
@@ -13,7 +13,9 @@ ReferenceDecoder::ReferenceDecoder(const PolicyInfo& policy, const Parameters& p
     : info_(policy), parameters_(parameters), context_(context) {}
 
 void ReferenceDecoder::prefill(const KvCacheView& cache) {
-  DP_ASSERT(heads_.empty(), "a decoder is prefilled once");
+  DP_EXPECTS(heads_.empty(), "a decoder is prefilled once");
+  DP_EXPECTS(cache.num_kv_heads > 0 && cache.head_dim > 0 && cache.length <= cache.capacity,
+             "a cache has heads, dimensions, and no more visible tokens than rows");
   check_fits(info_, parameters_, cache.head_dim);
   cache_ = cache;
   for (int h = 0; h < cache.num_kv_heads; ++h) {
@@ -26,15 +28,18 @@ void ReferenceDecoder::prefill(const KvCacheView& cache) {
 }
 
 void ReferenceDecoder::append(const KvCacheView& grown) {
-  DP_ASSERT(!heads_.empty() && grown.length >= cache_.length && grown.keys == cache_.keys,
-            "append continues the cache that prefill saw");
+  DP_EXPECTS(!heads_.empty() && grown.length >= cache_.length && grown.length <= grown.capacity &&
+                 grown.keys == cache_.keys,
+             "append continues the cache that prefill saw");
   cache_ = grown;
   parallel_for(grown.num_kv_heads, [&](std::int64_t h) { heads_[h]->append(grown.head(h)); });
 }
 
 StepResult ReferenceDecoder::step(const QueryBlock& queries, Audit audit) {
   const int num_kv_heads = cache_.num_kv_heads, num_heads = queries.num_query_heads;
-  DP_ASSERT(!heads_.empty() && num_heads % num_kv_heads == 0, "step after prefill, whole groups");
+  DP_EXPECTS(!heads_.empty() && num_heads > 0 && num_heads % num_kv_heads == 0,
+             "step after prefill, whole groups");
+  DP_EXPECTS(queries.head_dim == cache_.head_dim, "queries have the keys' dimensions");
   const int group_size = num_heads / num_kv_heads;
   StepResult result;
   result.output.resize(static_cast<std::size_t>(num_heads) * cache_.value_dim);
@@ -61,8 +66,8 @@ StepResult ReferenceDecoder::step(const QueryBlock& queries, Audit audit) {
       std::move(chosen.heads.begin(), chosen.heads.end(), result.selections.begin() + first);
   });
   for (auto& group : audits) result.audits.insert(result.audits.end(), group.begin(), group.end());
-  DP_ASSERT(result.audits.empty() || static_cast<int>(result.audits.size()) == num_heads,
-            "every KV head audits, or none");
+  DP_EXPECTS(result.audits.empty() || static_cast<int>(result.audits.size()) == num_heads,
+             "every KV head audits, or none");
   return result;
 }
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/base/error.h"
+#include "core/base/expects.h"
 #include "core/cost/stages.h"
 
 namespace doublep {
@@ -105,7 +105,7 @@ ClusterIndex ClusterIndex::from_assignment(const KvHead& head, std::int64_t begi
                                            MatrixF centroids,
                                            std::span<const std::int32_t> assignment) {
   const std::int64_t n = end - begin, k = centroids.rows(), d = head.head_dim, dv = head.value_dim;
-  DP_ASSERT(static_cast<std::int64_t>(assignment.size()) == n, "one cluster per token");
+  DP_EXPECTS(static_cast<std::int64_t>(assignment.size()) == n, "one cluster per token");
   ClusterIndex index;
   index.begin_ = begin, index.end_ = end;
   index.offsets_.assign(k + 1, 0);
@@ -137,7 +137,7 @@ ClusterIndex ClusterIndex::from_assignment(const KvHead& head, std::int64_t begi
 
 ClusterIndex ClusterIndex::joined(const KvHead& head, const ClusterIndex& earlier,
                                   const ClusterIndex& later) {
-  DP_ASSERT(earlier.end_ == later.begin_, "joined indexes are adjacent");
+  DP_EXPECTS(earlier.end_ == later.begin_, "joined indexes are adjacent");
   const std::int64_t k = earlier.num_clusters(), all = k + later.num_clusters();
   MatrixF centroids(all, head.head_dim);
   centroids.topRows(k) = earlier.centroids_;

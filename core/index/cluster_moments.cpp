@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/base/error.h"
+#include "core/base/expects.h"
 #include "core/cost/stages.h"
 #include "core/index/cluster_index.h"
 
@@ -33,7 +33,7 @@ Centred centre(const KvHead& head, const ClusterIndex& index, std::int64_t clust
 
 void ClusterIndex::add_moments(const KvHead& head, const IndexMoments& wanted) {
   if (!wanted.per_dimension && !wanted.value_map) return;
-  DP_ASSERT(head.length >= end_, "moments come from the cache that the index was built on");
+  DP_EXPECTS(head.length >= end_, "moments come from the cache that the index was built on");
   const std::int64_t k = num_clusters(), d = head.head_dim, dv = head.value_dim;
   if (wanted.per_dimension) dimension_variances_ = MatrixF::Zero(k, d), radii_ = VectorF::Zero(k);
   MatrixD cross = MatrixD::Zero(dv, d);

@@ -5,7 +5,7 @@
 #include <limits>
 #include <numeric>
 
-#include "core/base/error.h"
+#include "core/base/expects.h"
 #include "core/base/parallel.h"
 #include "core/base/random.h"
 #include "core/cost/stages.h"
@@ -154,7 +154,9 @@ std::vector<std::int32_t> assign_nearest(const Eigen::Ref<const MatrixF>& points
           if (nearest < 0 || distance < nearest_distance) nearest = i, nearest_distance = distance;
         }
       }
-      DP_ASSERT(nearest >= 0, "a point or centroid is not finite");
+      // What is not finite counts as overflow, and has no distance.
+      DP_EXPECTS(nearest >= 0 && std::isfinite(nearest_distance),
+                 "points and centroids are finite");
       assignment[begin + r] = static_cast<std::int32_t>(nearest);
       if (distances)
         (*distances)[begin + r] =
@@ -167,7 +169,7 @@ std::vector<std::int32_t> assign_nearest(const Eigen::Ref<const MatrixF>& points
 KmeansResult kmeans(const Eigen::Ref<const MatrixF>& points, const KmeansOptions& options) {
   const std::int64_t n = points.rows(), d = points.cols();
   const std::int64_t k = std::min(options.clusters, n);
-  DP_ASSERT(k > 0 && options.iterations > 0, "k-means needs a point, a cluster and an iteration");
+  DP_EXPECTS(k > 0 && options.iterations > 0, "k-means needs a point, a cluster and an iteration");
   KmeansResult result;
   result.centroids = first_centroids(points, options, k);
   if (options.init == KmeansOptions::Init::kPlusPlus)  // a pass over the points for each of them

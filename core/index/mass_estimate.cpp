@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/base/error.h"
+#include "core/base/expects.h"
 #include "core/cache/logits.h"
 #include "core/cost/stages.h"
 
@@ -17,8 +17,8 @@ MatrixD corrections(const ClusterIndex& index, const QueryGroup& group, Estimato
       ConstMapF(group.queries, group.size, group.head_dim).cast<double>() * group.softmax_scale;
   if (estimator == Estimator::kSecondOrder)
     return 0.5 * queries.rowwise().squaredNorm() * index.variances().cast<double>().transpose();
-  DP_ASSERT(index.dimension_variances().rows() == index.num_clusters(),
-            "the index was built with the moments that its estimator reads");
+  DP_EXPECTS(index.dimension_variances().rows() == index.num_clusters(),
+             "the index was built with the moments that its estimator reads");
   MatrixD added =
       queries.array().square().matrix() * index.dimension_variances().cast<double>().transpose();
   const MatrixD reach = queries.rowwise().norm() * index.radii().cast<double>().transpose();

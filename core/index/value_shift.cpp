@@ -1,6 +1,6 @@
 #include "core/index/value_shift.h"
 
-#include "core/base/error.h"
+#include "core/base/expects.h"
 
 namespace doublep {
 
@@ -18,7 +18,7 @@ void shift_values(const QueryGroup& group, GroupSelection& out) {
     Selection& head = out.heads[h];
     if (head.terms.empty()) continue;
     const ClusterIndex& index = *head.index;
-    DP_ASSERT(index.value_map().cols() == group.head_dim, "the index was built with a value map");
+    DP_EXPECTS(index.value_map().cols() == group.head_dim, "the index was built with a value map");
     const Eigen::RowVectorXd query =
         ConstRowF(group.query(h), group.head_dim).cast<double>() * group.softmax_scale;
     const Eigen::RowVectorXf shift =

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "core/base/error.h"
+#include "core/base/expects.h"
 #include "core/index/cluster_index.h"
 #include "core/selection/top_p.h"
 
@@ -19,8 +19,8 @@ StepMetrics measure(const GroundTruth& truth, int head, const Selection& selecti
   m.approximated_clusters = static_cast<std::int64_t>(selection.terms.size());
   std::int32_t previous = -1;
   for (std::int32_t token : selection.tokens) {
-    DP_ASSERT(token > previous && token < weights.size(),
-              "selected tokens are sorted, unique and visible");
+    DP_EXPECTS(token > previous && token < weights.size(),
+               "selected tokens are sorted, unique and visible");
     m.exact_mass += weights[token];
     previous = token;
   }

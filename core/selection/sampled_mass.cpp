@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/base/error.h"
+#include "core/base/expects.h"
 #include "core/selection/top_p.h"
 
 namespace doublep {
@@ -69,7 +69,7 @@ double SampledMass::high() const {
 
 SampledMass sample_mass(const SamplePool& pool, std::int64_t samples, double start,
                         const LogitsOf& logits_of, std::vector<std::int32_t>& read) {
-  DP_ASSERT(samples >= 2, "a standard error takes two samples");
+  DP_EXPECTS(samples >= 2, "a standard error takes two samples");
   SampledMass mass;
   const bool all = static_cast<std::int64_t>(pool.tokens.size()) <= samples;
   const Draws draws = all ? Draws{pool.tokens, std::vector<double>(pool.tokens.size(), 0.0)}

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/base/error.h"
+#include "core/base/expects.h"
 
 namespace doublep {
 namespace {
@@ -81,14 +81,14 @@ std::string TraceWriter::place(const char* name) const {
 }
 
 void TraceWriter::check_layer_complete() const {
-  DP_ASSERT(rows_left_ == 0 && (layer_ < 0 || has_queries_), "a layer is written whole");
+  DP_EXPECTS(rows_left_ == 0 && (layer_ < 0 || has_queries_), "a layer is written whole");
 }
 
 void TraceWriter::begin_layer(int layer) {
   check_layer_complete();
-  DP_ASSERT(std::count(info_.layers.begin(), info_.layers.end(), layer) == 1 &&
-                written_.insert(layer).second,
-            "a layer of the announced ones, once");
+  DP_EXPECTS(std::count(info_.layers.begin(), info_.layers.end(), layer) == 1 &&
+                 written_.insert(layer).second,
+             "a layer of the announced ones, once");
   layer_ = layer, has_queries_ = false;
   rows_left_ = 2 * info_.num_kv_heads * info_.num_tokens;
   group_ = h5::create_group(file_.get(), concat("layers/", layer), info_.path);
@@ -102,9 +102,9 @@ void TraceWriter::begin_layer(int layer) {
 
 void TraceWriter::write_cache(const char* name, const h5::Handle& dataset, int kv_head,
                               std::int64_t first, std::int64_t count, int dim, const float* rows) {
-  DP_ASSERT(layer_ >= 0 && kv_head >= 0 && kv_head < info_.num_kv_heads && first >= 0 &&
-                first + count <= info_.num_tokens,
-            "tokens of a KV head of the layer begun");
+  DP_EXPECTS(layer_ >= 0 && kv_head >= 0 && kv_head < info_.num_kv_heads && first >= 0 &&
+                 first + count <= info_.num_tokens,
+             "tokens of a KV head of the layer begun");
   write_float_block(dataset.get(), {kv_head, first, 0}, {1, count, dim}, rows, type_, place(name));
   rows_left_ -= count;
 }
@@ -121,7 +121,7 @@ void TraceWriter::write_values(int kv_head, std::int64_t first, std::int64_t cou
 
 void TraceWriter::write_steps(const char* name, std::int64_t steps, int dim, const float* rows,
                               StoredType type) {
-  DP_ASSERT(layer_ >= 0, "begin_layer comes first");
+  DP_EXPECTS(layer_ >= 0, "begin_layer comes first");
   const std::vector<std::int64_t> shape = {steps, info_.num_query_heads, dim};
   const h5::Handle dataset = create_float_dataset(group_.get(), name, shape, type, place(name));
   write_float_block(dataset.get(), {0, 0, 0}, shape, rows, type, place(name));
@@ -137,7 +137,7 @@ void TraceWriter::write_outputs(const float* rows) {
 }
 
 void TraceWriter::write_prefill_queries(std::int64_t count, const float* rows) {
-  DP_ASSERT(count > 0 && count <= info_.positions[0], "positions of the prompt");
+  DP_EXPECTS(count > 0 && count <= info_.positions[0], "positions of the prompt");
   write_steps("prefill_queries", count, info_.head_dim, rows, type_);
 }
 
@@ -145,9 +145,9 @@ void TraceWriter::write_layer(const TraceLayer& layer) {
   begin_layer(layer.layer);
   const std::int64_t keys = info_.num_tokens * info_.head_dim,
                      values = info_.num_tokens * info_.value_dim;
-  DP_ASSERT(static_cast<std::int64_t>(layer.keys.size()) == keys * info_.num_kv_heads &&
-                static_cast<std::int64_t>(layer.values.size()) == values * info_.num_kv_heads,
-            "keys and values of every KV head");
+  DP_EXPECTS(static_cast<std::int64_t>(layer.keys.size()) == keys * info_.num_kv_heads &&
+                 static_cast<std::int64_t>(layer.values.size()) == values * info_.num_kv_heads,
+             "keys and values of every KV head");
   for (int h = 0; h < info_.num_kv_heads; ++h) {
     write_keys(h, 0, info_.num_tokens, layer.keys.data() + h * keys);
     write_values(h, 0, info_.num_tokens, layer.values.data() + h * values);
@@ -162,7 +162,7 @@ void TraceWriter::write_layer(const TraceLayer& layer) {
 
 void TraceWriter::finish() {
   check_layer_complete();
-  DP_ASSERT(written_.size() == info_.layers.size(), "every announced layer is written");
+  DP_EXPECTS(written_.size() == info_.layers.size(), "every announced layer is written");
   bool closed = true;
   for (h5::Handle* handle : {&keys_, &values_, &group_, &file_}) closed &= handle->close();
   h5::check_write(closed ? 0 : -1, info_.path);
