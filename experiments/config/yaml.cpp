@@ -117,7 +117,7 @@ void Yaml::fail_at(const YAML::Mark& mark, const std::string& message) const {
                             : mark.is_null()
                                 ? file_
                                 : concat(file_, ":", mark.line + 1, ":", mark.column + 1);
-  throw InputError(concat(place, ": ", path_.empty() ? "" : path_ + ": ", message));
+  fail_input(place, ": ", path_.empty() ? "" : path_ + ": ", message);
 }
 
 Yaml Yaml::child(YAML::Node node, const std::string& path) const {
