@@ -1,30 +1,37 @@
 #!/usr/bin/env bash
-# All tests, from a fresh machine: installs, builds the optimised program (warnings are errors, CUDA
-# where nvcc is found) and the one with AddressSanitizer and UndefinedBehaviorSanitizer, runs every
-# room of tests in both, and the Python ones. Ends with one line: N passed, N failed, N skipped.
-#   bash tests/run.sh            everything
+# All tests, from a fresh machine: installs, builds the optimised program (CUDA where nvcc is found)
+# and the one with AddressSanitizer and UndefinedBehaviorSanitizer, runs every room of tests in both,
+# and the Python ones. Ends with one line: N passed, N failed, N skipped.
+#   bash tests/run.sh            everything, with the compiler that CMake finds
 #   bash tests/run.sh release    without the sanitizers
+#   bash tests/run.sh ci         everything by g++, warnings are errors
+#   bash tests/run.sh ci-clang   the same with the sanitizers' program by clang
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
+optimised=release sanitized=debug extra=()
 case ${1:-all} in
-  all | release) ;;
-  *) echo "tests/run.sh: expected all or release, not '$1'"; exit 2 ;;
+  all) ;;
+  release) sanitized="" ;;
+  ci) optimised=ci sanitized=ci-debug ;;
+  ci-clang) optimised=ci sanitized=ci-clang extra=(clang libclang-rt-dev) ;;
+  *) echo "tests/run.sh: expected release, ci or ci-clang, not '$1'"; exit 2 ;;
 esac
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 passed=0 failed=0 skipped=0
 
-bash experiments/install.sh || { echo "0 passed, 1 failed"; exit 1; }
+bash experiments/install.sh ${extra[@]+"${extra[@]}"} || { echo "0 passed, 1 failed"; exit 1; }
 
 build() {  # preset
-  echo "== building $1"
+  local start=$SECONDS
   if ! { cmake --preset "$1" && cmake --build --preset "$1"; } >"$logs/build-$1" 2>&1; then
     grep -E "error|Error|FAILED" -A5 "$logs/build-$1" | head -60
     echo "the build of $1 failed"
     failed=$((failed + 1))
     return 1
   fi
+  printf '%-78s %4d s\n' "$1 built" $((SECONDS - start))
 }
 
 # Counts by Catch2's closing line; a program that dies before it counts as one failure.
@@ -46,7 +53,7 @@ catch_room() {  # preset, program, arguments...
   [ "$bad" -gt 0 ] && tail -n 80 "$log"
   good=$((good - skips))
   passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + skips))
-  printf '%-45s %4d passed %3d failed %3d skipped  %3d s\n' "$name" "$good" "$bad" "$skips" $((SECONDS - start))
+  printf '%-45s %4d passed %3d failed %3d skipped %5d s\n' "$name" "$good" "$bad" "$skips" $((SECONDS - start))
 }
 
 python_tests() {  # folder of tests, interpreter
@@ -64,13 +71,13 @@ python_tests() {  # folder of tests, interpreter
   total=${total:-0} skips=${skips:-0}
   [ "$total" -eq 0 ] && total=1 bad=1
   passed=$((passed + total - bad - skips)) failed=$((failed + bad)) skipped=$((skipped + skips))
-  printf '%-45s %4d passed %3d failed %3d skipped  %3d s\n' "python $(basename "$1")" $((total - bad - skips)) "$bad" "$skips" $((SECONDS - start))
+  printf '%-45s %4d passed %3d failed %3d skipped %5d s\n' "python $(basename "$1")" $((total - bad - skips)) "$bad" "$skips" $((SECONDS - start))
 }
 
 rooms() {  # preset, arguments for every room...
   local preset=$1 room
   shift
-  for room in units fidelity faults sim parity regression; do
+  for room in units fidelity faults sim fuzz parity regression; do
     local program="$root/build/$preset/tests/doublep_test_$room"
     if [ -x "$program" ]; then
       catch_room "$preset" "$program" "$@"
@@ -81,16 +88,16 @@ rooms() {  # preset, arguments for every room...
   done
 }
 
-if build ci; then
-  rooms ci
+if build "$optimised"; then
+  rooms "$optimised"
   python_tests tests/analysis "${PYTHON:-/usr/bin/python3}"
   # The recorder's tests of models want data/requirements.txt, which nothing else does: name an
   # interpreter that has it, or they are skipped.
   python_tests tests/recorder "${RECORDER_PYTHON:-${PYTHON:-/usr/bin/python3}}"
 fi
-if [ "${1:-all}" = all ] && build ci-debug; then
+if [ -n "$sanitized" ] && build "$sanitized"; then
   export UBSAN_OPTIONS=print_stacktrace=1
-  rooms ci-debug "~[heavy]"
+  rooms "$sanitized" "~[heavy]"
 fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -7,7 +7,7 @@
 # digits of its errors.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
-program=$(realpath "${1:-$root/build/ci/experiments/doublep}")
+program=$(realpath "${1:-$root/build/release/experiments/doublep}")
 out=$(realpath "${2:-$root/sim/profiles}")
 traces=$(realpath -m "${3:-$root/../shared/traces}")
 work=$(mktemp -d)
