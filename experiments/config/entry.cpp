@@ -9,10 +9,11 @@
 namespace doublep {
 namespace {
 
-// The name, and what is wrong with it, at the place in the file where it stands.
-const PolicyInfo& find_policy(Yaml name) {  // by value: no temporary that the result might name
+// The name, and what is wrong with it, at the place in the file where it stands. A pointer: g++ 14
+// takes a reference for a part of the argument, which is a temporary.
+const PolicyInfo* find_policy(const Yaml& name) {
   try {
-    return PolicyRegistry::instance().find(name.text());
+    return &PolicyRegistry::instance().find(name.text());
   } catch (const InputError& e) {
     name.fail(e.what());
   }
@@ -51,7 +52,7 @@ std::string read_backend(const Yaml& entry, const Yaml& root) {
 PolicyEntry::PolicyEntry(const Yaml& entry, const Yaml& root, std::set<std::string>& used_defaults)
     : entry_(entry),
       root_(root),
-      policy_(&find_policy(entry.is_scalar() ? entry : entry.at("policy"))),
+      policy_(find_policy(entry.is_scalar() ? entry : entry.at("policy"))),
       backend_(read_backend(entry, root)) {
   if (root.has("defaults")) {
     const Yaml defaults = root.at("defaults");
@@ -114,7 +115,7 @@ std::vector<RunSpec> read_tuned(const Yaml& file) {
   if (!file.is_map() || !file.has("tuned"))
     file.fail("expected the key `tuned`; write such a file with `doublep tune -o`");
   for (const Yaml& item : file.at("tuned").items()) {
-    const PolicyInfo& policy = find_policy(item.at("policy"));
+    const PolicyInfo& policy = *find_policy(item.at("policy"));
     const Yaml layers = item.at("layers");
     std::map<int, Parameters> by_layer;
     for (const std::string& key : layers.keys()) {
