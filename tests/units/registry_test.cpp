@@ -138,11 +138,12 @@ TEST_CASE("what reads every key to choose says so") {
 
 TEST_CASE("what head_dim bounds is refused once head_dim is known") {
   const RandomCache cache({1, 2, 40, 16});
-  for (const auto& [policy, parameter] :
+  for (const auto& bounded :
        std::vector<std::pair<std::string, std::string>>{{"loki", "rank"},
                                                         {"double_sparsity", "channels"},
                                                         {"twilight", "channels"},
                                                         {"pqcache", "subvectors"}}) {
+    const std::string &policy = bounded.first, &parameter = bounded.second;
     INFO(policy);
     const PolicyInfo& info = PolicyRegistry::instance().find(policy);
     const auto decode = [&](std::int64_t value) {
