@@ -71,9 +71,11 @@ ParamSpec choice(std::string name, std::string fallback, std::vector<std::string
           std::move(choices)};
 }
 ParamSpec budget(std::string name, Budget fallback, std::string meaning) {
-  ParamValue value = fallback.value;
-  if (!fallback.is_share) value = static_cast<std::int64_t>(fallback.value);
-  return {std::move(name), ParamSpec::Type::kBudget, value, std::move(meaning), 0, 1};
+  // Not one value assigned over another: g++ 12, sanitizing, thinks of a string that was never there.
+  if (fallback.is_share)
+    return {std::move(name), ParamSpec::Type::kBudget, fallback.value, std::move(meaning), 0, 1};
+  const auto count = static_cast<std::int64_t>(fallback.value);
+  return {std::move(name), ParamSpec::Type::kBudget, count, std::move(meaning), 0, 1};
 }
 ParamSpec within_head_dim(ParamSpec spec) {
   spec.within_head_dim = true;
