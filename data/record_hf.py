@@ -78,6 +78,7 @@ def number(low, high):
 def main():
     options = arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves nothing behind, like Ctrl-C
+    os.environ.setdefault("TQDM_DISABLE", "1")  # bars of transformers' parts, before it is loaded
     try:
         from recorder.encoding import RecordError
         from recorder.session import record

@@ -6,8 +6,6 @@ import glob
 import os
 from dataclasses import dataclass
 
-os.environ.setdefault("TQDM_DISABLE", "1")  # before transformers looks at it: bars of its parts
-
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
