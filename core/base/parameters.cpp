@@ -136,8 +136,8 @@ ParamValue check(const std::string& owner, const ParamSpec& spec, ParamValue val
 }  // namespace
 
 Parameters::Parameters(std::string owner, const ParamSpecs& specs,
-                       const std::map<std::string, ParamValue>& given)
-    : owner_(std::move(owner)) {
+                       const std::map<std::string, ParamValue>& given, std::string variant)
+    : owner_(std::move(owner)), variant_(std::move(variant)) {
   for (const auto& spec : specs) {
     const auto it = given.find(spec.name);
     if (it == given.end() && !spec.fallback)

@@ -68,7 +68,7 @@ class Parameters {
  public:
   /// Checks `given` against `specs` and fills in the defaults. Throws ParameterError.
   Parameters(std::string owner, const ParamSpecs& specs,
-             const std::map<std::string, ParamValue>& given);
+             const std::map<std::string, ParamValue>& given, std::string variant = {});
 
   bool flag(std::string_view name) const;
   std::int64_t integer(std::string_view name) const;
@@ -78,13 +78,15 @@ class Parameters {
   bool has(std::string_view name) const { return values_.count(std::string(name)) > 0; }
 
   const std::string& owner() const { return owner_; }
+  /// The name that a part of the values came under, for people; not a part of what they are.
+  const std::string& variant() const { return variant_; }
   const std::map<std::string, ParamValue>& values() const { return values_; }
   /// JSON object, keys sorted: canonical, so that it can be hashed.
   std::string to_json() const;
 
  private:
   const ParamValue& at(std::string_view name) const;
-  std::string owner_;
+  std::string owner_, variant_;
   std::map<std::string, ParamValue> values_;
 };
 

@@ -25,6 +25,21 @@ Work correct_by_dimension(double k, int head_dim, KvDtype dtype) {
   return {k * (vector(head_dim, dtype) + kFloat), k * (2.0 * head_dim + 3) + head_dim};
 }
 
+Work correct_by_shape(double clusters, int head_dim, KvDtype dtype) {
+  const double d = head_dim;
+  return {4 * clusters + d * d * bytes_of(dtype), 4 * clusters + 2 * d * d + 2 * d};
+}
+Work term_errors(double clusters, double zone, int head_dim, KvDtype dtype) {
+  // Square, exponential, less one, over the size, times p^2.
+  Work work = weigh_keys(zone, head_dim, dtype);
+  work.flops += 5 * clusters;
+  return work;
+}
+Work term_values(double clusters, double zone, int value_dim, KvDtype dtype) {
+  const double dv = value_dim;
+  return {(clusters + zone) * dv * bytes_of(dtype) + 4 * clusters,
+          (2 * clusters + zone) * 2 * dv + 4 * clusters};
+}
 Work bound_pages(double pages, int head_dim, KvDtype dtype) {
   return {page_memory(pages, head_dim, dtype), pages * 4.0 * head_dim};
 }
@@ -62,6 +77,14 @@ Work assignment(double n, double k, int head_dim) {
 Work value_map(double n, int head_dim, int value_dim) {
   const double d = head_dim, dv = value_dim;
   return {kFloat * n * (d + dv), 2 * n * d * dv + 3 * n * d};
+}
+Work key_shape(double points, int head_dim) {
+  const double d = head_dim;
+  return {4 * points * d, 2 * points * d * d + 3 * points * d};
+}
+Work change_metric(double points, int head_dim) {
+  const double d = head_dim;
+  return {4 * points * d, 2 * points * d * d};
 }
 Work page_extremes(double tokens, int head_dim, KvDtype dtype) {
   return {tokens * vector(head_dim, dtype), 2 * tokens * head_dim};

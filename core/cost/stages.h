@@ -15,6 +15,12 @@ Work weigh_clusters(double clusters, int head_dim, KvDtype dtype);
 /// Estimate, beside weigh_clusters(): a variance each; or one per dimension, and a radius.
 Work correct_by_variance(double clusters);
 Work correct_by_dimension(double clusters, int head_dim, KvDtype dtype);
+/// The same from the shape that all clusters share: a variance each, and a matrix a KV head.
+Work correct_by_shape(double clusters, int head_dim, KvDtype dtype);
+/// Estimate, beside it: what terms would miss, from the mass of `zone` exact keys; with the output
+/// itself, from the zone's values and every mean value.
+Work term_errors(double clusters, double zone, int head_dim, KvDtype dtype);
+Work term_values(double clusters, double zone, int value_dim, KvDtype dtype);
 /// Estimate: lower and upper extremes of every page.
 Work bound_pages(double pages, int head_dim, KvDtype dtype);
 /// Estimate: bytes of one quantised key, packed, with minimum and step as two 16-bit numbers; and
@@ -42,6 +48,9 @@ Work kmeans_pass(double points, double clusters, int head_dim);
 Work assignment(double points, double clusters, int head_dim);
 /// Build: a pass over keys and values for the map that moves values.
 Work value_map(double points, int head_dim, int value_dim);
+/// Build: a pass over keys for the covariance that their clusters share; every key times a matrix.
+Work key_shape(double points, int head_dim);
+Work change_metric(double points, int head_dim);
 /// Build: extremes of the pages that `tokens` join; the same tokens in a few bits.
 Work page_extremes(double tokens, int head_dim, KvDtype dtype);
 Work quantise(double tokens, int head_dim, KvDtype dtype);

@@ -30,16 +30,30 @@ ClusteringOptions clustering_options(const Parameters& p) {
   options.kmeans.seed = static_cast<std::uint64_t>(p.integer("kmeans_seed"));
   options.moments.per_dimension = p.has("estimator") && p.choice("estimator") == "diagonal";
   options.moments.value_map = p.has("value_side") && p.choice("value_side") == "shifted";
+  options.moments.key_shape = p.has("estimator") && p.choice("estimator") == "pooled";
   return options;
 }
 
 namespace {
 
-MatrixF centred(const KvHead& head, std::int64_t begin, std::int64_t end) {
-  const ConstMapF keys(head.key(begin), end - begin, head.head_dim);
-  Eigen::RowVectorXd mean = Eigen::RowVectorXd::Zero(head.head_dim);
+MatrixF centred(const ConstMapF& keys) {
+  Eigen::RowVectorXd mean = Eigen::RowVectorXd::Zero(keys.cols());
   for (std::int64_t j = 0; j < keys.rows(); ++j) mean += keys.row(j).cast<double>();
   return keys.rowwise() - (mean / static_cast<double>(keys.rows())).cast<float>();
+}
+
+// The keys as k-means sees them: less their mean, and in another metric, where that is asked for.
+// Products in float64: which cluster a key falls into must not hang on the order of float32 sums.
+MatrixF moved_keys(const KvHead& head, std::int64_t begin, std::int64_t end,
+                   const ClusteringOptions& options) {
+  const ConstMapF keys(head.key(begin), end - begin, head.head_dim);
+  MatrixF moved = options.centre ? centred(keys) : MatrixF(keys);
+  constexpr std::int64_t kRows = 1024;  // at a time, so that no float64 copy of all keys is held
+  for (std::int64_t first = 0; options.warp && first < moved.rows(); first += kRows) {
+    auto rows = moved.middleRows(first, std::min(kRows, moved.rows() - first));
+    rows = (rows.cast<double>() * *options.warp).cast<float>();
+  }
+  return moved;
 }
 
 // A cluster without members keeps its centroid.
@@ -61,13 +75,15 @@ void move_to_means(const KvHead& head, std::int64_t begin, std::span<const std::
 ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::int64_t end,
                                  const ClusteringOptions& options) {
   const std::int64_t n = end - begin, segment = options.segment > 0 ? options.segment : n;
-  const bool moved = options.centre && n > 0;
-  const MatrixF points = moved ? centred(head, begin, end) : MatrixF();
+  const bool moved = (options.centre || options.warp) && n > 0;
+  const MatrixF points = moved ? moved_keys(head, begin, end, options) : MatrixF();
   const auto rows_from = [&](std::int64_t first, std::int64_t rows) {
     return ConstMapF(moved ? points.data() + (first - begin) * head.head_dim : head.key(first),
                      rows, head.head_dim);
   };
   Work work;
+  if (options.warp)  // every key times W
+    work += cost::change_metric(static_cast<double>(n), head.head_dim);
   MatrixF centroids(0, head.head_dim);
   std::vector<std::int32_t> assignment;
   assignment.reserve(n);
@@ -117,7 +133,7 @@ ClusterIndex ClusterIndex::from_assignment(const KvHead& head, std::int64_t begi
     index.members_[next[assignment[j]]++] = static_cast<std::int32_t>(begin + j);
 
   index.mean_values_ = MatrixF::Zero(k, dv);
-  index.variances_ = VectorF::Zero(k);
+  index.variances_ = VectorF::Zero(k), index.value_spreads_ = VectorF::Zero(k);
   for (std::int64_t i = 0; i < k; ++i) {
     if (index.size(i) == 0) continue;
     Eigen::RowVectorXd value_sum = Eigen::RowVectorXd::Zero(dv);
@@ -128,7 +144,12 @@ ClusterIndex ClusterIndex::from_assignment(const KvHead& head, std::int64_t begi
                      .squaredNorm();
     }
     const double size = static_cast<double>(index.size(i));
-    index.mean_values_.row(i) = (value_sum / size).cast<float>();
+    const Eigen::RowVectorXd value_mean = value_sum / size;
+    double value_squares = 0;
+    for (std::int32_t j : index.members(i))
+      value_squares += (ConstRowF(head.value(j), dv).cast<double>() - value_mean).squaredNorm();
+    index.mean_values_.row(i) = value_mean.cast<float>();
+    index.value_spreads_[i] = static_cast<float>(value_squares / size);
     index.variances_[i] = static_cast<float>(squares / (size * d));
   }
   index.centroids_ = std::move(centroids);
@@ -153,7 +174,8 @@ ClusterIndex ClusterIndex::joined(const KvHead& head, const ClusterIndex& earlie
 }
 
 double ClusterIndex::memory_bytes(KvDtype dtype) const {
-  const double moments = static_cast<double>(dimension_variances_.size() + value_map_.size());
+  const double moments =
+      static_cast<double>(dimension_variances_.size() + value_map_.size() + key_shape_.size());
   return cost::cluster_memory(
              static_cast<double>(num_clusters()), static_cast<double>(members_.size()),
              static_cast<int>(centroids_.cols()), static_cast<int>(mean_values_.cols()), dtype) +

@@ -19,6 +19,7 @@ namespace doublep {
 struct IndexMoments {
   bool per_dimension = false;  ///< variance per dimension, and radius, of every cluster
   bool value_map = false;      ///< one linear map per KV head from keys to values within clusters
+  bool key_shape = false;      ///< covariance of keys within clusters, pooled over the KV head
 };
 
 struct ClusteringOptions {
@@ -28,6 +29,9 @@ struct ClusteringOptions {
   KmeansOptions kmeans;
   bool centre = false;       ///< cluster the keys less their mean over the whole range
   bool global_pass = false;  ///< a last assignment to the nearest centroid of all segments
+  /// W [d, d]: k-means sees the rows k W (core/index/query_metric.h), centroids stay plain means of
+  /// the keys; null = the keys themselves.
+  std::shared_ptr<const MatrixD> warp;
   IndexMoments moments;
 };
 
@@ -69,6 +73,8 @@ class ClusterIndex {
   }  ///< [k, value_dim], VS_i / s_i; 0 if empty
   /// Mean squared distance of the members to their centroid, per dimension: u_i. [k]
   const VectorF& variances() const { return variances_; }
+  /// Mean squared distance of the members' values to their mean: Sv_i. [k]
+  const VectorF& value_spreads() const { return value_spreads_; }
 
   /// Per-dimension variance of the members' keys [k, d]; no rows unless asked for.
   const MatrixF& dimension_variances() const { return dimension_variances_; }
@@ -77,6 +83,10 @@ class ClusterIndex {
   /// [d values, d keys]: sum over clusters of Cov(v, k), over the sum of u_i; empty unless asked
   /// for. u_i times this stands for the cross-covariance of cluster i.
   const MatrixF& value_map() const { return value_map_; }
+  /// [d, d], trace d: the covariance of keys around their centroids, pooled over all clusters, over
+  /// its mean variance; empty unless asked for. u_i times this stands for the covariance of cluster
+  /// i.
+  const MatrixF& key_shape() const { return key_shape_; }
 
   /// Bytes of all that the index holds, vectors and matrices in the given data type.
   double memory_bytes(KvDtype dtype) const;
@@ -84,8 +94,8 @@ class ClusterIndex {
 
  private:
   std::int64_t begin_ = 0, end_ = 0;
-  MatrixF centroids_, mean_values_, dimension_variances_, value_map_;
-  VectorF variances_, radii_;
+  MatrixF centroids_, mean_values_, dimension_variances_, value_map_, key_shape_;
+  VectorF variances_, value_spreads_, radii_;
   std::vector<std::int64_t> offsets_ = {0};
   std::vector<std::int32_t> members_;
   Work build_work_;

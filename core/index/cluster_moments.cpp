@@ -32,12 +32,13 @@ Centred centre(const KvHead& head, const ClusterIndex& index, std::int64_t clust
 }  // namespace
 
 void ClusterIndex::add_moments(const KvHead& head, const IndexMoments& wanted) {
-  if (!wanted.per_dimension && !wanted.value_map) return;
+  if (!wanted.per_dimension && !wanted.value_map && !wanted.key_shape) return;
   DP_EXPECTS(head.length >= end_, "moments come from the cache that the index was built on");
   const std::int64_t k = num_clusters(), d = head.head_dim, dv = head.value_dim;
   if (wanted.per_dimension) dimension_variances_ = MatrixF::Zero(k, d), radii_ = VectorF::Zero(k);
   MatrixD cross = MatrixD::Zero(dv, d);
-  double spread = 0;  // sum of s_i u_i, what `cross` is relative to
+  MatrixD covariance = MatrixD::Zero(d, d);
+  double spread = 0;  // sum of s_i u_i, what `cross` and `covariance` are relative to
   for (std::int64_t i = 0; i < k; ++i) {
     if (size(i) == 0) continue;
     const Centred rows = centre(head, *this, i);
@@ -46,19 +47,21 @@ void ClusterIndex::add_moments(const KvHead& head, const IndexMoments& wanted) {
       radii_[i] = std::nextafter(static_cast<float>(rows.keys.rowwise().norm().maxCoeff()),
                                  std::numeric_limits<float>::infinity());
     }
-    if (wanted.value_map) {
-      cross.noalias() += rows.values.transpose() * rows.keys;
-      spread += rows.keys.squaredNorm() / static_cast<double>(d);
-    }
+    if (wanted.value_map) cross.noalias() += rows.values.transpose() * rows.keys;
+    if (wanted.key_shape) covariance.noalias() += rows.keys.transpose() * rows.keys;
+    spread += rows.keys.squaredNorm() / static_cast<double>(d);
   }
   const double n = static_cast<double>(members_.size()), wide = static_cast<double>(d);
   // Each pass reads keys (and values) once more, in float32.
   Work pass =
       wanted.value_map ? cost::value_map(n, head.head_dim, head.value_dim) : Work{4 * n * wide, 0};
+  if (wanted.key_shape) pass.flops += cost::key_shape(n, head.head_dim).flops;
   if (wanted.per_dimension) pass.flops += 3 * n * wide;
   build_work_ += pass;
   if (wanted.value_map)
     value_map_ = spread > 0 ? MatrixF((cross / spread).cast<float>()) : MatrixF::Zero(dv, d);
+  if (wanted.key_shape)
+    key_shape_ = spread > 0 ? MatrixF((covariance / spread).cast<float>()) : MatrixF::Zero(d, d);
 }
 
 }  // namespace doublep

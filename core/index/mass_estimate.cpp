@@ -13,6 +13,14 @@ namespace {
 
 // What the estimator adds to the centroid's logit: [group size, clusters].
 MatrixD corrections(const ClusterIndex& index, const QueryGroup& group, Estimator estimator) {
+  if (estimator == Estimator::kPooled) {
+    DP_ASSERT(index.key_shape().rows() == group.head_dim, "the index was built with its key shape");
+    MatrixD added = logit_variances(index, group);
+    for (std::int64_t i = 0; i < index.num_clusters(); ++i)
+      for (int h = 0; h < group.size; ++h)
+        added(h, i) = log_mean_weight(added(h, i), static_cast<double>(index.size(i)));
+    return added;
+  }
   const MatrixD queries =
       ConstMapF(group.queries, group.size, group.head_dim).cast<double>() * group.softmax_scale;
   if (estimator == Estimator::kSecondOrder)
@@ -29,15 +37,34 @@ MatrixD corrections(const ClusterIndex& index, const QueryGroup& group, Estimato
 
 ParamSpec estimator_param() {
   return choice(
-      "estimator", "jensen", {"jensen", "second_order", "diagonal"},
-      "cluster mass from the centroid alone, with the keys' variance, or one per dimension");
+      "estimator", "jensen", {"jensen", "second_order", "diagonal", "pooled"},
+      "cluster mass from the centroid alone, with the keys' variance, one per dimension, or the "
+      "covariance that the head's clusters share");
 }
 
 Estimator parse_estimator(const Parameters& parameters) {
   const auto& name = parameters.choice("estimator");
   return name == "jensen"     ? Estimator::kJensen
          : name == "diagonal" ? Estimator::kDiagonal
+         : name == "pooled"   ? Estimator::kPooled
                               : Estimator::kSecondOrder;
+}
+
+MatrixD logit_variances(const ClusterIndex& index, const QueryGroup& group) {
+  const MatrixD queries =
+      ConstMapF(group.queries, group.size, group.head_dim).cast<double>() * group.softmax_scale;
+  // Rounding may take the form of a covariance a hair below zero.
+  const VectorD form =
+      index.key_shape().rows() > 0
+          ? VectorD(
+                (queries * index.key_shape().cast<double>()).cwiseProduct(queries).rowwise().sum())
+          : VectorD(queries.rowwise().squaredNorm());
+  return form.cwiseMax(0) * index.variances().cast<double>().transpose();
+}
+
+double log_mean_weight(double variance, double size) {
+  const double limit = std::log(std::max(1.0, size));
+  return variance <= 2 * limit ? variance / 2 : std::sqrt(2 * variance * limit) - limit;
 }
 
 MatrixD estimate_log_masses(const ClusterIndex& index, const QueryGroup& group,
@@ -59,6 +86,7 @@ void charge_estimate(const ClusterIndex& index, const QueryGroup& group, Estimat
   if (estimator == Estimator::kSecondOrder) work += cost::correct_by_variance(k);
   if (estimator == Estimator::kDiagonal)
     work += cost::correct_by_dimension(k, group.head_dim, dtype);
+  if (estimator == Estimator::kPooled) work += cost::correct_by_shape(k, group.head_dim, dtype);
   out.charge(Stage::kEstimate, work);
 }
 

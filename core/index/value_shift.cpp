@@ -24,9 +24,12 @@ void shift_values(const QueryGroup& group, GroupSelection& out) {
     const Eigen::RowVectorXf shift =
         (query * index.value_map().cast<double>().transpose()).cast<float>();
     head.shift.assign(shift.data(), shift.data() + shift.size());
+    const double form = index.key_shape().rows() > 0
+                            ? query.dot(query * index.key_shape().cast<double>())
+                            : query.squaredNorm();
     for (ClusterTerm& term : head.terms) {
       const double u = index.variances()[term.cluster];
-      term.value_shift = static_cast<float>(u / (1 + u * query.squaredNorm() / 4));
+      term.value_shift = static_cast<float>(u / (1 + u * form / 4));
     }
   }
 }

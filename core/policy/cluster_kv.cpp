@@ -34,6 +34,7 @@ class ClusterKv final : public Policy {
   IndexCost index_cost() const override { return clusters_.cost(); }
 
   void select(const KvHead&, const QueryGroup& group, GroupSelection& out) override {
+    clusters_.observe(group);
     const ClusterIndex& index = *clusters_.index();
     const Eigen::RowVectorXf mean = ConstMapF(group.queries, group.size, group.head_dim)
                                         .cast<double>()
@@ -88,7 +89,8 @@ PolicyInfo cluster_kv_policy() {
                     "a selection per query head, or one by the mean of the group's queries"),
              integer("recluster_every", 320, "cluster new tokens after so many; 0 = never")},
             exact_zone_params(16, 0),
-            clustering_params(80, 10)}),
+            clustering_params(80, 10),
+            metric_params()}),
       {.search = SearchKind::kClusters, .grows = true});
 }
 

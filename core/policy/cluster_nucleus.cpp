@@ -6,6 +6,7 @@
 
 #include "core/base/unite.h"
 #include "core/cost/stages.h"
+#include "core/policy/term_error.h"
 #include "core/selection/top_k.h"
 #include "core/selection/top_p.h"
 
@@ -14,11 +15,12 @@ namespace {
 
 using Sets = std::vector<std::vector<std::int32_t>>;  // one per share
 
-// Shares of one vector of masses; `held` is the exact zone's mass where it counts, else 0.
-Sets nuclei(std::span<const double> masses, double held, std::span<const double> shares) {
+// Shares of one vector of masses, taken in an order of its own; `held` is the exact zone's mass
+// where it counts, else 0.
+Sets nuclei(std::span<const double> masses, std::span<const std::int32_t> order, double held,
+            std::span<const double> shares) {
   double total = held;
   for (double m : masses) total += m;
-  const auto order = descending_order(masses);
   Sets sets;
   for (double p : shares) {
     const auto n = top_p_prefix(masses, order, p, total, held);
@@ -26,21 +28,6 @@ Sets nuclei(std::span<const double> masses, double held, std::span<const double>
     std::sort(sets.back().begin(), sets.back().end());
   }
   return sets;
-}
-
-// log of the exact zone's true mass, per head.
-VectorD exact_log_masses(const KvHead& cache, const ExactZone& exact, const QueryGroup& group) {
-  const MatrixD sink = exact_logits(group, cache.keys, exact.sink_end);
-  const MatrixD tail =
-      exact_logits(group, cache.key(exact.tail_begin), exact.length - exact.tail_begin);
-  VectorD masses(group.size);
-  for (int h = 0; h < group.size; ++h) {
-    const double parts[2] = {
-        log_sum_exp({sink.row(h).data(), static_cast<std::size_t>(sink.cols())}),
-        log_sum_exp({tail.row(h).data(), static_cast<std::size_t>(tail.cols())})};
-    masses[h] = log_sum_exp(parts);
-  }
-  return masses;
 }
 
 }  // namespace
@@ -67,12 +54,12 @@ NucleusOptions nucleus_options(const Parameters& p) {
 std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
     const KvHead& cache, const ExactZone& exact, const QueryGroup& group, const MatrixD& log_masses,
     std::span<const double> shares, const NucleusOptions& options, KvDtype dtype,
-    GroupSelection& out) {
+    GroupSelection& out, const MatrixD* scores) {
   const auto k = static_cast<std::size_t>(log_masses.cols());
   out.charge_heads(Stage::kSelect, cost::order(static_cast<double>(k)));
   VectorD zone = VectorD::Constant(group.size, -std::numeric_limits<double>::infinity());
   if (options.scope == NucleusOptions::Scope::kAll) {
-    zone = exact_log_masses(cache, exact, group);
+    zone = zone_log_masses(cache, exact, group);
     const double n = static_cast<double>(exact.size());
     out.charge(Stage::kEstimate, cost::weigh_keys(n, group.head_dim, dtype));
   }
@@ -88,15 +75,20 @@ std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
       held = 1;
     }
     if (options.gqa != NucleusOptions::Gqa::kGroupSum) {
-      sets.push_back(nuclei(masses, held, shares));
+      const auto order =
+          descending_order(scores ? std::span(scores->row(h).data(), k) : std::span(masses));
+      sets.push_back(nuclei(masses, order, held, shares));
       continue;
     }
     const Eigen::Map<const VectorD> m(masses.data(), static_cast<Eigen::Index>(k));
     const double total = m.sum() + held;
     if (total > 0) summed += m / total, summed_zone += held / total;
   }
-  if (options.gqa == NucleusOptions::Gqa::kGroupSum)
-    sets.assign(group.size, nuclei({summed.data(), k}, summed_zone, shares));
+  if (options.gqa == NucleusOptions::Gqa::kGroupSum) {
+    const VectorD ranked = scores ? VectorD(scores->colwise().sum()) : summed;
+    sets.assign(group.size, nuclei({summed.data(), k}, descending_order({ranked.data(), k}),
+                                   summed_zone, shares));
+  }
   if (options.gqa == NucleusOptions::Gqa::kGroupUnion) {
     for (std::size_t i = 0; i < shares.size(); ++i) {
       std::vector<std::int32_t> all;

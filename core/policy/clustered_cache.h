@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "core/index/cluster_index.h"
+#include "core/index/query_metric.h"
 #include "core/policy/exact_zone.h"
 #include "core/policy/policy.h"
 
@@ -28,23 +29,35 @@ class ClusteredCache {
   void prefill(const KvHead& cache);
   /// New tokens join the exact tail until the index is built anew or grows.
   void append(const KvHead& grown);
+  /// What a step asked: the metric of the next build learns from it. Call it in every select.
+  void observe(const QueryGroup& queries);
 
   /// Sinks, then everything from the end of the index on: the window at the last build and all
   /// tokens generated since.
   const ExactZone& exact() const { return exact_; }
   const std::shared_ptr<const ClusterIndex>& index() const { return index_; }
+  /// The rho of the metric that the index was built in; infinity: Euclidean.
+  double rho() const { return rho_; }
   IndexCost cost() const { return {index_->memory_bytes(dtype_), build_}; }
 
  private:
+  void build(const KvHead& cache);
   void grow(const KvHead& cache);
+  /// Makes the metric of the queries seen last; leaves the Euclidean one where there are none yet.
+  void adapt();
 
   std::int64_t sink_, window_, recluster_every_;
   ClusteringOptions options_;
+  MetricOptions metric_;
+  QueryHistory history_;
+  std::int64_t observed_ = 0;  ///< steps
+  bool calibrated_ = false;    ///< built from the first steps
   Growth growth_;
   KvDtype dtype_;
   ExactZone exact_;
   std::shared_ptr<const ClusterIndex> index_;
   std::int64_t built_length_ = 0;
+  double rho_ = 0;
   Work build_;
 };
 

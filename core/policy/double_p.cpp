@@ -8,6 +8,7 @@
 #include "core/policy/clustered_cache.h"
 #include "core/policy/guarantee.h"
 #include "core/policy/mass_audit.h"
+#include "core/policy/refinement.h"
 #include "core/policy/registry.h"
 
 namespace doublep {
@@ -19,6 +20,7 @@ class DoubleP final : public Policy {
       : clusters_(p, context.kv_dtype),
         estimator_(parse_estimator(p)),
         nucleus_(nucleus_options(p)),
+        refinement_(refinement_options(p)),
         shares_{p.real("p1"), p.real("p2")},
         estimate_outside_(p.choice("outside") == "estimate"),
         shifted_(parse_value_shift(p)),
@@ -31,11 +33,11 @@ class DoubleP final : public Policy {
   IndexCost index_cost() const override { return clusters_.cost(); }
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
+    clusters_.observe(group);
     const auto& index = clusters_.index();
     const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
     charge_estimate(*index, group, estimator_, dtype_, out);
-    const auto sets =
-        cluster_nuclei(cache, clusters_.exact(), group, log_masses, shares_, nucleus_, dtype_, out);
+    const auto sets = choose(cache, group, log_masses, out);
     for (int h = 0; h < group.size; ++h) {
       const auto &kept = sets[h][0], &refined = sets[h][1];
       Selection& head = out.heads[h];
@@ -61,9 +63,39 @@ class DoubleP final : public Policy {
   }
 
  private:
+  /// What every head keeps and refines.
+  std::vector<std::vector<std::vector<std::int32_t>>> choose(const KvHead& cache,
+                                                             const QueryGroup& group,
+                                                             const MatrixD& log_masses,
+                                                             GroupSelection& out) const {
+    const ClusterIndex& index = *clusters_.index();
+    const ExactZone& zone = clusters_.exact();
+    if (refinement_.by_mass())
+      return cluster_nuclei(cache, zone, group, log_masses, shares_, nucleus_, dtype_, out);
+    const TermErrors errors =
+        term_errors(cache, zone, group, index, log_masses, logit_variances(index, group),
+                    refinement_.needs_values());
+    charge_refinement(cache, zone, index, refinement_, dtype_, out);
+    const MatrixD scores = refinement_scores(refinement_, index, group, errors);
+    if (refinement_.stop == RefinementOptions::Stop::kMass)
+      return cluster_nuclei(cache, zone, group, log_masses, shares_, nucleus_, dtype_, out,
+                            &scores);
+    const auto refined = refined_clusters(refinement_, nucleus_.gqa, index, cache.length, scores,
+                                          errors, VectorD::Ones(group.size));
+    std::vector<std::vector<std::vector<std::int32_t>>> sets(group.size);
+    if (!estimate_outside_)
+      sets = cluster_nuclei(cache, zone, group, log_masses, {shares_, 1}, nucleus_, dtype_, out);
+    for (int h = 0; h < group.size; ++h) {
+      if (estimate_outside_) sets[h].emplace_back();  // every cluster is kept
+      sets[h].push_back(refined[h]);
+    }
+    return sets;
+  }
+
   ClusteredCache clusters_;
   Estimator estimator_;
   NucleusOptions nucleus_;
+  RefinementOptions refinement_;
   double shares_[2];  // p1, p2
   bool estimate_outside_, shifted_;
   double guarantee_;
@@ -85,9 +117,21 @@ PolicyInfo double_p_policy() {
              share("guarantee", 0,
                    "refine on while the audited covered mass may lie below this share; 0 = off",
                    true)},
+            refinement_params(),
             nucleus_params(),
             clustered_cache_params()}),
       {.search = SearchKind::kClusters});
+  info.variants = {{"paper", "as published, with a selection per query head", {}},
+                   {"best",
+                    "our best setting; how it was chosen: core/index/NOTES.md",
+                    {{"metric", "auto"},
+                     {"estimator", "pooled"},
+                     {"value_side", "shifted"},
+                     {"order", "error"},
+                     {"stop", "share"},
+                     {"outside", "estimate"},
+                     {"gqa", "group_sum"},
+                     {"kmeans_init", "random"}}}};
   info.check = [](const Parameters& p) {
     if (p.real("p2") > p.real("p1"))
       throw ParameterError(

@@ -42,8 +42,31 @@ const PolicyInfo& PolicyRegistry::find(const std::string& name) const {
   fail_input("no policy is called '", name, "'; there are ", known);
 }
 
+namespace {
+
+// The key `variant` is no parameter: it becomes the values that it stands for.
+Parameters with_variant(const PolicyInfo& policy, std::map<std::string, ParamValue> given) {
+  const auto it = given.find("variant");
+  if (it == given.end()) return {policy.name, policy.parameters, given};
+  const std::string name = to_text(it->second);
+  given.erase(it);
+  std::string known;
+  for (const PolicyVariant& variant : policy.variants) {
+    if (variant.name == name) {
+      given.insert(variant.values.begin(), variant.values.end());
+      return {policy.name, policy.parameters, given, name};
+    }
+    known += (known.empty() ? "" : ", ") + variant.name;
+  }
+  throw ParameterError("variant",
+                       concat("policy ", policy.name, ": no variant is called '", name,
+                              known.empty() ? "'; it has none" : "'; there are ", known));
+}
+
+}  // namespace
+
 Parameters resolve(const PolicyInfo& policy, const std::map<std::string, ParamValue>& given) {
-  Parameters parameters(policy.name, policy.parameters, given);
+  Parameters parameters = with_variant(policy, given);
   policy.check(parameters);
   return parameters;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -34,6 +35,14 @@ struct PolicyTraits {
   bool dense = false;      ///< attends every visible token: what the others are held against
 };
 
+/// A set of parameters with a name: what `variant: NAME` in a sweep stands for. What is given
+/// beside it goes first.
+struct PolicyVariant {
+  std::string name;
+  std::string meaning;  ///< one line, for people
+  std::map<std::string, ParamValue> values;
+};
+
 struct PolicyInfo {
   std::string name;
   std::string meaning;  ///< one line, for people
@@ -43,6 +52,7 @@ struct PolicyInfo {
   std::function<void(const Parameters&)> check = [](const Parameters&) {};
   std::function<std::unique_ptr<Policy>(const Parameters&, const PolicyContext&)> create = {};
   PolicyTraits traits = {};
+  std::vector<PolicyVariant> variants = {};
   /// Does it read every key to choose, as no policy that saves bytes can? Tables say so beside it.
   std::function<bool(const Parameters&)> oracle_priced = [](const Parameters&) { return false; };
 

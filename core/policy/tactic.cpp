@@ -38,6 +38,7 @@ class Tactic final : public Policy {
   IndexCost index_cost() const override { return clusters_.cost(); }
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
+    clusters_.observe(group);
     const ClusterIndex& index = *clusters_.index();
     const MatrixD log_masses = estimate_log_masses(index, group, estimator_);
     charge_estimate(index, group, estimator_, dtype_, out);

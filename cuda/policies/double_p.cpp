@@ -5,8 +5,17 @@ namespace doublep::cuda {
 
 DevicePolicy double_p_on_device() {
   return {"double_p",
-          both(supported_nucleus(),
-               {{"p1"}, {"p2"}, {"outside"}, {"value_side"}, {"guarantee", {"0.0"}}}),
+          both(supported_nucleus(), {{"p1"},
+                                     {"p2"},
+                                     {"outside"},
+                                     {"value_side"},
+                                     {"guarantee", {"0.0"}},
+                                     {"order", {"mass"}},
+                                     {"stop", {"mass"}},
+                                     {"share"},
+                                     {"tokens"},
+                                     {"error"},
+                                     {"price"}}),
           [](const Parameters& p) {
             Plan plan = nucleus_plan(p, p.real("p1"), p.real("p2"));
             plan.step.terms = true, plan.step.outside_terms = p.choice("outside") == "estimate";

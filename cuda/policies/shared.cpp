@@ -16,6 +16,10 @@ std::vector<Supported> supported_clusters() {
                                  {"recluster_every"},
                                  {"kmeans_init", {"evenly_spaced"}},
                                  {"kmeans_seed", {"0"}},
+                                 {"metric", {"euclidean"}},
+                                 {"rho"},
+                                 {"metric_queries"},
+                                 {"metric_source"},
                                  {"estimator", {"jensen", "second_order"}},
                                  {"audit", {"0"}}});
 }

@@ -22,6 +22,15 @@ void print(const PolicyInfo& policy) {
               << spec.type_name() << std::setw(14)
               << (spec.fallback ? to_text(*spec.fallback) : "required") << spec.meaning << "; "
               << spec.range_text() << "\n";
+  for (const PolicyVariant& variant : policy.variants) {
+    std::cout << "    variant: " << variant.name << ": " << variant.meaning;
+    const char* separator = " (";
+    for (const auto& [name, value] : variant.values) {
+      std::cout << separator << name << ": " << to_text(value);
+      separator = ", ";
+    }
+    std::cout << (variant.values.empty() ? "\n" : ")\n");
+  }
 }
 
 }  // namespace

@@ -27,17 +27,22 @@ void remove_duplicates(std::vector<RunSpec>& runs, std::size_t& duplicates) {
 
 // "double_p p1=0.95 p2=0.7": the parameters that differ between this sweep's runs of the policy.
 void make_labels(std::vector<RunSpec>& runs) {
+  // By policy and variant: a variant's name stands for what it sets.
+  const auto kind = [](const RunSpec& run) {
+    const std::string& variant = run.parameters.variant();
+    return variant.empty() ? run.policy : concat(run.policy, " ", variant);
+  };
   std::map<std::string, std::map<std::string, std::set<std::string>>> seen;
   std::map<std::string, std::set<std::string>> backends;
   for (const RunSpec& run : runs) {
     backends[run.policy].insert(run.backend);
     if (run.by_layer.empty())
       for (const auto& [name, value] : run.parameters.values())
-        seen[run.policy][name].insert(to_text(value));
+        seen[kind(run)][name].insert(to_text(value));
   }
   std::map<std::string, int> tuned;  // of each label, how often
   for (RunSpec& run : runs) {
-    run.label = run.policy;
+    run.label = kind(run);
     if (backends[run.policy].size() > 1) run.label += " " + run.backend;
     if (!run.by_layer.empty()) {
       run.label += " tuned=" + run.tuned_on;
@@ -45,7 +50,7 @@ void make_labels(std::vector<RunSpec>& runs) {
       continue;
     }
     for (const ParamSpec& spec : PolicyRegistry::instance().find(run.policy).parameters)
-      if (seen[run.policy][spec.name].size() > 1)
+      if (seen[kind(run)][spec.name].size() > 1)
         run.label += concat(" ", spec.name, "=", to_text(run.parameters.values().at(spec.name)));
   }
 }

@@ -207,7 +207,9 @@ TEST_CASE("every switch of every policy keeps the invariants") {
         const RandomCache cache({2, 3, 150, 16}, 5);
         Given given = with(accepted(policy, kSmall), {{spec.name, value}});
         const auto decoder = make_decoder(policy.name, given);
-        decoder->prefill(cache.view());
+        KvCacheView view = cache.view();  // with a prompt of one query, for what learns from it
+        view.prefill_queries = {cache.queries.data(), 1, 6, 16, 6 * 16};
+        decoder->prefill(view);
         const StepResult result = decoder->step(cache.block(), Audit::kSelection);
         std::string faults;
         for (int h = 0; h < 6; ++h) faults += faults_of(cache, cache.view(), result, h);

@@ -1,0 +1,47 @@
+// Which clusters Double-P attends token by token: in which order they are taken, and where it
+// stops.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/policy/cluster_nucleus.h"
+#include "core/policy/term_error.h"
+
+namespace doublep {
+
+struct RefinementOptions {
+  /// mass: estimated mass (the paper). similarity: softmax of q.C over centroids, sizes left out
+  /// (RetroInfer). error: e^2 a token, what reading a token removes of the squared error; values
+  /// are left out of it, which costs no accuracy and spares their reading (core/index/NOTES.md).
+  /// p2: p^2 a token, the same without the clusters' spread.
+  enum class Order { kMass, kSimilarity, kError, kP2 } order = Order::kMass;
+  /// mass: a share p2 of the mass. share: of the visible tokens. tokens: their number. error: until
+  /// what remains is predicted to err by at most this. price: every cluster whose tokens remove
+  /// more squared error each than this.
+  enum class Stop { kMass, kShare, kTokens, kError, kPrice } stop = Stop::kMass;
+  double share = 0.04, error = 0.05, price = 1e-6;
+  std::int64_t tokens = 1024;
+
+  bool by_mass() const { return order == Order::kMass && stop == Stop::kMass; }
+  /// Does anything here ask for e^2 with the values?
+  bool needs_values() const { return stop == Stop::kError || stop == Stop::kPrice; }
+};
+ParamSpecs refinement_params();
+RefinementOptions refinement_options(const Parameters& parameters);
+
+/// What clusters are ordered by, the first highest: [group size, clusters].
+MatrixD refinement_scores(const RefinementOptions& options, const ClusterIndex& index,
+                          const QueryGroup& group, const TermErrors& errors);
+/// Adds what scores and stop read and compute beyond the estimate: the exact zone's keys, and its
+/// values and every mean value where the stop needs them.
+void charge_refinement(const KvHead& cache, const ExactZone& zone, const ClusterIndex& index,
+                       const RefinementOptions& options, KvDtype dtype, GroupSelection& out);
+
+/// The clusters that every head refines, ascending; for stops other than mass. `factors`: what a
+/// head's predicted error is multiplied with, one a head.
+std::vector<std::vector<std::int32_t>> refined_clusters(
+    const RefinementOptions& options, NucleusOptions::Gqa gqa, const ClusterIndex& index,
+    std::int64_t visible, const MatrixD& scores, const TermErrors& errors, const VectorD& factors);
+
+}  // namespace doublep

@@ -1,0 +1,81 @@
+#include "core/policy/term_error.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/cache/logits.h"
+
+namespace doublep {
+namespace {
+
+// Logits of the zone's tokens, sinks first: [group, zone size].
+MatrixD zone_logits(const KvHead& cache, const ExactZone& zone, const QueryGroup& group) {
+  MatrixD logits(group.size, zone.size());
+  logits.leftCols(zone.sink_end) = exact_logits(group, cache.keys, zone.sink_end);
+  logits.rightCols(zone.length - zone.tail_begin) =
+      exact_logits(group, cache.key(zone.tail_begin), zone.length - zone.tail_begin);
+  return logits;
+}
+
+double log_sum(const MatrixD& rows, Eigen::Index row) {
+  return log_sum_exp({rows.row(row).data(), static_cast<std::size_t>(rows.cols())});
+}
+
+// The zone's part of the output, weights as shares: [group, value_dim].
+MatrixD zone_output(const KvHead& cache, const ExactZone& zone, const MatrixD& shares) {
+  const ConstMapF sink(cache.values, zone.sink_end, cache.value_dim),
+      tail(cache.value(zone.tail_begin), zone.length - zone.tail_begin, cache.value_dim);
+  return shares.leftCols(sink.rows()) * sink.cast<double>() +
+         shares.rightCols(tail.rows()) * tail.cast<double>();
+}
+
+// exp(sigma^2) - 1 over s: f, not bounded but for what a double holds. [group, clusters]
+MatrixD weight_spreads(const ClusterIndex& index, const MatrixD& logit_variances) {
+  MatrixD spreads = logit_variances.cwiseMin(300).array().expm1();
+  for (Eigen::Index i = 0; i < spreads.cols(); ++i)
+    spreads.col(i) /= std::max<double>(1, static_cast<double>(index.size(i)));
+  return spreads;
+}
+
+}  // namespace
+
+VectorD zone_log_masses(const KvHead& cache, const ExactZone& zone, const QueryGroup& group) {
+  const MatrixD logits = zone_logits(cache, zone, group);
+  VectorD masses(group.size);
+  for (int h = 0; h < group.size; ++h) masses[h] = log_sum(logits, h);
+  return masses;
+}
+
+TermErrors term_errors(const KvHead& cache, const ExactZone& zone, const QueryGroup& group,
+                       const ClusterIndex& index, const MatrixD& log_masses,
+                       const MatrixD& logit_variances, bool values) {
+  const MatrixD logits = zone_logits(cache, zone, group);
+  TermErrors errors;
+  errors.shares.resize(group.size, log_masses.cols());
+  MatrixD zone_shares(logits.rows(), logits.cols());
+  for (int h = 0; h < group.size; ++h) {
+    const double parts[2] = {log_sum(logits, h), log_sum(log_masses, h)};
+    const double total = log_sum_exp(parts);
+    errors.shares.row(h) = (log_masses.row(h).array() - total).exp();
+    zone_shares.row(h) = (logits.row(h).array() - total).exp();
+  }
+  MatrixD spreads = weight_spreads(index, logit_variances);
+  errors.weights = errors.shares.cwiseAbs2().cwiseProduct(spreads);
+  if (!values) return errors;
+  for (Eigen::Index i = 0; i < spreads.cols(); ++i)
+    spreads.col(i) =
+        spreads.col(i).cwiseMin(1 - 1 / std::max<double>(1, static_cast<double>(index.size(i))));
+  const MatrixD means = index.mean_values().cast<double>();
+  const MatrixD output = zone_output(cache, zone, zone_shares) + errors.shares * means;
+  const VectorD length = output.rowwise().squaredNorm();
+  MatrixD distances = (-2 * output * means.transpose()).colwise() + length;
+  distances.rowwise() +=
+      (means.rowwise().squaredNorm() + index.value_spreads().cast<double>()).transpose();
+  errors.squared =
+      errors.shares.cwiseAbs2().cwiseProduct(spreads).cwiseProduct(distances.cwiseMax(0));
+  for (int h = 0; h < group.size; ++h)
+    if (length[h] > 0) errors.squared.row(h) /= length[h];
+  return errors;
+}
+
+}  // namespace doublep
