@@ -29,6 +29,9 @@ class Summary:
     error_median: float
     error_p95: float
     error_worst_head: float  # largest mean over the steps of one (layer, head)
+    predicted_ratio: float  # median of predicted over true error, where both are above 0
+    predicted_correlation: float  # of their logarithms, over the same rows
+    error_violation: float  # share of rows that err more than the run promises; NaN: no promise
     cosine: float
     lse_error: float
     bytes_step: float  # read per layer and step: summed over heads, averaged over (layer, step)
@@ -81,6 +84,20 @@ def below(rows, target):
     return np.where(np.isfinite(mass), mass < target - 1e-12, np.nan)
 
 
+def predicted_and_true(rows):
+    """(predicted, true output error) of the rows where both are above 0 and finite."""
+    predicted, true = rows["predicted_error"], rows["output_error"]
+    good = np.isfinite(predicted) & np.isfinite(true) & (predicted > 0) & (true > 0)
+    return predicted[good], true[good]
+
+
+def log_correlation(x, y):
+    """Of two positive samples; NaN where either does not vary."""
+    if len(x) < 2 or x.min() == x.max() or y.min() == y.max():
+        return float("nan")
+    return float(np.corrcoef(np.log(x), np.log(y))[0, 1])
+
+
 def per_layer_step(rows, fields):
     """Sum of the fields over heads, averaged over (layer, step)."""
     steps = len(np.unique(np.stack([rows["layer"], rows["step"]], axis=1), axis=0))
@@ -115,6 +132,8 @@ def summarise(run, target=0.95):
     error = rows["output_error"]
     worst = finite(head_map(rows, error)[2])
     mismatch = finite(run.layers["dense_mismatch"])
+    predicted, true = predicted_and_true(rows)
+    promised = np.isfinite(run.target_error)
     return Summary(
         run=run,
         exact_mass=mean(rows["exact_mass"]),
@@ -130,6 +149,9 @@ def summarise(run, target=0.95):
         error_median=quantile(error, 0.5),
         error_p95=quantile(error, 0.95),
         error_worst_head=float(worst.max()) if len(worst) else float("nan"),
+        predicted_ratio=quantile(predicted / true, 0.5),
+        predicted_correlation=log_correlation(predicted, true),
+        error_violation=mean(rows["error_violation"] != 0) if promised else float("nan"),
         cosine=mean(rows["cosine"]),
         lse_error=mean(rows["lse_error"]),
         bytes_step=per_layer_step(rows, BYTES),

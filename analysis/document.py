@@ -123,5 +123,7 @@ HOW_AUDITED = (
     "mean width of the interval.\n")
 HOW_TABLED = (
     "Means over layers, query heads and steps. *violation*: covered mass below the run's own target "
-    "p. *median*, *p95* and *worst head* belong to the output error. *MiB/step*: bytes read per "
+    "p. *median*, *p95* and *worst head* belong to the output error. *predicted/true*: median over the "
+    "rows whose error was predicted; *log correlation*: of predicted and true error. *error violation*: "
+    "output error above the *target error* that the run promises. *MiB/step*: bytes read per "
     "layer and step, all heads; *x dense*: divided by reading every visible key and value once.\n")

@@ -17,6 +17,7 @@ RERUN = "write it again with `doublep run`"
 ROW_FIELDS = (
     "layer head kv_head step visible_tokens exact_tokens approximated_clusters oracle_tokens "
     "exact_mass covered_mass output_error cosine lse_error violation "
+    "predicted_error error_factor error_violation "
     "audited_mass audited_low audited_high bytes_index bytes_estimate bytes_select bytes_attend "
     "flops_index flops_estimate flops_select flops_attend"
 ).split()
@@ -109,7 +110,7 @@ def _run(path, node, key, traces, program):
         raise ResultError(path, place, f"a group under /traces, found '{trace}'", RERUN)
     text = {name: _attribute(path, node, name, str)
             for name in ("policy", "backend", "label", "kv_dtype")}
-    real = {name: _attribute(path, node, name, float) for name in ("target_p", "seconds")}
+    real = {name: _attribute(path, node, name, float) for name in ("target_p", "target_error", "seconds")}
     replay = Replay(*(_attribute(path, node, name, tuple)
                       for name in ("layers_replayed", "steps_replayed")))
     if "program_hash" in node.attrs:  # a continued sweep may hold runs of several builds

@@ -90,6 +90,7 @@ class Run:
     trace: Trace
     parameters: dict  # flat: nested objects become dotted names
     target_p: float
+    target_error: float  # NaN: no error is promised
     kv_dtype: str
     seconds: float
     rows: np.ndarray = field(repr=False)

@@ -23,13 +23,18 @@ COLUMNS = (  # (heading, value, digits)
     ("median", lambda s: s.error_median, 5),
     ("p95", lambda s: s.error_p95, 5),
     ("worst head", lambda s: s.error_worst_head, 5),
+    ("predicted/true", lambda s: s.predicted_ratio, 3),
+    ("log correlation", lambda s: s.predicted_correlation, 3),
+    ("target error", lambda s: s.run.target_error, 3),
+    ("error violation", lambda s: s.error_violation, 4),
     ("MiB/step", lambda s: s.bytes_step / MIB, 4),
     ("x dense", lambda s: s.bytes_ratio, 4),
     ("sparsity", lambda s: s.sparsity, 4),
 )
 CSV_NUMBERS = (
     "exact_mass covered_mass violation violation_common exact_tokens clusters oracle_tokens "
-    "visible_tokens sparsity error error_median error_p95 error_worst_head cosine lse_error "
+    "visible_tokens sparsity error error_median error_p95 error_worst_head predicted_ratio "
+    "predicted_correlation error_violation cosine lse_error "
     "bytes_step bytes_ratio dense_bytes flops_step index_bytes dense_mismatch not_finite"
 ).split()
 
@@ -88,11 +93,11 @@ def to_csv(summaries, names):
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["trace", "trace_hash", "policy", "varied", "parameters", "backend", "kv_dtype",
-                     "run", "target_p"] + CSV_NUMBERS)
+                     "run", "target_p", "target_error"] + CSV_NUMBERS)
     for s in summaries:
         run = s.run
         writer.writerow([run.trace.name, run.trace.hash, run.policy, names.parameters(run),
                          json.dumps(run.parameters, sort_keys=True), run.backend, run.kv_dtype,
-                         run.key, f"{run.target_p:.10g}"]
+                         run.key, f"{run.target_p:.10g}", f"{run.target_error:.10g}"]
                         + [f"{getattr(s, name):.10g}" for name in CSV_NUMBERS])
     return out.getvalue()

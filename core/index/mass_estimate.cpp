@@ -50,16 +50,20 @@ Estimator parse_estimator(const Parameters& parameters) {
                               : Estimator::kSecondOrder;
 }
 
-MatrixD logit_variances(const ClusterIndex& index, const QueryGroup& group) {
+VectorD unit_logit_variances(const ClusterIndex& index, const QueryGroup& group) {
   const MatrixD queries =
       ConstMapF(group.queries, group.size, group.head_dim).cast<double>() * group.softmax_scale;
+  if (index.key_shape().rows() == 0) return queries.rowwise().squaredNorm();
   // Rounding may take the form of a covariance a hair below zero.
-  const VectorD form =
-      index.key_shape().rows() > 0
-          ? VectorD(
-                (queries * index.key_shape().cast<double>()).cwiseProduct(queries).rowwise().sum())
-          : VectorD(queries.rowwise().squaredNorm());
-  return form.cwiseMax(0) * index.variances().cast<double>().transpose();
+  return (queries * index.key_shape().cast<double>())
+      .cwiseProduct(queries)
+      .rowwise()
+      .sum()
+      .cwiseMax(0);
+}
+
+MatrixD logit_variances(const ClusterIndex& index, const QueryGroup& group) {
+  return unit_logit_variances(index, group) * index.variances().cast<double>().transpose();
 }
 
 double log_mean_weight(double variance, double size) {

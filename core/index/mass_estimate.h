@@ -24,8 +24,10 @@ enum class Estimator { kJensen, kSecondOrder, kDiagonal, kPooled };
 ParamSpec estimator_param();
 Estimator parse_estimator(const Parameters& parameters);
 
-/// Variance of the logits within every cluster, scale^2 q' Cov q: [group size, clusters]. The
-/// covariance is u S where the index holds the pooled shape S, and else u I.
+/// Variance of the logits in a cluster whose keys have a mean variance of 1: scale^2 q' S q, S the
+/// pooled shape where the index holds it, and else I. [group size]
+VectorD unit_logit_variances(const ClusterIndex& index, const QueryGroup& group);
+/// Variance of the logits within every cluster, u_i times that: [group size, clusters].
 MatrixD logit_variances(const ClusterIndex& index, const QueryGroup& group);
 
 /// log of the mean of exp(x) over `size` draws of a centred Gaussian of variance v, as a draw of so

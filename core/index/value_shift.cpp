@@ -1,6 +1,7 @@
 #include "core/index/value_shift.h"
 
 #include "core/base/expects.h"
+#include "core/index/mass_estimate.h"
 
 namespace doublep {
 
@@ -14,9 +15,11 @@ bool parse_value_shift(const Parameters& parameters) {
 }
 
 void shift_values(const QueryGroup& group, GroupSelection& out) {
+  VectorD forms;
   for (int h = 0; h < group.size; ++h) {
     Selection& head = out.heads[h];
     if (head.terms.empty()) continue;
+    if (forms.size() == 0) forms = unit_logit_variances(*head.index, group);
     const ClusterIndex& index = *head.index;
     DP_EXPECTS(index.value_map().cols() == group.head_dim, "the index was built with a value map");
     const Eigen::RowVectorXd query =
@@ -24,9 +27,7 @@ void shift_values(const QueryGroup& group, GroupSelection& out) {
     const Eigen::RowVectorXf shift =
         (query * index.value_map().cast<double>().transpose()).cast<float>();
     head.shift.assign(shift.data(), shift.data() + shift.size());
-    const double form = index.key_shape().rows() > 0
-                            ? query.dot(query * index.key_shape().cast<double>())
-                            : query.squaredNorm();
+    const double form = forms[h];
     for (ClusterTerm& term : head.terms) {
       const double u = index.variances()[term.cluster];
       term.value_shift = static_cast<float>(u / (1 + u * form / 4));

@@ -29,15 +29,25 @@ MatrixD zone_output(const KvHead& cache, const ExactZone& zone, const MatrixD& s
          shares.rightCols(tail.rows()) * tail.cast<double>();
 }
 
-// exp(sigma^2) - 1 over s: f, not bounded but for what a double holds. [group, clusters]
-MatrixD weight_spreads(const ClusterIndex& index, const MatrixD& logit_variances) {
-  MatrixD spreads = logit_variances.cwiseMin(300).array().expm1();
+// f of every cluster: [group, clusters].
+MatrixD weight_spreads(const ClusterIndex& index, const MatrixD& logit_variances,
+                       double (*spread)(double, double)) {
+  MatrixD spreads(logit_variances.rows(), logit_variances.cols());
   for (Eigen::Index i = 0; i < spreads.cols(); ++i)
-    spreads.col(i) /= std::max<double>(1, static_cast<double>(index.size(i)));
+    for (Eigen::Index h = 0; h < spreads.rows(); ++h)
+      spreads(h, i) = spread(logit_variances(h, i), static_cast<double>(index.size(i)));
   return spreads;
 }
 
 }  // namespace
+
+double weight_spread(double logit_variance, double size) {
+  return std::expm1(std::min(logit_variance, 300.0)) / std::max(1.0, size);  // what a double holds
+}
+
+double bounded_weight_spread(double logit_variance, double size) {
+  return std::min(weight_spread(logit_variance, size), 1 - 1 / std::max(1.0, size));
+}
 
 VectorD zone_log_masses(const KvHead& cache, const ExactZone& zone, const QueryGroup& group) {
   const MatrixD logits = zone_logits(cache, zone, group);
@@ -59,12 +69,9 @@ TermErrors term_errors(const KvHead& cache, const ExactZone& zone, const QueryGr
     errors.shares.row(h) = (log_masses.row(h).array() - total).exp();
     zone_shares.row(h) = (logits.row(h).array() - total).exp();
   }
-  MatrixD spreads = weight_spreads(index, logit_variances);
-  errors.weights = errors.shares.cwiseAbs2().cwiseProduct(spreads);
+  const MatrixD squares = errors.shares.cwiseAbs2();
+  errors.weights = squares.cwiseProduct(weight_spreads(index, logit_variances, weight_spread));
   if (!values) return errors;
-  for (Eigen::Index i = 0; i < spreads.cols(); ++i)
-    spreads.col(i) =
-        spreads.col(i).cwiseMin(1 - 1 / std::max<double>(1, static_cast<double>(index.size(i))));
   const MatrixD means = index.mean_values().cast<double>();
   const MatrixD output = zone_output(cache, zone, zone_shares) + errors.shares * means;
   const VectorD length = output.rowwise().squaredNorm();
@@ -72,7 +79,8 @@ TermErrors term_errors(const KvHead& cache, const ExactZone& zone, const QueryGr
   distances.rowwise() +=
       (means.rowwise().squaredNorm() + index.value_spreads().cast<double>()).transpose();
   errors.squared =
-      errors.shares.cwiseAbs2().cwiseProduct(spreads).cwiseProduct(distances.cwiseMax(0));
+      squares.cwiseProduct(weight_spreads(index, logit_variances, bounded_weight_spread))
+          .cwiseProduct(distances.cwiseMax(0));
   for (int h = 0; h < group.size; ++h)
     if (length[h] > 0) errors.squared.row(h) /= length[h];
   return errors;

@@ -16,6 +16,12 @@ namespace doublep {
 /// relative to the output o, with sigma^2 the variance of the cluster's logits (logit_variances)
 /// and Sv the mean squared distance of its values to their mean V.
 
+/// f, without a bound: where logits spread widely it exceeds 1 - 1/s, one token with all the
+/// weight.
+double weight_spread(double logit_variance, double size);
+/// f, bounded by that.
+double bounded_weight_spread(double logit_variance, double size);
+
 /// What the error is made of, for one group in one step.
 struct TermErrors {
   MatrixD shares;  ///< p: estimated share of a head's mass, the exact zone's included [group, k]

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -33,6 +34,10 @@ struct Selection {
   std::vector<float> shift;
   /// Share of the mass that the policy promises to cover; NaN where it promises none.
   double target_p = 0;
+  /// Largest relative output error that the policy promises; NaN where it promises none.
+  double target_error = std::numeric_limits<double>::quiet_NaN();
+  /// What the policy multiplied its prediction of the error with to keep that promise.
+  double error_factor = 1;
 };
 
 /// A policy's own sampled estimate of the mass it covers; NaN where it makes none.

@@ -20,15 +20,15 @@ std::string quoted(const std::string& text) {
 
 // One line per raw row; the run's columns are repeated, so that the table is tidy.
 void write_csv(const ResultFile& file, std::ostream& out) {
-  out << "trace,trace_hash,run,policy,backend,label,parameters,kv_dtype,seed,target_p";
+  out << "trace,trace_hash,run,policy,backend,label,parameters,kv_dtype,seed,target_p,target_error";
   for (const RowField& field : row_fields()) out << "," << field.column.name;
   out << "\n";
   for (const StoredRun& run : file.runs) {
     const StoredTrace& trace = file.traces[run.trace];
-    const std::string prefix =
-        concat(quoted(trace.name), ",", trace.hash, ",", run.key, ",", run.policy, ",", run.backend,
-               ",", quoted(run.label), ",", quoted(run.parameters), ",", run.kv_dtype, ",",
-               run.seed, ",", to_text(ParamValue(run.target_p)));
+    const std::string prefix = concat(
+        quoted(trace.name), ",", trace.hash, ",", run.key, ",", run.policy, ",", run.backend, ",",
+        quoted(run.label), ",", quoted(run.parameters), ",", run.kv_dtype, ",", run.seed, ",",
+        to_text(ParamValue(run.target_p)), ",", to_text(ParamValue(run.target_error)));
     for (const Row& row : run.rows) {
       out << prefix;
       for (const RowField& field : row_fields()) out << "," << field.text(row);

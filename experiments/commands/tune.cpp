@@ -49,6 +49,7 @@ void add_tune(CLI::App& app) {
       "  target: {metric: output_error, at_most: 0.05}\n"
       "  target: {metric: covered_mass, percentile: 5, at_least: 0.95}\n"
       "  target: {metric: violation_rate, at_most: 0.02, mass: 0.95}\n"
+      "  target: {metric: error_violation_rate, at_most: 0.05, error: 0.05}\n"
       "  holdout: 0.5     share of the steps that judge the choice\n"
       "  holdout_steps: last | spread\n"
       "  safety: 0.1      choose against a bound tightened by this share\n"

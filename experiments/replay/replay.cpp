@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/metrics/predicted_error.h"
 #include "core/metrics/recorded_outputs.h"
 
 namespace doublep {
@@ -29,24 +30,31 @@ class Stopwatch {
 
 // Rows of one step, one KV head at a time.
 void measure_step(const TraceInfo& info, TruthCache& truths, const TraceLayer& data,
-                  std::int64_t step, const StepResult& result, double fallback_target, Row* rows,
-                  std::vector<double>& mismatches) {
+                  std::int64_t step, const QueryBlock& queries, const StepResult& result,
+                  double fallback_target, Row* rows, std::vector<double>& mismatches) {
   parallel_for(info.num_kv_heads, [&](std::int64_t kv_head) {
     const auto shared = truths.truth(data, step, static_cast<int>(kv_head));
     const GroundTruth& truth = *shared;
+    const QueryGroup group = queries.group(static_cast<int>(kv_head), info.num_kv_heads);
     for (int g = 0; g < info.group_size(); ++g) {
       const std::int64_t h = kv_head * info.group_size() + g;
       const Selection& selection = result.selections[h];
       Row& row = rows[h];
       row.layer = data.layer, row.step = static_cast<std::int32_t>(step);
       row.head = static_cast<std::int32_t>(h), row.kv_head = static_cast<std::int32_t>(kv_head);
-      const StepMetrics metrics = measure(
-          truth, g, selection, result.output.data() + h * info.value_dim, result.log_sum_exp[h]);
+      const float* output = result.output.data() + h * info.value_dim;
+      const StepMetrics metrics = measure(truth, g, selection, output, result.log_sum_exp[h]);
 #define DOUBLEP_METRIC(type, name, unit, gate, meaning) row.name = metrics.name;
 #include "experiments/replay/row_fields.def"
       const double target = std::isnan(selection.target_p) ? fallback_target : selection.target_p;
       // Everything attended is no violation, whatever the last bits of the sum say.
       row.violation = metrics.covered_mass < std::min(target, 1 - 1e-9);
+      row.predicted_error = predicted_error(selection, group, g, metrics.visible_tokens, output,
+                                            info.value_dim, result.log_sum_exp[h]);
+      const bool promised = !std::isnan(selection.target_error);
+      row.error_factor = promised ? selection.error_factor : kNaN;
+      // An output that is not a number keeps no promise.
+      row.error_violation = promised && !(metrics.output_error <= selection.target_error);
       const MassAudit audit =
           result.audits.empty() ? MassAudit{kNaN, kNaN, kNaN} : result.audits[h];
       row.audited_mass = audit.mass, row.audited_low = audit.low, row.audited_high = audit.high;
@@ -90,13 +98,16 @@ ReplayResult replay(const Trace& trace, const ReplayOptions& options, const Deco
       watch.lap();
       if (t > 0) decoder->append(cache.first(info.positions[t] + 1));
       if (t % options.every_step == 0) {
-        const StepResult step = decoder->step(trace.queries(data, t), Audit::kSelection);
+        const QueryBlock queries = trace.queries(data, t);
+        const StepResult step = decoder->step(queries, Audit::kSelection);
         summary.seconds_steps += watch.lap();
-        if (!std::isnan(step.selections[0].target_p)) result.target_p = step.selections[0].target_p;
+        const Selection& first_head = step.selections[0];
+        if (!std::isnan(first_head.target_p)) result.target_p = first_head.target_p;
+        if (!std::isnan(first_head.target_error)) result.target_error = first_head.target_error;
         const std::size_t first = result.rows.size();
         result.rows.resize(first + info.num_query_heads);
-        measure_step(info, truths, data, t, step, options.target_mass, result.rows.data() + first,
-                     mismatches);
+        measure_step(info, truths, data, t, queries, step, options.target_mass,
+                     result.rows.data() + first, mismatches);
       }
       const double done =
           (static_cast<double>(l) + static_cast<double>(t + 1) / steps) / layers.size();

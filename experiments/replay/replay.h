@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct ReplayResult {
   std::vector<LayerSummary> layers;
   std::vector<std::int64_t> steps;  ///< of the trace, that were measured
   double target_p = 0;
+  double target_error = std::numeric_limits<double>::quiet_NaN();  ///< where one is promised
 };
 
 /// Makes a decoder for a layer.

@@ -42,6 +42,7 @@ StoredRun run_of(const std::string& key, RunContent content, std::size_t num_tra
   run.kv_dtype = text_of(all, "kv_dtype", place);
   run.order = integer_of(all, "order", place), run.seed = integer_of(all, "seed", place);
   run.target_p = real_of(all, "target_p", place), run.seconds = real_of(all, "seconds", place);
+  run.target_error = real_of(all, "target_error", place);
   const std::string& trace = text_of(all, "trace", place);
   const auto index = parse_integer(trace);
   if (!index || *index < 0 || *index >= static_cast<std::int64_t>(num_traces))

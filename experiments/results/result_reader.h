@@ -18,6 +18,7 @@ struct StoredRun {
   std::size_t trace = 0;  ///< index into ResultFile::traces
   std::int64_t order = 0, seed = 0;
   double target_p = 0, seconds = 0;
+  double target_error = 0;  ///< NaN: none promised
   std::vector<Row> rows;
   std::vector<LayerSummary> layers;
 };

@@ -43,6 +43,7 @@ Attributes run_attributes(const FinishedRun& run, const ReplayResult& result, Kv
   all["seed"] = static_cast<std::int64_t>(run.spec->seed);
   all["kv_dtype"] = std::string(name_of(kv_dtype));
   all["target_p"] = result.target_p;
+  all["target_error"] = result.target_error;
   all["seconds"] = run.seconds;
   std::vector<std::int64_t> layers;
   for (const LayerSummary& layer : result.layers) layers.push_back(layer.layer);

@@ -9,25 +9,31 @@ namespace {
 
 using Metric = Target::Metric;
 
-constexpr std::pair<const char*, Metric> kMetrics[] = {{"output_error", Metric::kOutputError},
-                                                       {"violation_rate", Metric::kViolationRate},
-                                                       {"covered_mass", Metric::kCoveredMass},
-                                                       {"exact_mass", Metric::kExactMass}};
+constexpr std::pair<const char*, Metric> kMetrics[] = {
+    {"output_error", Metric::kOutputError},
+    {"violation_rate", Metric::kViolationRate},
+    {"error_violation_rate", Metric::kErrorViolationRate},
+    {"covered_mass", Metric::kCoveredMass},
+    {"exact_mass", Metric::kExactMass}};
 
 Target read_target(const Yaml& node) {
-  node.only({"metric", "percentile", "at_most", "at_least", "mass"});
+  node.only({"metric", "percentile", "at_most", "at_least", "mass", "error"});
   Target target{};
   bool known = false;
   for (const auto& [name, metric] : kMetrics)
     if (node.at("metric").text() == name) target.metric = metric, known = true;
   if (!known)
-    node.at("metric").fail("expected output_error, violation_rate, covered_mass or exact_mass");
+    node.at("metric").fail(
+        "expected output_error, violation_rate, error_violation_rate, covered_mass or exact_mass");
   target.percentile = node.real("percentile", -1, 0, 100);
-  if (target.metric == Metric::kViolationRate && node.has("percentile"))
+  if (target.is_rate() && node.has("percentile"))
     node.at("percentile").fail("a rate is a mean already; leave it out");
   if (node.has("mass") && target.metric != Metric::kViolationRate)
     node.at("mass").fail("belongs to violation_rate only");
+  if (node.has("error") && target.metric != Metric::kErrorViolationRate)
+    node.at("error").fail("belongs to error_violation_rate only");
   target.mass = node.real("mass", 0.95, 0, 1);
+  target.error = node.real("error", 0.05, 0, kNoLimit);
   const char* key = target.at_most() ? "at_most" : "at_least";
   if (node.has(target.at_most() ? "at_least" : "at_most"))
     node.fail(concat("this metric is bounded by ", key));
@@ -48,10 +54,11 @@ std::string Target::text() const {
   const char* name = "";
   for (const auto& [n, m] : kMetrics)
     if (m == metric) name = n;
-  const std::string statistic = metric == Metric::kViolationRate
-                                    ? concat(" (covered mass below ", mass, ")")
-                                : percentile < 0 ? " on average"
-                                                 : concat(" at percentile ", percentile);
+  const std::string statistic =
+      metric == Metric::kViolationRate        ? concat(" (covered mass below ", mass, ")")
+      : metric == Metric::kErrorViolationRate ? concat(" (output error above ", error, ")")
+      : percentile < 0                        ? " on average"
+                                              : concat(" at percentile ", percentile);
   return concat(name, at_most() ? " at most " : " at least ", bound, statistic);
 }
 

@@ -16,6 +16,8 @@ double value_of(const Row& row, const Target& target) {
       return row.output_error;
     case Target::Metric::kViolationRate:
       return row.covered_mass < target.mass ? 1 : 0;
+    case Target::Metric::kErrorViolationRate:
+      return row.output_error <= target.error ? 0 : 1;
     case Target::Metric::kCoveredMass:
       return row.covered_mass;
     case Target::Metric::kExactMass:

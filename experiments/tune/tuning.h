@@ -13,14 +13,23 @@ namespace doublep {
 
 /// "output_error at most 0.05 on average" or "covered_mass at least 0.95 at the 5th percentile".
 struct Target {
-  enum class Metric { kOutputError, kViolationRate, kCoveredMass, kExactMass } metric;
+  enum class Metric {
+    kOutputError,
+    kViolationRate,
+    kErrorViolationRate,
+    kCoveredMass,
+    kExactMass
+  } metric;
   double percentile = -1;  ///< of the rows, in [0, 100]; -1: the mean
   double bound = 0;
   double mass = 0.95;  ///< violation_rate: share of rows whose covered mass lies below this
 
-  bool at_most() const {
-    return metric == Metric::kOutputError || metric == Metric::kViolationRate;
+  double error = 0.05;  ///< error_violation_rate: share of rows whose output error is above this
+
+  bool is_rate() const {
+    return metric == Metric::kViolationRate || metric == Metric::kErrorViolationRate;
   }
+  bool at_most() const { return metric == Metric::kOutputError || is_rate(); }
   bool met(double value) const { return at_most() ? value <= bound : value >= bound; }
   /// How far inside the bound, as a share of it; negative: not met.
   double margin(double value) const;

@@ -19,12 +19,13 @@ from analysis import content_hash  # noqa: E402
 
 INT32, INT64 = ("layer", "head", "kv_head", "step"), ("visible_tokens", "exact_tokens",
                                                      "approximated_clusters", "oracle_tokens")
-REAL1 = ("exact_mass", "covered_mass", "output_error", "cosine", "lse_error")
+REAL1 = ("exact_mass", "covered_mass", "output_error", "cosine", "lse_error", "predicted_error",
+         "error_factor")
 REAL2 = ("audited_mass", "audited_low", "audited_high") + tuple(
     f"{what}_{stage}" for what in ("bytes", "flops")
     for stage in ("index", "estimate", "select", "attend"))
 ROW = np.dtype([(n, "<i4") for n in INT32] + [(n, "<i8") for n in INT64] +
-               [(n, "<f8") for n in REAL1] + [("violation", "<i4")] + [(n, "<f8") for n in REAL2])
+               [(n, "<f8") for n in REAL1] + [("violation", "<i4"), ("error_violation", "<i4")] + [(n, "<f8") for n in REAL2])
 LAYER = np.dtype([("layer", "<i4")] + [(n, "<f8") for n in (
     "index_memory_bytes", "index_build_bytes", "index_build_flops", "seconds_index",
     "seconds_steps", "dense_mismatch")])
@@ -44,7 +45,7 @@ def row(layer=0, head=0, step=0, **values):
     """One row: everything dense and exact unless said otherwise."""
     cells = dict(layer=layer, head=head, kv_head=0, step=step, visible_tokens=100,
                  exact_tokens=100, oracle_tokens=100, exact_mass=1.0, covered_mass=1.0,
-                 cosine=1.0, audited_mass=np.nan, audited_low=np.nan, audited_high=np.nan)
+                 cosine=1.0, error_factor=np.nan, audited_mass=np.nan, audited_low=np.nan, audited_high=np.nan)
     cells.update(values)
     out = np.zeros((), dtype=ROW)
     for name, value in cells.items():
@@ -53,8 +54,8 @@ def row(layer=0, head=0, step=0, **values):
 
 
 def run(policy, rows, trace="0", order=0, target_p=0.95, kv_dtype="fp16", backend="cpu", label=None,
-        **parameters):
-    return dict(policy=policy, trace=trace, order=order, target_p=target_p, kv_dtype=kv_dtype,
+        target_error=np.nan, **parameters):
+    return dict(policy=policy, trace=trace, order=order, target_p=target_p, target_error=target_error, kv_dtype=kv_dtype,
                 backend=backend, label=label or policy, parameters=json.dumps(parameters),
                 rows=np.array(rows, dtype=ROW))
 

@@ -63,6 +63,24 @@ class Aggregates(unittest.TestCase):
         self.assertAlmostEqual(self.summary.violation_common, 0.5)
         self.assertAlmostEqual(summarise(self.run, 0.96).violation_common, 0.5)  # 0.96 is enough
 
+    def test_predicted_error_and_the_promise_of_one(self):
+        row = synthetic.row
+        rows = [row(step=0, output_error=0.1, predicted_error=0.05, error_violation=1),
+                row(step=1, output_error=0.4, predicted_error=0.1),
+                row(step=2, output_error=0.2, predicted_error=0.4),
+                row(step=3, output_error=0.3, predicted_error=math.nan),
+                row(step=4, output_error=0.0, predicted_error=0.0)]
+        promised = load([synthetic.trace(steps=5)],
+                        [synthetic.run("double_p", rows, target_error=0.05)]).runs[0]
+        s = summarise(promised)
+        self.assertAlmostEqual(s.predicted_ratio, 0.5)  # of 0.5, 0.25 and 2
+        x, y = np.log([0.05, 0.1, 0.4]), np.log([0.1, 0.4, 0.2])
+        self.assertAlmostEqual(s.predicted_correlation, np.corrcoef(x, y)[0, 1])
+        self.assertAlmostEqual(s.error_violation, 0.2)
+        free = load([synthetic.trace(steps=5)], [synthetic.run("double_p", rows[:1])]).runs[0]
+        self.assertTrue(math.isnan(summarise(free).error_violation))
+        self.assertTrue(math.isnan(summarise(free).predicted_correlation))
+
     def test_bytes_are_summed_over_heads_and_averaged_over_steps(self):
         self.assertAlmostEqual(self.summary.bytes_step, (101 + 200 + 300 + 400) / 2)
         self.assertAlmostEqual(self.summary.dense_bytes, 3200)

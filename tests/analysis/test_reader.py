@@ -135,7 +135,7 @@ class Reading(unittest.TestCase):
         with h5py.File(path, "r+") as file:
             group = file["runs"][list(file["runs"])[0]]
             rows = group["rows"][()]
-            wide = np.zeros(len(rows), dtype=rows.dtype.descr + [("predicted_error", "<f8")])
+            wide = np.zeros(len(rows), dtype=rows.dtype.descr + [("surprise", "<f8")])
             for field in rows.dtype.names:
                 wide[field] = rows[field]
             wide["predicted_error"] = 0.25

@@ -181,7 +181,8 @@ TEST_CASE("check is 0 right after --update, on any numbers") {
       row.visible_tokens = static_cast<std::int64_t>(1e15) + static_cast<std::int64_t>(n * n);
       row.exact_tokens = 1234567890123457 + static_cast<std::int64_t>(n);
       for (double* real : {&row.exact_mass, &row.covered_mass, &row.output_error, &row.cosine,
-                           &row.lse_error, &row.audited_mass, &row.audited_low, &row.audited_high})
+                           &row.lse_error, &row.predicted_error, &row.error_factor,
+                           &row.audited_mass, &row.audited_low, &row.audited_high})
         *real = awkward(splitmix64(++n));
       for (double& bytes : row.bytes) bytes = awkward(splitmix64(++n));
       for (double& flops : row.flops) flops = awkward(splitmix64(++n));

@@ -75,6 +75,7 @@ TEST_CASE("a metric touches four files: the list, its page, and where it is comp
                                           "experiments/replay/row_fields.def"};
   CHECK(sources_with("audited_mass") == expected);
   CHECK(sources_with("audited_low") == expected);
+  CHECK(sources_with("error_violation") == expected);
 }
 
 TEST_CASE("nothing that stores, exports or compares rows knows a metric by name") {

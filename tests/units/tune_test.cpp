@@ -116,6 +116,12 @@ TEST_CASE("percentiles and rates are statistics of rows") {
   const auto result =
       result_of({candidate("half", 10, 0.01, 0.2), candidate("none", 20, 0.01, 0.01)});
   CHECK(result.runs[tune(result, rate).at(0).uniform->runs[0]].label == "half");
+  Tuning promise;
+  promise.target = {Target::Metric::kErrorViolationRate, -1, 0.5, 0.95, 0.1};
+  CHECK(promise.target.at_most());
+  CHECK(result.runs[tune(result, promise).at(0).uniform->runs[0]].label == "half");
+  promise.target.error = 0.005;  // every row of both is above it
+  CHECK_FALSE(tune(result, promise).at(0).uniform.has_value());
   Tuning covered;
   covered.target = {Target::Metric::kCoveredMass, 0, 0.95, 0.95};
   CHECK(result.runs[tune(result, covered).at(0).uniform->runs[0]].label == "none");

@@ -1,0 +1,40 @@
+#include "core/metrics/predicted_error.h"
+
+#include <cmath>
+#include <limits>
+
+#include "core/base/matrix.h"
+#include "core/index/cluster_index.h"
+#include "core/index/mass_estimate.h"
+#include "core/policy/term_error.h"
+
+namespace doublep {
+
+double predicted_error(const Selection& selection, const QueryGroup& group, int head,
+                       std::int64_t visible, const float* output, int value_dim,
+                       double log_sum_exp) {
+  auto held = static_cast<std::int64_t>(selection.tokens.size());
+  for (const ClusterTerm& term : selection.terms) held += selection.index->size(term.cluster);
+  if (held != visible || !selection.log_weights.empty())
+    return std::numeric_limits<double>::quiet_NaN();
+  if (selection.terms.empty()) return 0;
+  const ClusterIndex& index = *selection.index;
+  QueryGroup one = group;
+  one.queries = group.query(head), one.size = 1;
+  const double unit = unit_logit_variances(index, one)[0];
+  const auto o = ConstRowF(output, value_dim).cast<double>();
+  double squared = 0;
+  for (const ClusterTerm& term : selection.terms) {
+    const double p = std::exp(term.log_mass - log_sum_exp);
+    const double distance =
+        (index.mean_values().row(term.cluster).cast<double>() - o).squaredNorm() +
+        index.value_spreads()[term.cluster];
+    squared += p * p * distance *
+               bounded_weight_spread(unit * index.variances()[term.cluster],
+                                     static_cast<double>(index.size(term.cluster)));
+  }
+  const double length = o.squaredNorm();
+  return std::sqrt(length > 0 ? squared / length : squared);
+}
+
+}  // namespace doublep
