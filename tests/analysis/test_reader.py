@@ -138,11 +138,11 @@ class Reading(unittest.TestCase):
             wide = np.zeros(len(rows), dtype=rows.dtype.descr + [("surprise", "<f8")])
             for field in rows.dtype.names:
                 wide[field] = rows[field]
-            wide["predicted_error"] = 0.25
+            wide["surprise"] = 0.25
             del group["rows"]
             group["rows"] = wide
         synthetic.sign(path)
-        self.assertEqual(read(path).runs[0].rows["predicted_error"].tolist(), [0.25])
+        self.assertEqual(read(path).runs[0].rows["surprise"].tolist(), [0.25])
 
     def test_what_was_replayed(self):
         run = read(self.toy(runs=[synthetic.run("quest", [synthetic.row(layer=0, step=3)])])).runs[0]
