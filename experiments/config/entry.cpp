@@ -85,6 +85,9 @@ void PolicyEntry::fail(const ParameterError& error) const {
 void PolicyEntry::expand(Expansion& into) const {
   const bool skip = root_.flag("skip_invalid", false);
   const std::size_t before = into.runs.size();
+  // A value that is wrong by itself is wrong in every combination, skipped or not: values first.
+  PolicyInfo any_combination = *policy_;
+  any_combination.check = [](const Parameters&) {};
   std::vector<std::size_t> place(axes_.size(), 0);
   for (bool more = true; more;) {
     Values values;
@@ -94,8 +97,7 @@ void PolicyEntry::expand(Expansion& into) const {
     while (turn > 0 && ++place[turn - 1] == axes_[turn - 1].second.size()) place[--turn] = 0;
     more = turn > 0;
     try {
-      // A value that is wrong by itself is wrong in every combination.
-      const Parameters parameters(policy_->name, policy_->parameters, values);
+      const Parameters parameters = resolve(any_combination, values);
       try {
         policy_->check(parameters);
       } catch (const ParameterError&) {

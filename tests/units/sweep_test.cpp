@@ -5,6 +5,7 @@
 
 #include "experiments/results/result_store.h"
 #include "tests/catch.h"
+#include "tests/support/message.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -16,7 +17,8 @@ namespace {
 Sweep sweep_of(const std::string& policies, const std::vector<std::string>& overrides = {}) {
   const TempDir folder;
   const auto file = std::filesystem::path(folder.path()) / "s.yaml";
-  spill(file, "traces: [" + std::string(DOUBLEP_SOURCE_DIR) + "/data/needle-4k.h5]\n" + policies);
+  spill(file,
+        "traces: [" + std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5]\n" + policies);
   return load_sweep(file.string(), overrides);
 }
 
@@ -46,6 +48,24 @@ TEST_CASE("defaults reach the policies that declare them, and an entry's own val
       "  - {policy: streaming, window: 32}\n");
   CHECK(s.runs[1].parameters.integer("window") == 128);
   CHECK(s.runs[2].parameters.integer("window") == 32);
+}
+
+TEST_CASE("a variant of a policy multiplies out like a parameter, and names its runs") {
+  const Sweep s = sweep_of(
+      "defaults: {window: 32}\npolicies:\n"
+      "  - {policy: double_p, variant: best, share: [0.02, 0.04]}\n"
+      "  - {policy: double_p, variant: [paper, best], share: 0.04, estimator: jensen}\n");
+  REQUIRE(s.runs.size() == 4);
+  CHECK(s.runs[0].label == "double_p best estimator=pooled share=0.02");
+  CHECK(s.runs[0].parameters.choice("estimator") == "pooled");
+  CHECK(s.runs[0].parameters.choice("stop") == "share");
+  CHECK(s.runs[0].parameters.integer("window") == 32);
+  CHECK(s.runs[2].label == "double_p paper");
+  CHECK(s.runs[2].parameters.choice("stop") == "mass");
+  CHECK(s.runs[3].label == "double_p best estimator=jensen share=0.04");
+  const std::string unknown = refusal("policies: [{policy: double_p, variant: bset}]\n");
+  CHECK(contains(unknown, "no variant is called 'bset'; there are paper, best"));
+  CHECK(contains(unknown, "s.yaml:2:"));
 }
 
 TEST_CASE("the same run twice is done once, and counted") {
