@@ -30,18 +30,30 @@ def _distinct(runs, name):
     return {show(run.parameters.get(name)) for run in runs}
 
 
+def variant(run):
+    """What the run's label says after its policy: 'double_p best share=0.04' is of the variant best."""
+    words = run.label.split()
+    if len(words) < 2 or words[0] != run.policy or words[1] == run.backend:
+        return ""
+    return words[1] if words[1].isidentifier() else ""
+
+
 class Names:
     """Built once over all runs, so that a run is called the same in every figure and table."""
 
     def __init__(self, runs):
+        # By policy and variant: what a variant sets needs no saying.
         self._varied, self._switches = {}, {}
         self._many_backends = len({run.backend for run in runs}) > 1
         self._many_dtypes = len({run.kv_dtype for run in runs}) > 1
-        for policy in dict.fromkeys(run.policy for run in runs):
-            mine = [run for run in runs if run.policy == policy]
-            names = dict.fromkeys(name for run in mine for name in run.parameters)
-            self._varied[policy] = [n for n in names if len(_distinct(mine, n)) > 1]
-            self._switches[policy] = self._choose_switches(mine, self._varied[policy])
+        kinds = {}
+        for run in runs:
+            kinds.setdefault((run.policy, variant(run)), []).append(run)
+        for kind, mine in kinds.items():
+            self._varied[kind] = self._choose_varied(mine)
+            self._switches[kind] = self._choose_switches(mine, self._varied[kind])
+        self._by_policy = {policy: self._choose_varied([r for r in runs if r.policy == policy])
+                           for policy, _ in kinds}
         seen = {}
         for run in runs:
             seen.setdefault((run.trace.id, run.policy, self._parameters(run)), []).append(run)
@@ -50,6 +62,11 @@ class Names:
             by_key = len({run.key for run in twins}) == len(twins)
             for run in twins:
                 self._twins[run.key, run.program] = (run.key if by_key else run.program)[:6]
+
+    @staticmethod
+    def _choose_varied(runs):
+        names = dict.fromkeys(name for run in runs for name in run.parameters)
+        return [n for n in names if len(_distinct(runs, n)) > 1]
 
     @staticmethod
     def _choose_switches(runs, varied):
@@ -65,8 +82,9 @@ class Names:
         return chosen
 
     def _parameters(self, run):
-        parts = [f"{name}={show(run.parameters[name])}" for name in self._varied[run.policy]
-                 if name in run.parameters]
+        parts = [variant(run)] if variant(run) else []
+        parts += [f"{name}={show(run.parameters[name])}"
+                  for name in self._varied[run.policy, variant(run)] if name in run.parameters]
         if self._many_backends:
             parts.append(run.backend)
         if self._many_dtypes:
@@ -74,7 +92,8 @@ class Names:
         return " ".join(parts)
 
     def varied(self, policy):
-        return list(self._varied[policy])
+        """Of all its variants together."""
+        return list(self._by_policy[policy])
 
     def parameters(self, run):
         """The varied parameters: 'p1=0.95 p2=0.7'; of a lone run, what its label says."""
@@ -89,7 +108,8 @@ class Names:
     def short(self, run):
         """The same as a list, what tells its series apart first."""
         parts = self.parameters(run).split()
-        return sorted(parts, key=lambda part: part.split("=")[0] not in self._switches[run.policy])
+        first = [variant(run), *self._switches[run.policy, variant(run)]]
+        return sorted(parts, key=lambda part: part.split("=")[0] not in first)
 
     def between(self, runs):
         """Several runs of one policy in one phrase: 'p1=0.95 p2=0.5..0.7'."""
@@ -107,8 +127,9 @@ class Names:
 
     def series(self, run):
         """The curve a run belongs to: (policy, switch values, backend, data type)."""
-        words = tuple(show(run.parameters.get(name)) for name in self._switches[run.policy])
-        return (run.policy, words, run.backend if self._many_backends else "",
+        words = tuple(show(run.parameters.get(name))
+                      for name in self._switches[run.policy, variant(run)])
+        return (run.policy, (variant(run), *words), run.backend if self._many_backends else "",
                 run.kv_dtype if self._many_dtypes else "")
 
     @staticmethod

@@ -223,6 +223,25 @@ class NamesAndTables(unittest.TestCase):
         self.assertEqual(len({names.series(run) for run in runs}), 3)
         self.assertEqual(names.series_title(names.series(runs[2])), "Double-P (second order)")
 
+    def test_a_variant_is_a_series_and_does_not_lengthen_the_names_of_others(self):
+        runs = [synthetic.run("double_p", [synthetic.row()], order=i, label=f"double_p p2={p2}",
+                              p2=p2, estimator="jensen", share=0.04)
+                for i, p2 in enumerate((0.5, 0.7))]
+        runs += [synthetic.run("double_p", [synthetic.row()], order=5 + i, p2=0.7, share=share,
+                               estimator="pooled", label=f"double_p best share={share}")
+                 for i, share in enumerate((0.02, 0.04))]
+        runs.append(synthetic.run("double_p", [synthetic.row()], order=9, p2=0.7, share=0.04,
+                                  estimator="jensen", label="double_p other"))
+        runs = load([synthetic.trace()], runs).runs
+        names = Names(runs)
+        self.assertEqual([names.parameters(run) for run in runs],
+                         ["p2=0.5", "p2=0.7", "best share=0.02", "best share=0.04", "other"])
+        self.assertEqual([names.series_title(names.series(run)) for run in runs],
+                         ["Double-P"] * 2 + ["Double-P (best)"] * 2 + ["Double-P (other)"])
+        self.assertEqual(names.short(runs[2]), ["best", "share=0.02"])
+        self.assertEqual(names.between(runs[2:4]), "best share=0.02..0.04")
+        self.assertEqual(names.varied("double_p"), ["p2", "estimator", "share"])
+
     def test_equal_runs_of_other_builds_are_told_apart(self):
         run = synthetic.run("quest", [synthetic.row()], budget=1)
         first = load([synthetic.trace()], [run]).runs[0]
