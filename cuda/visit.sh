@@ -8,7 +8,7 @@ out=$(realpath -m "${OUT_DIR:-$PWD/visit-out}")
 build=${BUILD_DIR:-$root/build/visit}
 arch=${DOUBLEP_CUDA_ARCHITECTURES:-90}
 traces=("$@")
-[ ${#traces[@]} -gt 0 ] || traces=("$root/data/needle-4k.h5")
+[ ${#traces[@]} -gt 0 ] || traces=("$root/tests/data/needle-4k.h5")
 mkdir -p "$out"
 rm -f "$out/settings.txt"
 failed=0

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 namespace {
 
 const std::string kRoot = DOUBLEP_SOURCE_DIR;
-const std::string kTrace = kRoot + "/data/needle-4k.h5";
+const std::string kTrace = kRoot + "/tests/data/needle-4k.h5";
 
 std::string sweep_text(const std::string& policies) {
   return "traces: [" + kTrace + "]\nreplay: {max_steps: 2, layers: [4]}\npolicies: " + policies +
@@ -107,8 +107,8 @@ TEST_CASE("validate takes every kind of configuration, and several files") {
   INFO(result.err);
   CHECK(result.code == 0);
   for (const char* kind :
-       {"a valid sweep of 40 runs", "tune.yaml: a valid tuning of", "a valid simulation of",
-        "a valid baseline of 40 runs", "the machine", "the model", "a valid trace"})
+       {"a valid sweep of 44 runs", "tune.yaml: a valid tuning of", "a valid simulation of",
+        "a valid baseline of 44 runs", "the machine", "the model", "a valid trace"})
     CHECK(has(result.out, kind));
   // One that is wrong is named, and the others are still looked at.
   spill(folder.file("bad.yaml"), sweep_text("[dens]") + "target: {metric: none}\n");

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::string kShipped = std::string(DOUBLEP_SOURCE_DIR) + "/data/needle-4k.h5";
+const std::string kTrace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
 
 // A folder with a trace of its own and a sweep over it, and the sweep's result.
 struct Bench {
@@ -22,7 +22,7 @@ struct Bench {
   std::string trace = folder.file("t.h5"), sweep = folder.file("s.yaml"),
               tuning = folder.file("tune.yaml"), result = folder.file("r.h5");
   Bench() {
-    fs::copy_file(kShipped, trace);
+    fs::copy_file(kTrace, trace);
     const std::string text =
         "traces: [t.h5]\nreplay: {max_steps: 2, layers: [4]}\npolicies: [{policy: dense}]\n";
     spill(sweep, text);
@@ -164,7 +164,7 @@ TEST_CASE("the file that was looked at is the file that is opened") {
   fs::create_directory_symlink("elsewhere/configs", folder.file("configs"));
   fs::create_directories(folder.file("elsewhere/data"));
   fs::create_directories(folder.file("data"));
-  fs::copy_file(kShipped, folder.file("elsewhere/data/t.h5"));
+  fs::copy_file(kTrace, folder.file("elsewhere/data/t.h5"));
   spill(folder.file("data/t.h5"), "another file, and no trace at all");
   spill(folder.file("elsewhere/configs/s.yaml"),
         "traces: [../data/t.h5]\npolicies: [{policy: dense}]\n");

@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::string kTrace = std::string(DOUBLEP_SOURCE_DIR) + "/data/needle-4k.h5";
+const std::string kTrace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
 
 std::string sweep_text(const std::string& policies) {
   return "traces: [" + kTrace + "]\nreplay: {max_steps: 2}\npolicies:\n" + policies;

@@ -37,7 +37,7 @@ TEST_CASE(
     "a trace overwritten during a run stops it; rows of before stay, none of after are kept") {
   const TempDir dir;
   const std::string trace = dir.file("t.h5"), sweep = dir.file("s.yaml"), out = dir.file("r.h5");
-  const std::string bytes = slurp(shipped_trace());
+  const std::string bytes = slurp(needle_4k());
   spill(trace, bytes);
   spill(sweep,
         "traces: [t.h5]\noutput: r.h5\npolicies:\n"

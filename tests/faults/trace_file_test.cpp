@@ -33,7 +33,7 @@ TEST_CASE("what is not there or not HDF5") {
 }
 
 TEST_CASE("a trace cut at any length") {
-  std::ifstream in(shipped_trace(), std::ios::binary);
+  std::ifstream in(needle_4k(), std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(in), {}};
   REQUIRE(bytes.size() > 8000000);
   const TempDir dir;

@@ -46,7 +46,7 @@ void expect_double_p(const Trace& trace, const std::string& estimator, double ma
 }  // namespace
 
 TEST_CASE("facts of needle-4k: streaming and the oracles, to the printed digits", "[heavy]") {
-  const Trace trace = Trace::open(shipped_trace());
+  const Trace trace = Trace::open(needle_4k());
   const Means streaming = means_of(trace, "streaming", {});
   CHECK(streaming.exact_mass == Approx(0.624103).margin(6e-7));
   CHECK(streaming.tokens == Approx(68));
@@ -75,7 +75,7 @@ TEST_CASE("facts of code-8k: the oracles, to the printed digits", "[heavy]") {
 }
 
 TEST_CASE("facts of Double-P on needle-4k", "[heavy]") {
-  const Trace trace = Trace::open(shipped_trace());
+  const Trace trace = Trace::open(needle_4k());
   expect_double_p(trace, "jensen", 0.927, 0.987, 630, 74, 0.055);
   expect_double_p(trace, "second_order", 0, 0, 630, 0, 0.034);
 }

@@ -1,6 +1,7 @@
 // Does every policy become dense attention in its limit, and dense what the recorder computed?
 #include "tests/catch.h"
 #include "tests/support/brute_force.h"
+#include "tests/support/message.h"
 #include "tests/support/random_cache.h"
 #include "tests/support/run_policy.h"
 
@@ -49,8 +50,8 @@ TEST_CASE("limits on random caches: every output is that of long double's dense 
     }
 }
 
-TEST_CASE("(p1, p2) = (1, 1) and dense attend all of the shipped trace to 1e-5") {
-  const Trace trace = Trace::open(shipped_trace());
+TEST_CASE("(p1, p2) = (1, 1) and dense attend all of needle-4k to 1e-5") {
+  const Trace trace = Trace::open(needle_4k());
   for (const auto& [policy, given] :
        {std::pair<std::string, Given>{"dense", {}}, {"double_p", {{"p1", 1.0}, {"p2", 1.0}}}}) {
     INFO(policy);
@@ -72,18 +73,18 @@ TEST_CASE("(p1, p2) = (1, 1) and dense attend all of the shipped trace to 1e-5")
 }
 
 TEST_CASE("dense attention reproduces the recorded outputs to 1e-4", "[heavy]") {
-  for (const char* name : {"needle-4k", "code-8k", "needle-16k"}) {
-    const std::string path =
-        name == std::string("needle-4k") ? shipped_trace() : shared_trace(name);
+  std::vector<std::pair<std::string, std::string>> traces = {{"qwen-needle-8k", shipped_trace()},
+                                                             {"needle-4k", needle_4k()}};
+  for (const char* name : {"code-8k", "needle-16k", "qwen-code-16k"})
+    traces.emplace_back(name, shared_trace(name));
+  for (const auto& [name, path] : traces) {
     if (path.empty()) {
-      skip(std::string(name) +
-           " is not there; set DOUBLEP_SHARED to the folder that holds traces/");
+      skip(name + " is not there; set DOUBLEP_SHARED to the folder that holds traces/");
       continue;
     }
     const Trace trace = Trace::open(path);
-    ReplayOptions
-        options;  // every step is computed by the recorder; each layer's worst is asked for
-    if (name == std::string("needle-16k")) options.every_step = 6;
+    ReplayOptions options;  // every step is the recorder's; each layer's worst is asked for
+    if (contains(name, "16k")) options.every_step = 6;
     const auto result = replay_policy(trace, "streaming", {}, options);
     REQUIRE(result.layers.size() == trace.info().layers.size());
     for (const LayerSummary& layer : result.layers) {

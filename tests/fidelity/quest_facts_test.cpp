@@ -27,7 +27,7 @@ Means quest_on(const std::string& path) {
 }  // namespace
 
 TEST_CASE("Quest on needle-4k", "[heavy]") {
-  const Means means = quest_on(shipped_trace());
+  const Means means = quest_on(needle_4k());
   CHECK(means.mass == Approx(0.915649).margin(5e-7));
   CHECK(means.tokens == Approx(1040.014).margin(5e-4));
   CHECK(means.error == Approx(0.0876).margin(5e-5));

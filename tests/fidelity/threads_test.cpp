@@ -24,7 +24,7 @@ int differences(const Record& a, const Record& b, const Columns& columns) {
 
 TEST_CASE("a replay of every policy has the same bits on 1, 2 and 3 threads", "[heavy]") {
   const ThreadGuard guard;
-  const Trace trace = Trace::open(shipped_trace());
+  const Trace trace = Trace::open(needle_4k());
   ReplayOptions options;
   options.layers = {7};
   options.every_step = 11;

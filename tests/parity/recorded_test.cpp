@@ -39,13 +39,13 @@ Summary replayed(const Trace& trace, const Setup& setup, KvDtype dtype, bool gpu
 }
 
 std::vector<std::string> traces() {
-  std::vector<std::string> paths = {std::string(DOUBLEP_SOURCE_DIR) + "/data/needle-4k.h5"};
+  std::vector<std::string> paths = {std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5"};
   if (const char* more = std::getenv("DOUBLEP_TRACES")) {
     std::stringstream list(more);
     for (std::string path; std::getline(list, path, ':');)
       if (path.find("needle-4k") == std::string::npos) paths.push_back(path);
   } else {
-    skip("DOUBLEP_TRACES names no further traces; only the shipped one is replayed");
+    skip("DOUBLEP_TRACES names no further traces; only needle-4k is replayed");
   }
   return paths;
 }

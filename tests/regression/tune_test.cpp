@@ -17,11 +17,13 @@ const std::string kConfig = DOUBLEP_SOURCE_DIR "/configs/tune.yaml";
 
 }  // namespace
 
-TEST_CASE("of the shipped configuration's one-level rival the cheapest layers are chosen") {
+TEST_CASE(
+    "of the shipped configuration's one-level rival the cheapest layers of needle-4k are chosen") {
   const TempDir folder;
   const std::string tuned = folder.file("tuned.yaml");
   const auto run = run_program(
       {"tune", kConfig, "--set", "output=" + folder.file("r.h5"), "--set",
+       "traces=[" DOUBLEP_SOURCE_DIR "/tests/data/needle-4k.h5]", "--set",
        "policies=[{policy: cluster_top_p, p: {from: 0.5, to: 0.95, step: 0.05}, gqa: [per_head, "
        "group_sum]}]",
        "-o", tuned},
@@ -33,13 +35,13 @@ TEST_CASE("of the shipped configuration's one-level rival the cheapest layers ar
   CHECK(entry["policy"].as<std::string>() == "cluster_top_p");
   CHECK(entry["trace_hash"].as<std::string>().size() >= 16);
   CHECK(fs::equivalent(entry["trace_path"].as<std::string>(),
-                       DOUBLEP_SOURCE_DIR "/data/needle-4k.h5"));
+                       DOUBLEP_SOURCE_DIR "/tests/data/needle-4k.h5"));
   CHECK(entry["layers"]["4"]["p"].as<double>() == 0.75);
   CHECK(entry["layers"]["7"]["p"].as<double>() == 0.95);
   CHECK(entry["layers"]["7"]["gqa"].as<std::string>() == "group_sum");
   const std::string sweep = folder.file("s.yaml");  // and `run` takes it, layer by layer
   spill(sweep, std::string("traces: [") + DOUBLEP_SOURCE_DIR +
-                   "/data/needle-4k.h5]\nreplay: {max_steps: 2}\noutput: " +
+                   "/tests/data/needle-4k.h5]\nreplay: {max_steps: 2}\noutput: " +
                    folder.file("again.h5") + "\npolicies: [{tuned: tuned.yaml}]\n");
   const auto again = run_program({"run", sweep}, folder.path());
   INFO(again.out << again.err);

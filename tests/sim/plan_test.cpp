@@ -36,7 +36,7 @@ std::string with(std::string text, const std::string& from, const std::string& t
   return text.replace(at, from.size(), to);
 }
 
-// A small plan over the shipped descriptions and trace.
+// A small plan over the shipped descriptions and a recorded trace.
 std::string plan_text() {
   return "name: small\n"
          "hardware: [" +
@@ -48,7 +48,7 @@ std::string plan_text() {
          "measure: {max_steps: 1}\n"
          "workloads:\n  - {name: needle, traces: [" +
          kRoot +
-         "/data/needle-4k.h5]}\n"
+         "/tests/data/needle-4k.h5]}\n"
          "policies:\n  - policy: dense\n  - {policy: streaming, window: [64, 128]}\n"
          "decode: {context: [4096, 8192], batch: {from: 1, to: 16, count: 3, scale: log}}\n";
 }

@@ -113,9 +113,8 @@ TEST_CASE("A profile file reads back what was written, and says where it is brok
   CHECK(contains(message_of([&] { write_profiles(path + "/p", back); }), path + "/p"));
 }
 
-TEST_CASE("Measured on the shipped trace: dense reads everything, Double-P what its rows say",
-          "[sim]") {
-  const Trace trace = Trace::open(DOUBLEP_SOURCE_DIR "/data/needle-4k.h5");
+TEST_CASE("Measured on needle-4k: dense reads everything, Double-P what its rows say", "[sim]") {
+  const Trace trace = Trace::open(DOUBLEP_SOURCE_DIR "/tests/data/needle-4k.h5");
   const auto& registry = PolicyRegistry::instance();
   MeasureOptions options;
   options.max_steps = 2;

@@ -22,7 +22,7 @@ std::string workload(const std::string& key, const std::string& path) {
   return "workloads: [{name: w, " + key + ": [" + path + "]}]\n";
 }
 const std::string kTrace =
-    workload("traces", kRoot + "/data/needle-4k.h5") + "measure: {max_steps: 1}\n";
+    workload("traces", kRoot + "/tests/data/needle-4k.h5") + "measure: {max_steps: 1}\n";
 const std::string kDecode = "decode: {context: 4096, batch: 1}\n";
 
 // A profile of dense attention with one row, `field` of line `line` (both from 0) replaced.

@@ -72,11 +72,11 @@ TEST_CASE("The committed report of time against accuracy is reproduced", "[sim]"
 
 TEST_CASE("A committed profile is recorded again: the same work, line by line", "[sim]") {
   const TempDir folder;  // the trace that is shipped; sim/profiles/record.sh has all of them
-  const auto run =
-      run_program({"simulate", kRoot + "/configs/simulate.yaml", "--set", "measure.every_step=4",
-                   "--set", "workloads=[{name: needle, traces: [" + kRoot + "/data/needle-4k.h5]}]",
-                   "--record", folder.path()},
-                  folder.path());
+  const auto run = run_program(
+      {"simulate", kRoot + "/configs/simulate.yaml", "--set", "measure.every_step=4", "--set",
+       "workloads=[{name: needle, traces: [" + kRoot + "/tests/data/needle-4k.h5]}]", "--record",
+       folder.path()},
+      folder.path());
   INFO(run.err);
   REQUIRE(run.code == 0);
   const auto found = lines_of(folder.file("needle.tsv")),

@@ -61,7 +61,11 @@ struct ThreadGuard {
   ~ThreadGuard() { set_num_threads(before); }
 };
 
-inline std::string shipped_trace() { return DOUBLEP_SOURCE_DIR "/data/needle-4k.h5"; }
+/// What configs/default.yaml runs on: two layers of a production model.
+inline std::string shipped_trace() { return DOUBLEP_SOURCE_DIR "/data/qwen-needle-8k.h5"; }
+
+/// Two layers of a 27M model: small enough to replay in a test, and what facts were measured on.
+inline std::string needle_4k() { return DOUBLEP_SOURCE_DIR "/tests/data/needle-4k.h5"; }
 
 /// A trace of the shared folder, or "" where that is not there.
 inline std::string shared_trace(const std::string& name) {

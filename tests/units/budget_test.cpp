@@ -20,7 +20,8 @@ std::int64_t i64(std::int64_t x) { return x; }
 std::vector<RunSpec> runs_of(const std::string& policies) {
   const TempDir folder;
   const auto file = std::filesystem::path(folder.path()) / "s.yaml";
-  spill(file, "traces: [" + std::string(DOUBLEP_SOURCE_DIR) + "/data/needle-4k.h5]\n" + policies);
+  spill(file,
+        "traces: [" + std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5]\n" + policies);
   return load_sweep(file.string()).runs;
 }
 

@@ -9,11 +9,13 @@
 #include "experiments/inspect/report.h"
 #include "experiments/inspect/statistics.h"
 #include "tests/catch.h"
+#include "tests/support/run_policy.h"
 
 namespace doublep {
 namespace {
 
-const std::string kNeedle = std::string(DOUBLEP_SOURCE_DIR) + "/data/needle-4k.h5";
+using test::needle_4k;
+using test::shipped_trace;
 
 std::vector<HeadStatistics> inspect_all(const Trace& trace, const InspectOptions& options = {}) {
   std::vector<HeadStatistics> heads;
@@ -48,8 +50,8 @@ TEST_CASE("statistics of one softmax, by hand", "[inspect]") {
   CHECK(statistics_of(&one, 1, options).tokens_99 == 1);
 }
 
-TEST_CASE("the shipped trace has the masses that are known of it", "[inspect]") {
-  const Trace trace = Trace::open(kNeedle);
+TEST_CASE("needle-4k has the masses that are known of it", "[inspect]") {
+  const Trace trace = Trace::open(needle_4k());
   InspectOptions options;
   options.tokens_per_cluster = 16;
   const auto heads = inspect_all(trace, options);
@@ -65,8 +67,16 @@ TEST_CASE("the shipped trace has the masses that are known of it", "[inspect]") 
   }
 }
 
+TEST_CASE("the shipped trace has the masses that numpy finds in it", "[inspect]") {
+  const auto heads = inspect_all(Trace::open(shipped_trace()));
+  REQUIRE(heads.size() == 24);
+  CHECK(mean(heads, &HeadStatistics::tokens_95) == Approx(1019.478515625).epsilon(1e-9));
+  CHECK(mean(heads, &HeadStatistics::sink_mass) + mean(heads, &HeadStatistics::window_mass) ==
+        Approx(0.49920732960).epsilon(1e-9));
+}
+
 TEST_CASE("inspect does not depend on the number of threads", "[inspect]") {
-  const Trace trace = Trace::open(kNeedle);
+  const Trace trace = Trace::open(needle_4k());
   InspectOptions options;
   options.max_steps = 3;
   const int before = num_threads();

@@ -38,11 +38,11 @@ double covered(const RandomCache& cache, int h, const Selection& selection) {
   return sum;
 }
 
-// Rows of the shipped trace, some steps of it.
+// Rows of needle-4k, some steps of it.
 std::vector<Row> rows_of(const Given& given, std::int64_t every_step) {
   ReplayOptions options;
   options.every_step = every_step;
-  return replay_policy(Trace::open(shipped_trace()), "double_p", given, options).rows;
+  return replay_policy(Trace::open(needle_4k()), "double_p", given, options).rows;
 }
 
 }  // namespace
@@ -114,13 +114,13 @@ TEST_CASE("the audit repeats bit for bit, and its key counts") {
     CHECK(other != audit(base, 0));
 }
 
-TEST_CASE("the interval holds the covered mass in 93 % of the shipped trace's steps") {
+TEST_CASE("the interval holds the covered mass in 93 % of needle-4k's steps") {
   int held = 0, count = 0;
   double width = 0;
   for (const Row& row : rows_of({{"audit", std::int64_t{64}}}, 4)) {
     ++count;
-    held += row.audited_low <= row.covered_mass + 1e-12 &&
-            row.covered_mass <= row.audited_high + 1e-12;
+    held +=
+        row.audited_low <= row.covered_mass + 1e-12 && row.covered_mass <= row.audited_high + 1e-12;
     width += row.audited_high - row.audited_low;
   }
   CHECK(count == 128);
@@ -147,7 +147,7 @@ TEST_CASE("a larger guarantee attends all that a smaller one does; 1 covers ever
   for (int h = 0; h < 2; ++h) CHECK(covered(cache, h, last[h]) == Approx(1));
 }
 
-TEST_CASE("a guarantee lowers the shipped trace's violations") {
+TEST_CASE("a guarantee lowers needle-4k's violations") {
   const Given given = {{"p1", 0.9}, {"p2", 0.5}, {"audit", std::int64_t{64}}};
   const auto violations = [](const std::vector<Row>& rows) {
     return std::count_if(rows.begin(), rows.end(),

@@ -28,8 +28,8 @@ ClusterIndex one_cluster(const HandCache& cache, const std::vector<float>& centr
 
 }  // namespace
 
-TEST_CASE("Jensen's bound holds for every cluster of the shipped trace, every layer and step") {
-  const Trace trace = Trace::open(shipped_trace());
+TEST_CASE("Jensen's bound holds for every cluster of needle-4k, every layer and step") {
+  const Trace trace = Trace::open(needle_4k());
   const TraceInfo& info = trace.info();
   std::int64_t checked = 0, broken = 0;
   double gap = 0;

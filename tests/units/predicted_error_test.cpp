@@ -93,7 +93,7 @@ TEST_CASE("no error is foreseen of what is left out or sampled, and none where a
 }
 
 TEST_CASE("rows hold the predicted error of every policy that leaves nothing out") {
-  const Trace trace = Trace::open(shipped_trace());
+  const Trace trace = Trace::open(needle_4k());
   ReplayOptions options;
   options.max_steps = 4;
   for (const char* name : {"double_p", "retroinfer"}) {

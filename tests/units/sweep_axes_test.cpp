@@ -18,7 +18,7 @@ struct Folder : TempDir {
   Sweep sweep(const std::string& text, const std::vector<std::string>& overrides = {},
               bool any_number = false) const {
     spill(file("s.yaml"),
-          "traces: [" + std::string(DOUBLEP_SOURCE_DIR) + "/data/needle-4k.h5]\n" + text);
+          "traces: [" + std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5]\n" + text);
     return load_sweep(file("s.yaml"), overrides, any_number);
   }
   std::string refusal(const std::string& text,

@@ -144,8 +144,8 @@ TEST_CASE("attention with shifted terms equals the definition, and charges the m
         Approx((16 * 16 * 2 + 4.0 * distinct) / 3));
 }
 
-TEST_CASE("shifted values lower the error on the shipped trace") {
-  const Trace trace = Trace::open(shipped_trace());
+TEST_CASE("shifted values lower the error on needle-4k") {
+  const Trace trace = Trace::open(needle_4k());
   const Given mean = {{"outside", std::string("estimate")},
                       {"estimator", std::string("second_order")}};
   Given shifted = mean;
