@@ -66,7 +66,7 @@ def _page(chosen, maps, scales, names, target):
             image = ax.imshow(np.ma.masked_invalid(row[x][2]), norm=scales[x], cmap=colours,
                               aspect="auto", interpolation="nearest")
             ax.set_facecolor("#CCCCCC")
-            _ticks(ax, row[x][0], row[x][1], bottom=y == len(chosen) - 1, left=x == 0)
+            ticks(ax, row[x][0], row[x][1], bottom=y == len(chosen) - 1, left=x == 0)
             if y == 0:
                 ax.set_title(title, fontsize=7.5)
             if y == len(chosen) - 1:
@@ -82,7 +82,7 @@ def _wrap(parts):
     return lines if len(lines) <= 10 else lines[:9] + [lines[9] + " …"]
 
 
-def _ticks(ax, layers, heads, bottom, left):
+def ticks(ax, layers, heads, bottom, left):
     step_y, step_x = -(-len(layers) // 5), -(-len(heads) // 8)
     ax.set_yticks(range(0, len(layers), step_y), layers[::step_y] if left else [])
     ax.set_xticks(range(0, len(heads), step_x), heads[::step_x] if bottom else [])

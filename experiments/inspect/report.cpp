@@ -2,31 +2,80 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <iomanip>
+#include <set>
 #include <sstream>
 
 #include "core/base/error.h"
 #include "core/base/output.h"
 #include "core/base/text.h"
+#include "experiments/inspect/head_kinds.h"
 
 namespace doublep {
 namespace {
 
 struct Column {
-  const char* title;  // also the CSV's
+  const char* name;   // in the CSV
+  const char* title;  // on the terminal, where a table keeps within 80 columns; null: not there
   double HeadStatistics::*value;
-  int digits;
+  int digits, width;
 };
-constexpr Column kColumns[] = {
-    {"tokens_80", &HeadStatistics::tokens_80, 1},
-    {"tokens_95", &HeadStatistics::tokens_95, 1},
-    {"tokens_99", &HeadStatistics::tokens_99, 1},
-    {"sink_mass", &HeadStatistics::sink_mass, 4},
-    {"window_mass", &HeadStatistics::window_mass, 4},
-    {"max_weight", &HeadStatistics::max_weight, 4},
-    {"effective", &HeadStatistics::effective_tokens, 1},
-    {"jensen", &HeadStatistics::jensen, 3},
+constexpr Column kMasses[] = {
+    {"tokens_80", "80 %", &HeadStatistics::tokens_80, 1, 9},
+    {"tokens_95", "95 %", &HeadStatistics::tokens_95, 1, 9},
+    {"tokens_99", "99 %", &HeadStatistics::tokens_99, 1, 10},
+    {"sink_mass", "sink", &HeadStatistics::sink_mass, 4, 8},
+    {"window_mass", "window", &HeadStatistics::window_mass, 4, 8},
+    {"max_weight", "max", &HeadStatistics::max_weight, 4, 8},
+    {"effective", "effect.", &HeadStatistics::effective_tokens, 1, 9},
+    {"jensen", "jensen", &HeadStatistics::jensen, 3, 8},
 };
+constexpr Column kKinds[] = {
+    {"logit_variance", "spread", &HeadStatistics::logit_variance, 2, 7},
+    {"key_rank", "keys", &HeadStatistics::key_rank, 3, 7},
+    {"query_rank", "query", &HeadStatistics::query_rank, 1, 7},
+    {"key_within", nullptr, &HeadStatistics::key_within, 3, 7},
+    {"query_within", "within", &HeadStatistics::query_within, 3, 7},
+    {"drift", "drift", &HeadStatistics::drift, 3, 7},
+    {"log_error_jensen", "jensen", &HeadStatistics::log_error_jensen, 3, 7},
+    {"log_error_second_order", "second", &HeadStatistics::log_error_second_order, 3, 7},
+    {"log_error_pooled", "pooled", &HeadStatistics::log_error_pooled, 3, 7},
+};
+
+// A line a head, and the means; `last` adds to the end of a line what is no number.
+template <std::size_t n>
+void print_columns(const Column (&columns)[n], const std::vector<HeadStatistics>& heads,
+                   const std::string& last_title,
+                   const std::function<std::string(const HeadStatistics&)>& last,
+                   std::ostream& out) {
+  std::ostringstream text;  // keeps the stream's own format as it was
+  const auto line = [&](const HeadStatistics& s) {
+    for (const Column& c : columns) {
+      if (!c.title) continue;
+      text << std::setw(c.width);
+      if (std::isnan(s.*c.value))
+        text << "-";
+      else
+        text << std::setprecision(c.digits) << s.*c.value;
+    }
+    text << last(s) << '\n';
+  };
+  text << "layer head" << std::fixed;
+  for (const Column& c : columns)
+    if (c.title) text << std::setw(c.width) << c.title;
+  text << last_title << '\n';
+  HeadStatistics mean;
+  for (const Column& c : columns) mean.*c.value = 0;
+  for (const HeadStatistics& s : heads) {
+    text << std::setw(5) << s.layer << std::setw(5) << s.head;
+    line(s);
+    for (const Column& c : columns) mean.*c.value += s.*c.value / static_cast<double>(heads.size());
+  }
+  text << "      mean";
+  line(mean);
+  out << text.str();
+}
 
 }  // namespace
 
@@ -38,7 +87,7 @@ void print_summary(const Trace& trace, std::ostream& out) {
       << "  layers:  ";
   for (std::size_t i = 0; i < info.layers.size(); ++i) out << (i ? ", " : "") << info.layers[i];
   for (const auto& [layer, what] : info.other_attention)
-    out << "\n           " << layer << " has " << what << ", which is not supported";
+    out << "\n           " << layer << " has " << what << ", which is not supported: left out";
   out << "\n  heads:   " << info.num_query_heads << " query, " << info.num_kv_heads << " KV, of "
       << info.head_dim;
   if (info.value_dim != info.head_dim) out << ", values of " << info.value_dim;
@@ -53,41 +102,65 @@ void print_summary(const Trace& trace, std::ostream& out) {
 }
 
 void print_table(const std::vector<HeadStatistics>& heads, std::ostream& out) {
-  constexpr int kWidth = 13;
-  std::ostringstream text;  // keeps the stream's own format as it was
-  text << "layer  head";
-  for (const Column& c : kColumns) text << std::setw(kWidth) << c.title;
-  text << '\n' << std::fixed;
-  const auto cell = [&](const Column& c, double value) {
-    if (std::isnan(value))
-      text << std::setw(kWidth) << "-";
-    else
-      text << std::setw(kWidth) << std::setprecision(c.digits) << value;
-  };
-  for (const HeadStatistics& s : heads) {
-    text << std::setw(5) << s.layer << std::setw(6) << s.head;
-    for (const Column& c : kColumns) cell(c, s.*c.value);
-    text << '\n';
-  }
-  text << "       mean";
-  for (const Column& c : kColumns) {
-    double sum = 0;
-    for (const HeadStatistics& s : heads) sum += s.*c.value;
-    cell(c, sum / static_cast<double>(heads.size()));
-  }
-  out << text.str() << '\n';
+  print_columns(
+      kMasses, heads, "", [](const HeadStatistics&) { return std::string(); }, out);
 }
 
-void write_inspect_csv(const std::vector<HeadStatistics>& heads, const std::string& path) {
+void print_kinds(const std::vector<HeadStatistics>& heads, std::ostream& out) {
+  const auto padded = [](const std::string& name) {
+    std::ostringstream cell;
+    cell << "  " << std::left << std::setw(12) << (name.empty() ? "-" : name);
+    return cell.str();
+  };
+  std::set<int> by_steps;
+  std::int64_t positions = 0;
+  for (const HeadStatistics& s : heads) {
+    if (s.prompt_positions == 0) by_steps.insert(s.layer);
+    positions = std::max(positions, s.prompt_positions);
+  }
+  out << "  spread: variance of a cluster's logits, by mass; no estimate holds far above 4\n"
+         "  keys: effective rank of their covariance within clusters, over head_dim;\n"
+         "    1 is isotropic. query: directions that queries use, effective rank\n"
+         "  within: share of the logits' variance that clusters leave inside\n"
+         "  drift: of the query metric, from before the steps to them; 0 same, 1 apart\n"
+         "  jensen, second, pooled: mean |log error| of cluster masses, by mass; best: the\n"
+         "    simplest of the lowest\n";
+  if (positions > 0)
+    out << "  queries before the steps: of the prompt's last " << positions << " positions\n";
+  if (!by_steps.empty()) {
+    out << "  queries before the steps: no prefill_queries";
+    if (positions > 0) {
+      out << " in layer";
+      for (int layer : by_steps) out << ' ' << layer;
+    }
+    out << ", the first half of the\n    steps stands in, and drift is to the other half\n";
+  }
+  out << '\n';
+  print_columns(
+      kKinds, heads, padded("best"),
+      [&](const HeadStatistics& s) { return padded(best_estimator(s)); }, out);
+}
+
+void write_inspect_csv(const std::vector<HeadStatistics>& heads, bool kinds,
+                       const std::string& path) {
   std::ostringstream file;
   file << "layer,head,kv_head";
-  for (const Column& c : kColumns) file << ',' << c.title;
+  for (const Column& c : kMasses) file << ',' << c.name;
+  if (kinds) {
+    for (const Column& c : kKinds) file << ',' << c.name;
+    file << ",best,prompt_positions";
+  }
   file << '\n' << std::setprecision(17);
+  const auto cell = [&](double value) {
+    file << ',';
+    if (!std::isnan(value)) file << value;
+  };
   for (const HeadStatistics& s : heads) {
     file << s.layer << ',' << s.head << ',' << s.kv_head;
-    for (const Column& c : kColumns) {
-      file << ',';
-      if (!std::isnan(s.*c.value)) file << s.*c.value;
+    for (const Column& c : kMasses) cell(s.*c.value);
+    if (kinds) {
+      for (const Column& c : kKinds) cell(s.*c.value);
+      file << ',' << best_estimator(s) << ',' << s.prompt_positions;
     }
     file << '\n';
   }
@@ -95,8 +168,16 @@ void write_inspect_csv(const std::vector<HeadStatistics>& heads, const std::stri
 }
 
 std::vector<int> parse_layers(const std::string& text, const TraceInfo& info) {
-  if (text.empty()) return info.layers;
   std::vector<int> layers;
+  if (text.empty()) {
+    for (int layer : info.layers)
+      if (!info.other_attention.count(layer)) layers.push_back(layer);
+    if (layers.empty())
+      fail_input(info.path, ": no layer is plain softmax attention over all visible keys (layers/",
+                 info.layers.front(), " has ", info.other_attention.begin()->second,
+                 "); record a trace with layers that are");
+    return layers;
+  }
   std::istringstream items(text);
   for (std::string item; std::getline(items, item, ',');) {
     item.erase(std::remove(item.begin(), item.end(), ' '), item.end());

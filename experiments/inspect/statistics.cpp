@@ -1,6 +1,7 @@
 #include "experiments/inspect/statistics.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -10,15 +11,24 @@
 #include "core/index/cluster_index.h"
 #include "core/index/mass_estimate.h"
 #include "core/selection/top_p.h"
+#include "experiments/inspect/head_kinds.h"
 
 namespace doublep {
 namespace {
 
 // The numbers that are averaged over steps.
-constexpr double HeadStatistics::*kAveraged[] = {
-    &HeadStatistics::tokens_80,        &HeadStatistics::tokens_95,   &HeadStatistics::tokens_99,
-    &HeadStatistics::sink_mass,        &HeadStatistics::window_mass, &HeadStatistics::max_weight,
-    &HeadStatistics::effective_tokens, &HeadStatistics::jensen};
+constexpr double HeadStatistics::*kAveraged[] = {&HeadStatistics::tokens_80,
+                                                 &HeadStatistics::tokens_95,
+                                                 &HeadStatistics::tokens_99,
+                                                 &HeadStatistics::sink_mass,
+                                                 &HeadStatistics::window_mass,
+                                                 &HeadStatistics::max_weight,
+                                                 &HeadStatistics::effective_tokens,
+                                                 &HeadStatistics::jensen,
+                                                 &HeadStatistics::logit_variance,
+                                                 &HeadStatistics::log_error_jensen,
+                                                 &HeadStatistics::log_error_second_order,
+                                                 &HeadStatistics::log_error_pooled};
 
 std::vector<std::int64_t> chosen_steps(std::int64_t steps, std::int64_t most) {
   const std::int64_t n = most > 0 ? std::min(most, steps) : steps;
@@ -40,18 +50,36 @@ double jensen_ratio(const ClusterIndex& index, const MatrixD& log_masses, int he
 // The group of one KV head in one step; `out` has one entry per query head.
 void inspect_group(const KvHead& cache, const QueryGroup& group, const ClusterIndex* index,
                    const InspectOptions& options, HeadStatistics* out) {
-  MatrixD weights = exact_logits(group, cache);
-  const MatrixD log_masses =
-      index ? estimate_log_masses(*index, group, Estimator::kJensen) : MatrixD();
+  const MatrixD logits = exact_logits(group, cache);
+  std::array<MatrixD, kEstimators.size()> log_masses;
+  for (std::size_t e = 0; index && e < (options.heads ? kEstimators.size() : 1); ++e)
+    log_masses[e] = estimate_log_masses(*index, group, kEstimators[e]);
+  VectorD weights(cache.length);
   for (int g = 0; g < group.size; ++g) {
-    auto row = weights.row(g).array();
+    const auto row = logits.row(g).array();
     const double max = row.maxCoeff();
-    row = (row - max).exp();
-    const double sum = row.sum();
-    row /= sum;
-    out[g] = statistics_of(row.data(), cache.length, options);
-    if (index) out[g].jensen = jensen_ratio(*index, log_masses, g, row.data(), max + std::log(sum));
+    weights = (row - max).exp().matrix().transpose();
+    const double sum = weights.sum();
+    weights /= sum;
+    const double log_sum_exp = max + std::log(sum);
+    out[g] = statistics_of(weights.data(), cache.length, options);
+    if (!index) continue;
+    out[g].jensen = jensen_ratio(*index, log_masses[0], g, weights.data(), log_sum_exp);
+    if (!options.heads) continue;
+    LogMasses mine;
+    for (std::size_t e = 0; e < mine.size(); ++e) mine[e] = log_masses[e].row(g).data();
+    judge_estimates(*index, {logits.row(g).data(), weights.data(), log_sum_exp}, mine, out[g]);
   }
+}
+
+std::optional<ClusterIndex> cluster(const KvHead& keys, std::int64_t prompt,
+                                    const InspectOptions& options) {
+  const std::int64_t end = prompt - options.window;
+  if (options.tokens_per_cluster == 0 || end <= options.sink) return {};
+  ClusteringOptions clustering;
+  clustering.tokens_per_cluster = options.tokens_per_cluster;
+  clustering.moments.key_shape = options.heads;
+  return ClusterIndex::build(keys, options.sink, end, clustering);
 }
 
 }  // namespace
@@ -76,7 +104,8 @@ HeadStatistics statistics_of(const double* weights, std::int64_t n, const Inspec
 }
 
 std::vector<HeadStatistics> inspect_layer(const Trace& trace, int layer,
-                                          const InspectOptions& options) {
+                                          const InspectOptions& options,
+                                          const std::function<void(double)>& progress) {
   const TraceInfo& info = trace.info();
   const TraceLayer data = trace.read_layer(layer);
   const KvCacheView cache = trace.cache(data);
@@ -84,37 +113,29 @@ std::vector<HeadStatistics> inspect_layer(const Trace& trace, int layer,
   const auto num_steps = static_cast<std::int64_t>(steps.size());
   const int group_size = info.group_size();
 
-  std::vector<std::optional<ClusterIndex>> indexes(info.num_kv_heads);
-  if (options.tokens_per_cluster > 0)
-    for (int h = 0; h < info.num_kv_heads; ++h) {  // one at a time: k-means itself is parallel
-      ClusteringOptions clustering;
-      clustering.tokens_per_cluster = options.tokens_per_cluster;
-      const std::int64_t end = info.positions[0] + 1 - options.window;
-      if (end > options.sink)
-        indexes[h] = ClusterIndex::build(cache.head(h), options.sink, end, clustering);
-    }
-
-  std::vector<HeadStatistics> by_step(num_steps * info.num_query_heads);  // [KV head, step, group]
-  parallel_for(info.num_kv_heads * num_steps, [&](std::int64_t i) {
-    const int kv_head = static_cast<int>(i / num_steps);
-    const std::int64_t step = steps[i % num_steps];
-    inspect_group(cache.first(info.positions[step] + 1).head(kv_head),
-                  trace.queries(data, step).group(kv_head, info.num_kv_heads),
-                  indexes[kv_head] ? &*indexes[kv_head] : nullptr, options,
-                  by_step.data() + i * group_size);
-  });
-
   std::vector<HeadStatistics> means(info.num_query_heads);
-  for (int head = 0; head < info.num_query_heads; ++head) {
-    HeadStatistics& mean = means[head];
-    mean.layer = layer, mean.head = head, mean.kv_head = head / group_size;
-    for (const auto member : kAveraged) {
-      mean.*member = 0;
-      for (std::int64_t t = 0; t < num_steps; ++t)
-        mean.*member +=
-            by_step[(mean.kv_head * num_steps + t) * group_size + head % group_size].*member /
-            static_cast<double>(num_steps);
+  for (int kv_head = 0; kv_head < info.num_kv_heads; ++kv_head) {  // k-means itself is parallel
+    const auto index = cluster(cache.head(kv_head), info.positions[0] + 1, options);
+    std::vector<HeadStatistics> by_step(num_steps * group_size);
+    parallel_for(num_steps, [&](std::int64_t t) {
+      inspect_group(cache.first(info.positions[steps[t]] + 1).head(kv_head),
+                    trace.queries(data, steps[t]).group(kv_head, info.num_kv_heads),
+                    index ? &*index : nullptr, options, by_step.data() + t * group_size);
+    });
+    const auto keys = index && options.heads ? std::optional(key_scatter(*index)) : std::nullopt;
+    for (int g = 0; g < group_size; ++g) {
+      const int head = kv_head * group_size + g;
+      HeadStatistics& mean = means[head];
+      mean.layer = layer, mean.head = head, mean.kv_head = kv_head;
+      for (const auto member : kAveraged) {
+        mean.*member = 0;
+        for (std::int64_t t = 0; t < num_steps; ++t)
+          mean.*member += by_step[t * group_size + g].*member / static_cast<double>(num_steps);
+      }
+      if (options.heads)
+        describe_head(query_moments(trace, data, head), keys ? &*keys : nullptr, mean);
     }
+    progress((kv_head + 1.0) / info.num_kv_heads);
   }
   return means;
 }

@@ -9,9 +9,10 @@ using namespace doublep::test;
 
 namespace {
 
-void set_on_layer(const TraceFile& file, const char* name, double value) {
+void set_on_layer(const TraceFile& file, const char* name, double value,
+                  const char* layer = "layers/10") {
   const h5::Handle f(H5Fopen(file.path().c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
-  const h5::Handle group(H5Gopen2(f.get(), "layers/10", H5P_DEFAULT), H5Gclose);
+  const h5::Handle group(H5Gopen2(f.get(), layer, H5P_DEFAULT), H5Gclose);
   if (std::string(name) == "sliding_window")
     h5::write_int(group.get(), name, static_cast<std::int64_t>(value));
   else
@@ -60,8 +61,6 @@ TEST_CASE("a layer with a soft cap or a sliding window is refused by name, the o
     }
     const auto alone = run_program({"validate", file.path()}, dir.path());
     CHECK(is_one_clear_line(alone.err, {"layers/10", text}));
-    const auto inspected = run_program({"inspect", file.path()}, dir.path());
-    CHECK(inspected.code == 2);
     const auto chosen =
         run_program({"run", sweep_of(file, dir, "replay: {layers: [1]}\n")}, dir.path());
     CAPTURE(chosen.err);
@@ -72,6 +71,34 @@ TEST_CASE("a layer with a soft cap or a sliding window is refused by name, the o
   CHECK(none.open().read_layer(10).keys.size() == 320);
   set_on_layer(wide, "sliding_window", 4096);
   CHECK(wide.open().read_layer(10).keys.size() == 320);
+}
+
+TEST_CASE(
+    "inspect names the layer that it leaves out, and refuses where it would be the only one") {
+  const TraceFile file;
+  set_on_layer(file, "sliding_window", 8);
+  const TempDir dir;
+  const auto csv = dir.file("heads.csv");
+  for (const std::vector<std::string>& more : {std::vector<std::string>{}, {"--heads"}}) {
+    std::vector<std::string> words = {"inspect", file.path(), "--csv", csv};
+    words.insert(words.end(), more.begin(), more.end());
+    const auto others = run_program(words, dir.path());
+    CAPTURE(others.err);
+    CHECK(others.code == 0);
+    CHECK(contains(others.out, "10 has sliding_window = 8, which is not supported: left out"));
+    const std::string rows = slurp(csv);
+    CHECK(contains(rows, "\n1,3,1,"));  // layer 1, head 3, KV head 1
+    CHECK_FALSE(contains(rows, "\n10,"));
+    CHECK(contains(others.err, "[1/1] layer 1"));  // how far it is
+    CHECK(contains(others.out, "no prefill_queries, the first half") == !more.empty());
+  }
+  const auto named = run_program({"inspect", file.path(), "--layers", "1,10"}, dir.path());
+  CHECK(named.code == 2);
+  CHECK(is_one_clear_line(named.err, {file.path(), "layers/10", "sliding_window = 8"}));
+  set_on_layer(file, "logit_softcap", 30, "layers/1");
+  const auto none = run_program({"inspect", file.path()}, dir.path());
+  CHECK(none.code == 2);
+  CHECK(is_one_clear_line(none.err, {file.path(), "layers/1", "logit_softcap = 30"}));
 }
 
 TEST_CASE("recorded outputs that differ are an error of validate and run, unless allowed") {

@@ -1,11 +1,14 @@
 // What inspect says of a trace, against hand-computed and independently known figures.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "experiments/inspect/head_kinds.h"
 #include "experiments/inspect/report.h"
 #include "experiments/inspect/statistics.h"
 #include "tests/catch.h"
@@ -100,27 +103,78 @@ TEST_CASE("lists of layers", "[inspect]") {
   CHECK(parse_layers("1-5,2", info) == std::vector<int>{2, 5});
   for (const char* bad : {"3", "x", "5-", "5-2", "2,,5", "1.5"})
     CHECK_THROWS_AS(parse_layers(bad, info), InputError);
+  info.other_attention[2] = "sliding_window = 8";
+  CHECK(parse_layers("", info) == std::vector<int>{0, 5, 7});
+  CHECK(parse_layers("2", info) == std::vector<int>{2});  // whoever names it is told why not
+  for (int layer : {0, 5, 7}) info.other_attention[layer] = "logit_softcap = 50";
+  CHECK_THROWS_AS(parse_layers("", info), InputError);
 }
 
-TEST_CASE("the table is aligned and the CSV holds every head", "[inspect]") {
-  const std::vector<HeadStatistics> heads(3);
-  std::ostringstream table;
-  print_table(heads, table);
-  std::istringstream lines(table.str());
-  std::string line, header;
-  std::getline(lines, header);
-  int count = 0;
-  for (; std::getline(lines, line); ++count) CHECK(line.size() == header.size());
-  CHECK(count == 4);  // and the mean
+TEST_CASE("tables are aligned, within 80 columns, and the CSV holds every head") {
+  std::vector<HeadStatistics> heads(3);
+  heads[0].layer = 127, heads[0].head = 63;
+  heads[0].tokens_80 = heads[0].tokens_95 = heads[0].tokens_99 = heads[0].effective_tokens =
+      1048576;
+  heads[1].logit_variance = 123.456, heads[1].drift = 1;
+  for (const auto error : kLogErrors) heads[1].*error = 12.3456;
+  for (const auto& print : {print_table, print_kinds}) {
+    std::ostringstream table;
+    print(heads, table);
+    std::istringstream lines(table.str());
+    std::size_t width = 0;
+    int count = 0;
+    for (std::string line; std::getline(lines, line);) {
+      CHECK(line.size() <= 80);
+      if (line.rfind("layer", 0) == 0) width = line.size();
+      if (width == 0) continue;  // words before the table
+      CHECK(line.size() == width);
+      ++count;
+    }
+    CHECK(count == 5);  // header, heads and the mean
+  }
 
   const auto path = std::filesystem::temp_directory_path() / "doublep-inspect-test.csv";
-  write_inspect_csv(heads, path.string());
-  std::ifstream csv(path);
-  count = 0;
-  while (std::getline(csv, line)) ++count;
-  CHECK(count == 4);
+  for (const bool kinds : {false, true}) {
+    write_inspect_csv(heads, kinds, path.string());
+    std::ifstream csv(path);
+    std::string line;
+    int count = 0;
+    std::set<std::ptrdiff_t> columns;
+    for (; std::getline(csv, line); ++count)
+      columns.insert(std::count(line.begin(), line.end(), ',') + 1);
+    CHECK(count == 4);
+    CHECK(columns == std::set<std::ptrdiff_t>{kinds ? 22 : 11});
+  }
   std::filesystem::remove(path);
-  CHECK_THROWS_AS(write_inspect_csv(heads, "/nowhere/at/all.csv"), InputError);
+  CHECK_THROWS_AS(write_inspect_csv(heads, false, "/nowhere/at/all.csv"), InputError);
+}
+
+TEST_CASE("the shipped trace's kinds of heads, and no mass moves by asking for them", "[inspect]") {
+  const Trace trace = Trace::open(shipped_trace());
+  InspectOptions options;
+  options.tokens_per_cluster = 16, options.max_steps = 4;
+  const auto plain = inspect_layer(trace, 27, options);
+  options.heads = true;
+  double told = 0;
+  const auto heads = inspect_layer(trace, 27, options, [&](double done) {
+    CHECK(done > told);
+    told = done;
+  });
+  CHECK(told == 1);
+  REQUIRE(heads.size() == plain.size());
+  for (std::size_t i = 0; i < heads.size(); ++i) {
+    const HeadStatistics& s = heads[i];
+    CHECK(std::isnan(plain[i].key_rank));
+    CHECK(s.jensen == plain[i].jensen);
+    CHECK(s.tokens_95 == plain[i].tokens_95);
+    CHECK(s.prompt_positions == 64);
+    CHECK((s.query_rank > 1 && s.query_rank < 64));
+    for (const double share : {s.key_rank, s.key_within, s.query_within, s.drift}) {
+      CHECK(share > 0);
+      CHECK(share < 1);
+    }
+    CHECK(s.log_error_jensen > s.log_error_pooled);
+  }
 }
 
 }  // namespace
