@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the reports anew, with every figure, and of each what is committed under analysis/results/:
-#   analysis/regenerate.sh [default] [simulation] [rivals] [tables]     no names: all of them
+#   analysis/regenerate.sh [default] [heads] [simulation] [rivals] [tables]     no names: all of them
 # The full reports go to results/<name>/, which git ignores; the tree keeps the tables that tests
 # and pages read, and the few figures that they show. `rivals` and `tables` (estimators, audit) need
 # the recorded traces that their configurations name. The program is build/cpu/experiments/doublep,
@@ -20,6 +20,13 @@ default() {
   "$DOUBLEP" run configs/default.yaml -o results/default.h5
   "$python" analysis/report.py results/default.h5 --out results/default
   keep default table.md cost_headline.png
+}
+
+heads() {
+  mkdir -p results/heads
+  "$DOUBLEP" inspect data/qwen-needle-8k.h5 --heads --csv results/heads/heads.csv >/dev/null
+  "$python" -m analysis.heads_figure results/heads/heads.csv --out results/heads
+  keep heads heads.png
 }
 
 simulation() {
@@ -47,11 +54,11 @@ tables() {
   "$python" analysis/report.py results/facts.h5 --out "$kept/facts" --only table --format md
 }
 
-[ $# -gt 0 ] || set -- default simulation rivals tables
+[ $# -gt 0 ] || set -- default heads simulation rivals tables
 for name in "$@"; do
   case $name in
-    default | simulation | rivals | tables) ;;
-    *) echo "analysis/regenerate.sh: expected default, simulation, rivals or tables, not '$name'" >&2; exit 2 ;;
+    default | heads | simulation | rivals | tables) ;;
+    *) echo "analysis/regenerate.sh: expected default, heads, simulation, rivals or tables, not '$name'" >&2; exit 2 ;;
   esac
 done
 for name in "$@"; do "$name"; done
