@@ -125,6 +125,7 @@ def _numbers(ax, bar_axes, values, logarithmic):
     bar_axes.tick_params(length=1.5, pad=1.5, labelsize=6.5)
     if isinstance(norm, LogNorm):
         log_scale(bar_axes.xaxis, norm.vmin, norm.vmax)
+        bar.minorticks_off()
     else:
         bar.set_ticks(np.linspace(norm.vmin, norm.vmax, 3))
 
