@@ -17,6 +17,7 @@ PARTS = {
     "ranking": "bytes each policy needs at equal error (ranking.md)",
     "heat": "recall, violation and error per layer and head (heat_*.png, failures.md)",
     "tokens": "distribution of exact tokens, overall and per head (tokens_*.png)",
+    "calibration": "predicted against true error per layer and head (calibration_*.png)",
     "effects": "what each varied parameter does with all others equal (effects.md)",
     "table": "every run with its figures (table.md, table.csv), audited mass (audit.md)",
     "report": "report.md, which holds all that was asked for",
@@ -28,7 +29,7 @@ def arguments(argv):
     parser = argparse.ArgumentParser(
         prog="report.py", description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="parts:\n" + "".join(f"  {name:8} {text}\n" for name, text in PARTS.items())
+        epilog="parts:\n" + "".join(f"  {name:11} {text}\n" for name, text in PARTS.items())
         + "\nErrors print one line and end with status 2. Equal results give equal files: no clock "
           "is read.")
     parser.add_argument("results", nargs="+", metavar="RESULT.h5", help="files of `doublep run`")

@@ -10,7 +10,7 @@ if __package__ in (None, ""):  # run as a file: the package is the folder above
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 try:
-    from analysis import cost_figure, document, heat_figure, ranking, table, token_figure
+    from analysis import calibration_figure, cost_figure, document, heat_figure, ranking, table, token_figure
 except ImportError as missing:
     print(f"error: {missing}: install python3-matplotlib, python3-h5py, python3-numpy",
           file=sys.stderr)
@@ -89,6 +89,21 @@ def tokens(c):
                       trace)
 
 
+def calibrations(c):
+    if not c.writer.images:
+        return
+    first = True
+    for trace in dict.fromkeys(s.run.trace.name for s in c.summaries):
+        chosen = calibration_figure.choose([s for s in c.summaries if s.run.trace.name == trace])
+        if chosen is None:
+            continue
+        if first:
+            c.doc.section("Predicted error", document.HOW_CALIBRATED)
+            first = False
+        c.figures(calibration_figure.draw(chosen), f"calibration_{slug(trace)}", "calibration",
+                  f"{trace}, {c.names.run(chosen.run)}")
+
+
 def audits(c):
     text = audit.markdown(c.summaries, c.names)
     if text:
@@ -112,7 +127,7 @@ def tables(c):
 
 
 ORDER = (("cost", headline), ("ranking", ranked), ("cost", costs), ("heat", failures),
-         ("tokens", tokens), ("effects", switches), ("table", audits), ("table", tables))
+         ("tokens", tokens), ("calibration", calibrations), ("effects", switches), ("table", audits), ("table", tables))
 
 
 def build(results, args):

@@ -82,6 +82,16 @@ Work key_shape(double points, int head_dim) {
   const double d = head_dim;
   return {4 * points * d, 2 * points * d * d + 3 * points * d};
 }
+Work learn_factors(double queries, double heads, double tokens, double clusters, int head_dim,
+                   int value_dim, KvDtype dtype) {
+  const Work dense{attend_bytes(tokens, clusters, false, head_dim, value_dim, dtype),
+                   attend_flops(tokens, 2 * clusters, false, head_dim, value_dim)};
+  Work work = weigh_clusters(clusters, head_dim, dtype);
+  work += correct_by_shape(clusters, head_dim, dtype);
+  work += term_values(clusters, 0, value_dim, dtype);
+  work += order(clusters);
+  return {dense.bytes + work.bytes, queries * heads * (dense.flops + work.flops)};
+}
 Work change_metric(double points, int head_dim) {
   const double d = head_dim;
   return {4 * points * d, 2 * points * d * d};

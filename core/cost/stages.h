@@ -50,6 +50,11 @@ Work assignment(double points, double clusters, int head_dim);
 Work value_map(double points, int head_dim, int value_dim);
 /// Build: a pass over keys for the covariance that their clusters share; every key times a matrix.
 Work key_shape(double points, int head_dim);
+/// Build: what so many of the prompt's queries, of `heads` heads each, would have missed: their
+/// logits and outputs cluster by cluster, the estimates, and an order. Keys, values and index are
+/// read once for all of them.
+Work learn_factors(double queries, double heads, double tokens, double clusters, int head_dim,
+                   int value_dim, KvDtype dtype);
 Work change_metric(double points, int head_dim);
 /// Build: extremes of the pages that `tokens` join; the same tokens in a few bits.
 Work page_extremes(double tokens, int head_dim, KvDtype dtype);

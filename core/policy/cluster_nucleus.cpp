@@ -54,11 +54,13 @@ NucleusOptions nucleus_options(const Parameters& p) {
 std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
     const KvHead& cache, const ExactZone& exact, const QueryGroup& group, const MatrixD& log_masses,
     std::span<const double> shares, const NucleusOptions& options, KvDtype dtype,
-    GroupSelection& out, const MatrixD* scores) {
+    GroupSelection& out, const MatrixD* scores, const VectorD* zone_masses) {
   const auto k = static_cast<std::size_t>(log_masses.cols());
   out.charge_heads(Stage::kSelect, cost::order(static_cast<double>(k)));
   VectorD zone = VectorD::Constant(group.size, -std::numeric_limits<double>::infinity());
-  if (options.scope == NucleusOptions::Scope::kAll) {
+  if (options.scope == NucleusOptions::Scope::kAll && zone_masses) {
+    zone = *zone_masses;
+  } else if (options.scope == NucleusOptions::Scope::kAll) {
     zone = zone_log_masses(cache, exact, group);
     const double n = static_cast<double>(exact.size());
     out.charge(Stage::kEstimate, cost::weigh_keys(n, group.head_dim, dtype));

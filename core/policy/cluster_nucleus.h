@@ -25,11 +25,12 @@ NucleusOptions nucleus_options(const Parameters& parameters);
 
 /// sets[h][i]: the clusters, ascending, that hold shares[i] of head h's mass.
 /// `log_masses`: [group, clusters]. Adds the select stage's cost, and for Scope::kAll the reading
-/// of the exact zone's keys, which attend reads again, to the estimate stage. `scores`: taken in
-/// their order instead of that of the masses, [group, clusters].
+/// of the exact zone's keys, which attend reads again, to the estimate stage, unless the logs of
+/// its masses are known (`zone_masses`, per head). `scores`: taken in their order instead of that
+/// of the masses, [group, clusters].
 std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
     const KvHead& cache, const ExactZone& exact, const QueryGroup& group, const MatrixD& log_masses,
     std::span<const double> shares, const NucleusOptions& options, KvDtype dtype,
-    GroupSelection& out, const MatrixD* scores = nullptr);
+    GroupSelection& out, const MatrixD* scores = nullptr, const VectorD* zone_masses = nullptr);
 
 }  // namespace doublep

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "core/base/error.h"
 
@@ -47,12 +46,13 @@ void ClusteredCache::observe(const QueryGroup& queries) {
 }
 
 void ClusteredCache::adapt() {
-  options_.warp = nullptr, rho_ = std::numeric_limits<double>::infinity();
+  options_.warp = nullptr;
   if (metric_.kind == MetricOptions::Kind::kEuclidean || history_.positions() == 0) return;
-  rho_ = metric_.kind == MetricOptions::Kind::kAuto ? cross_validated_rho(history_) : metric_.rho;
-  if (std::isinf(rho_)) return;
+  const double rho =
+      metric_.kind == MetricOptions::Kind::kAuto ? cross_validated_rho(history_) : metric_.rho;
+  if (std::isinf(rho)) return;  // Euclid's
   options_.warp = std::make_shared<const MatrixD>(
-      metric_root(query_moment(history_, 0, history_.positions()), rho_));
+      metric_root(query_moment(history_, 0, history_.positions()), rho));
 }
 
 void ClusteredCache::build(const KvHead& cache) {

@@ -36,8 +36,6 @@ class ClusteredCache {
   /// tokens generated since.
   const ExactZone& exact() const { return exact_; }
   const std::shared_ptr<const ClusterIndex>& index() const { return index_; }
-  /// The rho of the metric that the index was built in; infinity: Euclidean.
-  double rho() const { return rho_; }
   IndexCost cost() const { return {index_->memory_bytes(dtype_), build_}; }
 
  private:
@@ -57,7 +55,6 @@ class ClusteredCache {
   ExactZone exact_;
   std::shared_ptr<const ClusterIndex> index_;
   std::int64_t built_length_ = 0;
-  double rho_ = 0;
   Work build_;
 };
 

@@ -7,6 +7,7 @@
 #include "core/base/unite.h"
 #include "core/cache/logits.h"
 #include "core/cost/stages.h"
+#include "core/index/mass_estimate.h"
 #include "core/selection/top_k.h"
 
 namespace doublep {
@@ -30,6 +31,25 @@ std::vector<std::int32_t> occupied(const VectorD& scores, const ClusterIndex& in
   auto order = descending_order(as_span(scores));
   std::erase_if(order, [&](std::int32_t c) { return index.size(c) == 0; });
   return order;
+}
+
+// Error that a token `tail` standard deviations above the centroid would cause by itself, beyond
+// what its cluster's term gives it: [heads, clusters].
+MatrixD tail_errors(const ClusterIndex& index, const QueryGroup& group, const TermErrors& errors,
+                    double tail) {
+  const MatrixD variances = logit_variances(index, group);
+  MatrixD found(variances.rows(), variances.cols());
+  for (Eigen::Index i = 0; i < found.cols(); ++i) {
+    const double size = std::max<double>(1, static_cast<double>(index.size(i)));
+    for (Eigen::Index h = 0; h < found.rows(); ++h) {
+      const double v = variances(h, i),
+                   excess =
+                       std::expm1(std::min(tail * std::sqrt(v) - log_mean_weight(v, size), 300.0));
+      found(h, i) = errors.shares(h, i) / size * std::max(0.0, excess);
+    }
+  }
+  if (errors.distances.size() > 0) found.array() *= errors.distances.array().sqrt();
+  return found;
 }
 
 // The first clusters whose tokens are `wanted` or more.
@@ -71,6 +91,11 @@ ParamSpecs refinement_params() {
             "of the visible tokens, refined beside sink and window; with stop: share"),
       integer("tokens", 1024, "refined beside sink and window; with stop: tokens"),
       real("error", 0.05, "predicted relative output error of a head; with stop: error", 1e-9, 1e3),
+      real("tail", 3,
+           "with stop: error, clusters are refined where one token so many standard deviations "
+           "above "
+           "its centroid would alone exceed the error; 0 = no such bound",
+           0, 10),
       real("price", 1e-6, "squared relative error that one token must remove; with stop: price",
            1e-30, 1e3),
   };
@@ -91,6 +116,7 @@ RefinementOptions refinement_options(const Parameters& p) {
                                     : Stop::kMass;
   options.share = p.real("share"), options.tokens = p.integer("tokens");
   options.error = p.real("error"), options.price = p.real("price");
+  options.tail = p.real("tail");
   return options;
 }
 
@@ -125,16 +151,40 @@ void charge_refinement(const KvHead& cache, const ExactZone& zone, const Cluster
     out.charge(Stage::kEstimate, cost::term_values(k, n, cache.value_dim, dtype));
 }
 
+std::vector<RefinementOrder> refinement_orders(const RefinementOptions& options,
+                                               NucleusOptions::Gqa gqa, const ClusterIndex& index,
+                                               const QueryGroup& group, const MatrixD& scores,
+                                               const TermErrors& errors) {
+  const Eigen::Index heads = scores.rows(),
+                     rows = gqa == NucleusOptions::Gqa::kGroupSum ? heads : 1;
+  const bool bounded = options.stop == Stop::kError && options.tail > 0;
+  const MatrixD tails = bounded ? tail_errors(index, group, errors, options.tail) : MatrixD();
+  std::vector<RefinementOrder> orders;
+  for (Eigen::Index first = 0; first < heads; first += rows) {
+    RefinementOrder order;
+    order.clusters = occupied(scores.middleRows(first, rows).colwise().sum(), index);
+    if (bounded) {
+      const auto& clusters = order.clusters;
+      const auto rest =
+          std::stable_partition(order.clusters.begin(), order.clusters.end(), [&](std::int32_t c) {
+            return tails.col(c).segment(first, rows).maxCoeff() > options.error;
+          });
+      order.forced = static_cast<std::size_t>(rest - clusters.begin());
+    }
+    orders.push_back(std::move(order));
+  }
+  return orders;
+}
+
 std::vector<std::vector<std::int32_t>> refined_clusters(
     const RefinementOptions& options, NucleusOptions::Gqa gqa, const ClusterIndex& index,
-    std::int64_t visible, const MatrixD& scores, const TermErrors& errors, const VectorD& factors) {
-  const Eigen::Index heads = scores.rows();
-  const bool shared = gqa == NucleusOptions::Gqa::kGroupSum;
+    const QueryGroup& group, std::int64_t visible, const MatrixD& scores, const TermErrors& errors,
+    const VectorD& factors) {
   std::vector<std::vector<std::int32_t>> sets;
-  for (Eigen::Index first = 0; first < heads; first += shared ? heads : 1) {
-    const Eigen::Index rows = shared ? heads : 1;
-    const VectorD summed = scores.middleRows(first, rows).colwise().sum();
-    auto order = occupied(summed, index);
+  Eigen::Index first = 0;
+  for (RefinementOrder& ordered : refinement_orders(options, gqa, index, group, scores, errors)) {
+    const Eigen::Index rows = gqa == NucleusOptions::Gqa::kGroupSum ? scores.rows() : 1;
+    auto& order = ordered.clusters;
     std::size_t n = 0;
     switch (options.stop) {
       case Stop::kMass:
@@ -149,6 +199,7 @@ std::vector<std::vector<std::int32_t>> refined_clusters(
       case Stop::kError:
         n = prefix_of_error(order, errors.squared.middleRows(first, rows),
                             factors.segment(first, rows), options.error);
+        n = std::max(n, ordered.forced);
         break;
       case Stop::kPrice: {
         const VectorD squared = errors.squared.middleRows(first, rows).colwise().sum();
@@ -163,6 +214,7 @@ std::vector<std::vector<std::int32_t>> refined_clusters(
     order.resize(n);
     std::sort(order.begin(), order.end());
     sets.insert(sets.end(), static_cast<std::size_t>(rows), order);
+    first += rows;
   }
   if (gqa == NucleusOptions::Gqa::kGroupUnion) {
     std::vector<std::int32_t> all;

@@ -22,10 +22,21 @@ struct RefinementOptions {
   enum class Stop { kMass, kShare, kTokens, kError, kPrice } stop = Stop::kMass;
   double share = 0.04, error = 0.05, price = 1e-6;
   std::int64_t tokens = 1024;
+  /// With stop: error: a cluster is refined whatever the sum says where one token, so many standard
+  /// deviations above its centroid, would alone move a head's output by more than the error. The
+  /// sum of squares knows typical tokens only, and a single one may hold all that a cluster has. 0:
+  /// no such bound.
+  double tail = 0;
 
   bool by_mass() const { return order == Order::kMass && stop == Stop::kMass; }
-  /// Does anything here ask for e^2 with the values?
-  bool needs_values() const { return stop == Stop::kError || stop == Stop::kPrice; }
+  /// A stop by error multiplies its prediction with factors that were learnt from true errors.
+  bool calibrated = false;
+  /// Does anything here ask for e^2 with the values? Learnt factors know how far values lie from
+  /// the output: reading them tells little more, and costs more than it saves
+  /// (core/index/NOTES.md).
+  bool needs_values() const {
+    return (stop == Stop::kError && !calibrated) || stop == Stop::kPrice;
+  }
 };
 ParamSpecs refinement_params();
 RefinementOptions refinement_options(const Parameters& parameters);
@@ -38,10 +49,23 @@ MatrixD refinement_scores(const RefinementOptions& options, const ClusterIndex& 
 void charge_refinement(const KvHead& cache, const ExactZone& zone, const ClusterIndex& index,
                        const RefinementOptions& options, KvDtype dtype, GroupSelection& out);
 
+/// Clusters in the order in which they are refined, without those that have no members; the first
+/// `forced` are refined wherever the stop is.
+struct RefinementOrder {
+  std::vector<std::int32_t> clusters;
+  std::size_t forced = 0;
+};
+/// One where the group shares its selection, else one a head.
+std::vector<RefinementOrder> refinement_orders(const RefinementOptions& options,
+                                               NucleusOptions::Gqa gqa, const ClusterIndex& index,
+                                               const QueryGroup& group, const MatrixD& scores,
+                                               const TermErrors& errors);
+
 /// The clusters that every head refines, ascending; for stops other than mass. `factors`: what a
 /// head's predicted error is multiplied with, one a head.
 std::vector<std::vector<std::int32_t>> refined_clusters(
     const RefinementOptions& options, NucleusOptions::Gqa gqa, const ClusterIndex& index,
-    std::int64_t visible, const MatrixD& scores, const TermErrors& errors, const VectorD& factors);
+    const QueryGroup& group, std::int64_t visible, const MatrixD& scores, const TermErrors& errors,
+    const VectorD& factors);
 
 }  // namespace doublep

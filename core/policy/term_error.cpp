@@ -62,15 +62,19 @@ TermErrors term_errors(const KvHead& cache, const ExactZone& zone, const QueryGr
   const MatrixD logits = zone_logits(cache, zone, group);
   TermErrors errors;
   errors.shares.resize(group.size, log_masses.cols());
+  errors.zone_log_masses.resize(group.size);
   MatrixD zone_shares(logits.rows(), logits.cols());
   for (int h = 0; h < group.size; ++h) {
-    const double parts[2] = {log_sum(logits, h), log_sum(log_masses, h)};
+    errors.zone_log_masses[h] = log_sum(logits, h);
+    const double parts[2] = {errors.zone_log_masses[h], log_sum(log_masses, h)};
     const double total = log_sum_exp(parts);
     errors.shares.row(h) = (log_masses.row(h).array() - total).exp();
     zone_shares.row(h) = (logits.row(h).array() - total).exp();
   }
   const MatrixD squares = errors.shares.cwiseAbs2();
   errors.weights = squares.cwiseProduct(weight_spreads(index, logit_variances, weight_spread));
+  errors.squared =
+      squares.cwiseProduct(weight_spreads(index, logit_variances, bounded_weight_spread));
   if (!values) return errors;
   const MatrixD means = index.mean_values().cast<double>();
   const MatrixD output = zone_output(cache, zone, zone_shares) + errors.shares * means;
@@ -78,11 +82,10 @@ TermErrors term_errors(const KvHead& cache, const ExactZone& zone, const QueryGr
   MatrixD distances = (-2 * output * means.transpose()).colwise() + length;
   distances.rowwise() +=
       (means.rowwise().squaredNorm() + index.value_spreads().cast<double>()).transpose();
-  errors.squared =
-      squares.cwiseProduct(weight_spreads(index, logit_variances, bounded_weight_spread))
-          .cwiseProduct(distances.cwiseMax(0));
+  errors.distances = distances.cwiseMax(0);
   for (int h = 0; h < group.size; ++h)
-    if (length[h] > 0) errors.squared.row(h) /= length[h];
+    if (length[h] > 0) errors.distances.row(h) /= length[h];
+  errors.squared.array() *= errors.distances.array();
   return errors;
 }
 

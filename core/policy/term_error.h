@@ -29,8 +29,12 @@ struct TermErrors {
   /// sigma^2 is large p is in doubt, too, and such a cluster had better be read. [group, k]
   MatrixD weights;
   /// e^2 with f at most 1 - 1/s, where one token has all the weight: what is left to expect.
-  /// [group, k]; empty unless asked for.
+  /// Without the values it is p^2 f: every value as far from the output as the output is long.
+  /// [group, k]
   MatrixD squared;
+  /// (|V - o|^2 + Sv) / |o|^2, what the values contribute. [group, k]; empty unless asked for.
+  MatrixD distances;
+  VectorD zone_log_masses;  ///< log of the exact zone's true mass, per head
 };
 
 /// `log_masses`: [group, k], the estimate. Reads the zone's keys and, with `values`, its values and

@@ -15,7 +15,11 @@ DevicePolicy double_p_on_device() {
                                      {"share"},
                                      {"tokens"},
                                      {"error"},
-                                     {"price"}}),
+                                     {"price"},
+                                     {"tail"},
+                                     {"calibration", {"none"}},
+                                     {"calibration_queries"},
+                                     {"alpha"}}),
           [](const Parameters& p) {
             Plan plan = nucleus_plan(p, p.real("p1"), p.real("p2"));
             plan.step.terms = true, plan.step.outside_terms = p.choice("outside") == "estimate";

@@ -31,7 +31,7 @@ struct Clusters {
 
   std::vector<std::int32_t> refine(RefinementOptions options) const {
     const MatrixD scores = refinement_scores(options, index, group, errors);
-    return refined_clusters(options, NucleusOptions::Gqa::kPerHead, index, 8, scores, errors,
+    return refined_clusters(options, NucleusOptions::Gqa::kPerHead, index, group, 8, scores, errors,
                             VectorD::Ones(1))[0];
   }
 };
@@ -115,8 +115,8 @@ TEST_CASE("a group's shared set leaves every head within its predicted error, an
   std::size_t last = static_cast<std::size_t>(index.num_clusters()) + 1;
   for (double bound : {0.02, 0.05, 0.1, 0.2, 1.0}) {
     options.error = bound;
-    const auto sets = refined_clusters(options, NucleusOptions::Gqa::kGroupSum, index, 400, scores,
-                                       errors, factors);
+    const auto sets = refined_clusters(options, NucleusOptions::Gqa::kGroupSum, index, group, 400,
+                                       scores, errors, factors);
     double worst = 0;
     for (int h = 0; h < 4; ++h) {
       CHECK(sets[h] == sets[0]);
