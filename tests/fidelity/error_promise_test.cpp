@@ -52,13 +52,13 @@ TEST_CASE("a calibrated promise of 5 % is kept where it was not chosen, for no m
 
 TEST_CASE("without the prompt's queries a promise is learnt from the first steps", "[heavy]") {
   Given promise = best("error");
-  promise["error"] = 0.1, promise["calibration"] = std::string("steps");
+  promise["error"] = 0.05, promise["calibration"] = std::string("steps");
   promise["calibration_queries"] = std::int64_t{19};
   ReplayOptions options;
   options.layers = {7};
   const ReplayResult result =
-      replay_policy(Trace::open(shipped_trace()), "double_p", promise, options);
-  CHECK(result.target_error == 0.1);
+      replay_policy(Trace::open(needle_4k()), "double_p", promise, options);
+  CHECK(result.target_error == 0.05);
   double kept = 0, n = 0;
   for (const Row& row : result.rows) {
     if (row.step < 19) {
