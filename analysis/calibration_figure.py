@@ -36,8 +36,9 @@ def spread(rows):
 
 
 def factor(rows):
-    """The head's factor, the last one where it changed; NaN where none is promised or all is read."""
-    found = rows["error_factor"][np.isfinite(rows["error_factor"])]
+    """The head's factor, the last one where it changed; NaN where none is promised, all is read, or the
+    factor is next to nothing: such a head asks for no refinement, and would only stretch the axis."""
+    found = rows["error_factor"][np.isfinite(rows["error_factor"]) & (rows["error_factor"] > 1e-3)]
     return float(found[-1]) if len(found) else float("nan")
 
 
