@@ -4,18 +4,23 @@
 # and the Python ones. Ends with one line: N passed, N failed, N skipped.
 #   bash tests/run.sh            everything, with the compiler that CMake finds
 #   bash tests/run.sh release    without the sanitizers
-#   bash tests/run.sh ci         everything by g++, warnings are errors
-#   bash tests/run.sh ci-clang   the same with the sanitizers' program by clang
+#   bash tests/run.sh ci         what CI runs: warnings are errors, each room once; those that look for
+#                                errors by clang under the sanitizers, those of numbers by g++, optimised
+#   bash tests/run.sh ci-full    every room by g++, optimised, and by clang under the sanitizers
+#   bash tests/run.sh ci-gcc     the same by g++ alone
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
-optimised=release sanitized=debug extra=()
+all_rooms="units fidelity faults sim fuzz parity regression"
+optimised=release sanitized=debug extra=() optimised_rooms=$all_rooms sanitized_rooms=${all_rooms/parity /}
 case ${1:-all} in
   all) ;;
   release) sanitized="" ;;
-  ci) optimised=ci sanitized=ci-debug ;;
-  ci-clang) optimised=ci sanitized=ci-clang extra=(clang libclang-rt-dev) ;;
-  *) echo "tests/run.sh: expected release, ci or ci-clang, not '$1'"; exit 2 ;;
+  ci | ci-full) optimised=ci sanitized=ci-clang extra=(clang libclang-rt-dev) ;;&
+  ci) optimised_rooms="fidelity sim parity regression" sanitized_rooms="units faults fuzz" ;;
+  ci-full) ;;
+  ci-gcc) optimised=ci sanitized=ci-debug ;;
+  *) echo "tests/run.sh: expected release, ci, ci-full or ci-gcc, not '$1'"; exit 2 ;;
 esac
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
@@ -23,9 +28,10 @@ passed=0 failed=0 skipped=0
 
 bash experiments/install.sh ${extra[@]+"${extra[@]}"} || { echo "0 passed, 1 failed"; exit 1; }
 
-build() {  # preset
+build() {  # preset, rooms of tests
   local start=$SECONDS
-  if ! { cmake --preset "$1" && cmake --build --preset "$1"; } >"$logs/build-$1" 2>&1; then
+  if ! { cmake --preset "$1" -DDOUBLEP_TEST_ROOMS="${2// /;}" && cmake --build --preset "$1"; } \
+    >"$logs/build-$1" 2>&1; then
     grep -E "error|Error|FAILED" -A5 "$logs/build-$1" | head -60
     echo "the build of $1 failed"
     failed=$((failed + 1))
@@ -56,10 +62,20 @@ catch_room() {  # preset, program, arguments...
   printf '%-45s %4d passed %3d failed %3d skipped %5d s\n' "$name" "$good" "$bad" "$skips" $((SECONDS - start))
 }
 
-python_tests() {  # folder of tests, interpreter
-  local log="$logs/python" start=$SECONDS total=0 bad=0 skips=0
-  "$2" -m unittest discover -v -s "$1" >"$log" 2>&1 ||
-    { bad=1; tail -n 60 "$log"; }
+python_log() { echo "$logs/python-$(basename "$1")"; }
+
+# In the background: one core is enough for them, and the next build has the other.
+start_python() {  # folder of tests, interpreter
+  { local start=$SECONDS
+    "$2" -m unittest discover -v -s "$1" >"$(python_log "$1")" 2>&1
+    echo "$? $((SECONDS - start))" >"$(python_log "$1").end"; } &
+}
+
+count_python() {  # folder of tests
+  local log code seconds total=0 bad=0 skips=0
+  log=$(python_log "$1")
+  read -r code seconds <"$log.end"
+  [ "$code" -eq 0 ] || { bad=1; tail -n 60 "$log"; }
   total=$(sed -nE 's/^Ran ([0-9]+) tests?.*/\1/p' "$log" | tail -1)
   skips=$(sed -nE 's/.*skipped=([0-9]+).*/\1/p' "$log" | tail -1)
   grep -E "\.\.\. skipped" "$log"
@@ -71,13 +87,13 @@ python_tests() {  # folder of tests, interpreter
   total=${total:-0} skips=${skips:-0}
   [ "$total" -eq 0 ] && total=1 bad=1
   passed=$((passed + total - bad - skips)) failed=$((failed + bad)) skipped=$((skipped + skips))
-  printf '%-45s %4d passed %3d failed %3d skipped %5d s\n' "python $(basename "$1")" $((total - bad - skips)) "$bad" "$skips" $((SECONDS - start))
+  printf '%-45s %4d passed %3d failed %3d skipped %5d s\n' "python $(basename "$1")" $((total - bad - skips)) "$bad" "$skips" "$seconds"
 }
 
-rooms() {  # preset, arguments for every room...
-  local preset=$1 room
-  shift
-  for room in units fidelity faults sim fuzz parity regression; do
+rooms() {  # preset, its rooms, arguments for every room...
+  local preset=$1 names=$2 room
+  shift 2
+  for room in $names; do
     local program="$root/build/$preset/tests/doublep_test_$room"
     if [ -x "$program" ]; then
       catch_room "$preset" "$program" "$@"
@@ -88,16 +104,20 @@ rooms() {  # preset, arguments for every room...
   done
 }
 
-if build "$optimised"; then
-  rooms "$optimised"
-  python_tests tests/analysis "${PYTHON:-/usr/bin/python3}"
+python=()
+if build "$optimised" "$optimised_rooms"; then
+  python=(tests/analysis tests/recorder)
+  start_python tests/analysis "${PYTHON:-/usr/bin/python3}"
   # The recorder's tests of models want data/requirements.txt, which nothing else does: name an
   # interpreter that has it, or they are skipped.
-  python_tests tests/recorder "${RECORDER_PYTHON:-${PYTHON:-/usr/bin/python3}}"
+  start_python tests/recorder "${RECORDER_PYTHON:-${PYTHON:-/usr/bin/python3}}"
+  rooms "$optimised" "$optimised_rooms"
 fi
-if [ -n "$sanitized" ] && build "$sanitized"; then
+if [ -n "$sanitized" ] && build "$sanitized" "$sanitized_rooms"; then
   export UBSAN_OPTIONS=print_stacktrace=1
-  rooms "$sanitized" "~[heavy]"
+  rooms "$sanitized" "$sanitized_rooms" "~[heavy]"
 fi
+wait
+for folder in ${python[@]+"${python[@]}"}; do count_python "$folder"; done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

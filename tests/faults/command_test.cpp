@@ -206,9 +206,10 @@ TEST_CASE("seeds are a column of the CSV, and skipped combinations are counted")
 
 TEST_CASE("progress fits the terminal, and sends no escapes to one that takes none") {
   const TempDir folder;
-  spill(folder.file("s.yaml"), "traces: [" + kTrace +
-                                   "]\npolicies: [{policy: double_p, p1: [0.9, 0.95], p2: [0.1, "
-                                   "0.2, 0.3], tokens_per_cluster: [8, 16]}]\n");
+  spill(folder.file("s.yaml"),
+        "traces: [" + kTrace +
+            "]\nreplay: {max_steps: 2}\npolicies: [{policy: double_sparsity, channels: [16, 32], "
+            "label_bits: [2, 4], budget: [64, 128, 256]}]\n");
   const std::vector<std::string> run = {"run", folder.file("s.yaml"), "--fresh", "-o",
                                         folder.file("r.h5")};
   const std::string wide = on_terminal(run, 40, "xterm", "");
@@ -226,7 +227,7 @@ TEST_CASE("progress fits the terminal, and sends no escapes to one that takes no
   for (const auto& [term, no_color] : {std::pair{"dumb", ""}, {"xterm", "1"}}) {
     const std::string plain = on_terminal(run, 40, term, no_color);
     CHECK(!has(plain, "\033"));
-    CHECK(has(plain, "[12/12] needle-4k double_p"));
+    CHECK(has(plain, "[12/12] needle-4k double_sparsity"));
   }
 }
 
