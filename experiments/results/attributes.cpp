@@ -11,7 +11,8 @@ namespace doublep {
 namespace {
 
 constexpr const char* kRerun = "; is this a doublep result? If so, run the sweep again";
-constexpr std::size_t kLargestText = 64 << 20;  // the configuration of some 200,000 runs
+// HDF5 holds no attribute of fixed length above 64 KiB: a longer text is several.
+constexpr std::size_t kLongestPiece = 60000;
 
 std::vector<std::string> names_of(hid_t group, const std::string& place) {
   std::vector<std::string> names;
@@ -41,8 +42,7 @@ std::vector<std::int64_t> read_list(hid_t attribute, const char* name, const std
 // Of fixed length, as everything of ours is: text of variable length lies in a heap of the file.
 std::string read_text(hid_t attribute, hid_t type, const char* name, const std::string& place) {
   const std::size_t size = H5Tget_size(type);
-  if (H5Tis_variable_str(type) != 0 || H5Aget_storage_size(attribute) != size ||
-      size > kLargestText)
+  if (H5Tis_variable_str(type) != 0 || H5Aget_storage_size(attribute) != size)
     fail_input(place, ": attribute ", name, " is no text of fixed length", kRerun);
   std::string text(size, '\0');
   if (H5Aread(attribute, type, text.data()) < 0)
@@ -66,6 +66,41 @@ Attribute read_one(hid_t group, const char* name, const std::string& place) {
       return h5::read_real(group, name, place).value_or(0);
     default:
       fail_input(place, ": attribute ", name, " is neither text nor numbers", kRerun);
+  }
+}
+
+std::string piece_name(const std::string& name, std::size_t piece) {
+  return piece == 0 ? name : concat(name, ".", piece);
+}
+
+// As they lie in the file: texts cut into pieces, between characters.
+Attributes in_pieces(const Attributes& all) {
+  Attributes stored;
+  for (const auto& [name, value] : all) {
+    const auto* text = std::get_if<std::string>(&value);
+    if (!text || text->size() <= kLongestPiece) {
+      stored.emplace(name, value);
+      continue;
+    }
+    for (std::size_t from = 0, piece = 0; from < text->size(); ++piece) {
+      std::size_t to = std::min(from + kLongestPiece, text->size());
+      while (to < text->size() && (static_cast<unsigned char>((*text)[to]) & 0xC0) == 0x80) --to;
+      stored.emplace(piece_name(name, piece), text->substr(from, to - from));
+      from = to;
+    }
+  }
+  return stored;
+}
+
+void join_pieces(Attributes& all) {
+  for (auto& [name, value] : all) {
+    auto* text = std::get_if<std::string>(&value);
+    for (std::size_t piece = 1; text; ++piece) {
+      const auto next = all.find(piece_name(name, piece));
+      if (next == all.end() || !std::holds_alternative<std::string>(next->second)) break;
+      *text += std::get<std::string>(next->second);
+      all.erase(next);  // stands behind `name`, where the loop has not been
+    }
   }
 }
 
@@ -102,11 +137,12 @@ Attributes read_attributes(hid_t group, const std::string& place) {
   Attributes all;
   for (const std::string& name : names_of(group, place))
     all.emplace(name, read_one(group, name.c_str(), place));
+  join_pieces(all);
   return all;
 }
 
 void write_attributes(hid_t group, const Attributes& attributes) {
-  for (const auto& [name, value] : attributes) {
+  for (const auto& [name, value] : in_pieces(attributes)) {
     if (const auto* text = std::get_if<std::string>(&value)) h5::write_string(group, name, *text);
     if (const auto* number = std::get_if<std::int64_t>(&value)) h5::write_int(group, name, *number);
     if (const auto* real = std::get_if<double>(&value)) h5::write_real(group, name, *real);
@@ -137,7 +173,7 @@ const std::vector<std::int64_t>& integers_of(const Attributes& all, const char* 
 }
 
 void add_to_hash(const Attributes& attributes, Sha256& hash) {
-  for (const auto& [name, value] : attributes)
+  for (const auto& [name, value] : in_pieces(attributes))
     if (name != kContentHash) hash.add(concat(name, " ", std::visit(Canonical(), value), "\n"));
 }
 

@@ -9,8 +9,7 @@ FileImage::FileImage() {
   h5::quiet();
   const h5::Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_fapl_core(access.get(), 1 << 20, 0);  // no backing store: memory only
-  // The format of HDF5 1.8: attributes above 64 KiB, and a checksum on nearly all of its
-  // structures.
+  // The format of HDF5 1.8: a checksum on nearly all of its structures.
   H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18);
   file_ =
       h5::Handle(H5Fcreate("doublep-image", H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
