@@ -12,12 +12,12 @@ from analysis.pareto import front
 plt = style.plt
 
 
-def curves(summaries, names):
+def curves(summaries, series_of):
     """{series: summaries}, series of one policy side by side, policies in sweep order."""
     policies = list(dict.fromkeys(s.run.policy for s in summaries))
     found = {}
     for s in sorted(summaries, key=lambda s: policies.index(s.run.policy)):
-        found.setdefault(names.series(s.run), []).append(s)
+        found.setdefault(series_of(s.run), []).append(s)
     return found
 
 
@@ -69,12 +69,14 @@ def floor_of(accuracy, values):
     return accuracy.floor if sum(v > accuracy.floor for v in values) * 2 >= len(values) else 0.0
 
 
-def draw(summaries, names=None, accuracies=("output_error",), costs=tuple(COSTS), target=0.95):
+def draw(summaries, names=None, accuracies=("output_error",), costs=tuple(COSTS), target=0.95,
+         by_entrant=False):
     """The figure: rows are (accuracy, trace), columns are costs; one pair of axes alone puts the
-    traces side by side instead."""
+    traces side by side instead. `by_entrant`: one curve for all the switches of an entrant."""
     names = names or Names([s.run for s in summaries])
+    series_of = names.entrant_series if by_entrant else names.series
     traces = list(dict.fromkeys(s.run.trace.name for s in summaries))
-    looks = series_look(curves(summaries, names))
+    looks = series_look(curves(summaries, series_of))
     wide = len(costs) == 1 and len(accuracies) == 1
     cells = [(a, t) for a in accuracies for t in traces]
     columns = min(3, len(traces)) if wide else len(costs)
@@ -86,7 +88,7 @@ def draw(summaries, names=None, accuracies=("output_error",), costs=tuple(COSTS)
     for index, (key, trace) in enumerate(cells):
         accuracy = ACCURACIES[key]
         mine = [s for s in summaries if s.run.trace.name == trace]
-        by_series = curves(mine, names)
+        by_series = curves(mine, series_of)
         values = [accuracy.of(s) for s in mine if s.run.policy != "dense"]
         low, high = log_limits(values, floor_of(accuracy, values))
         for column, cost_key in enumerate(costs):
@@ -106,10 +108,11 @@ def draw(summaries, names=None, accuracies=("output_error",), costs=tuple(COSTS)
             if not first and not wide:
                 ax.tick_params(labelleft=False)
             if wide or column == 0:
-                ax.set_title(trace, loc="left", fontweight="bold")
+                ax.set_title(trace, loc="left", fontweight="bold",
+                             fontsize=min(8.5, 8.5 * 66 / columns / max(1, len(trace))))
             if wide or index % len(traces) == len(traces) - 1:
                 ax.set_xlabel(COSTS[cost_key].label)
-    legend(fig, curves(summaries, names), looks)
+    legend(fig, curves(summaries, series_of), looks)
     return fig
 
 

@@ -108,11 +108,13 @@ class Document:
 
 
 HOW_RANKED = (
-    "Bytes read per layer and step at equal mean output error: on the best curve of each policy, "
-    "log-log between the two neighbouring runs named under *at*; where neighbours differ more than "
-    "tenfold in error, the run that meets the level. ≤: the cheapest run already errs less. `dense` "
-    "is the reference; `oracle_*` know the true weights: they read every key and bound the tokens a "
-    "selector needs.\n")
+    "Bytes read per layer and step, as a share of dense attention's, at which the mean error, the 95th "
+    "percentile of the errors and the mean of the worst head come down to the level: on the best curve "
+    "of each policy, log-log between two neighbouring runs that differ in one number (those of the "
+    "mean are named under *at*); where neighbours differ more than tenfold in error, the run that meets "
+    "the level. ≤: the cheapest run already errs less. never: no run comes down to it, the least error "
+    "is in brackets. *build* is what the index takes at prefill, per layer. `dense` is the reference; "
+    "† reads every key to choose: a bound, not a rival in bytes, and not ranked.\n")
 HOW_FAILED = (
     "One run per curve: the cheapest whose mean output error is at most {level:g} %, else the one "
     "that errs least. Heads are written layer.head; a head's value is its mean over steps.\n")

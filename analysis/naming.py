@@ -38,22 +38,26 @@ def variant(run):
     return words[1] if words[1].isidentifier() else ""
 
 
+def kind(run):
+    return run.policy, variant(run), run.title
+
+
 class Names:
     """Built once over all runs, so that a run is called the same in every figure and table."""
 
     def __init__(self, runs):
-        # By policy and variant: what a variant sets needs no saying.
+        # By policy, variant and title: what a variant sets needs no saying.
         self._varied, self._switches = {}, {}
         self._many_backends = len({run.backend for run in runs}) > 1
         self._many_dtypes = len({run.kv_dtype for run in runs}) > 1
         kinds = {}
         for run in runs:
-            kinds.setdefault((run.policy, variant(run)), []).append(run)
-        for kind, mine in kinds.items():
-            self._varied[kind] = self._choose_varied(mine)
-            self._switches[kind] = self._choose_switches(mine, self._varied[kind])
+            kinds.setdefault(kind(run), []).append(run)
+        for one, mine in kinds.items():
+            self._varied[one] = self._choose_varied(mine)
+            self._switches[one] = self._choose_switches(mine, self._varied[one])
         self._by_policy = {policy: self._choose_varied([r for r in runs if r.policy == policy])
-                           for policy, _ in kinds}
+                           for policy, *_ in kinds}
         seen = {}
         for run in runs:
             seen.setdefault((run.trace.id, run.policy, self._parameters(run)), []).append(run)
@@ -84,7 +88,7 @@ class Names:
     def _parameters(self, run):
         parts = [variant(run)] if variant(run) else []
         parts += [f"{name}={show(run.parameters[name])}"
-                  for name in self._varied[run.policy, variant(run)] if name in run.parameters]
+                  for name in self._varied[kind(run)] if name in run.parameters]
         if self._many_backends:
             parts.append(run.backend)
         if self._many_dtypes:
@@ -108,7 +112,7 @@ class Names:
     def short(self, run):
         """The same as a list, what tells its series apart first."""
         parts = self.parameters(run).split()
-        first = [variant(run), *self._switches[run.policy, variant(run)]]
+        first = [variant(run), *self._switches[kind(run)]]
         return sorted(parts, key=lambda part: part.split("=")[0] not in first)
 
     def between(self, runs):
@@ -125,15 +129,23 @@ class Names:
     def run(self, run):
         return f"{run.policy} {self.parameters(run)}".strip()
 
+    @staticmethod
+    def entrant(run):
+        """What a comparison calls it: its title, else its policy and variant."""
+        return run.title or f"{run.policy} {variant(run)}".strip()
+
     def series(self, run):
-        """The curve a run belongs to: (policy, switch values, backend, data type)."""
-        words = tuple(show(run.parameters.get(name))
-                      for name in self._switches[run.policy, variant(run)])
+        """The curve a run belongs to: (policy, switch values, backend, data type, title)."""
+        words = tuple(show(run.parameters.get(name)) for name in self._switches[kind(run)])
         return (run.policy, (variant(run), *words), run.backend if self._many_backends else "",
-                run.kv_dtype if self._many_dtypes else "")
+                run.kv_dtype if self._many_dtypes else "", run.title)
+
+    def entrant_series(self, run):
+        """The same with an entrant's switches as one curve, for pictures of many policies."""
+        return (run.policy, (variant(run),), "", "", run.title)
 
     @staticmethod
     def series_title(series):
-        policy, words, backend, dtype = series
-        tail = [word.replace("_", " ") for word in words + (backend, dtype) if word]
-        return pretty(policy) + (f" ({', '.join(tail)})" if tail else "")
+        policy, words, backend, dtype, title = series
+        tail = [word.replace("_", " ") for word in words[bool(title):] + (backend, dtype) if word]
+        return (title or pretty(policy)) + (f" ({', '.join(tail)})" if tail else "")

@@ -45,7 +45,7 @@ def arguments(argv):
     parser.add_argument("--target", type=_share, default=0.95, metavar="P",
                         help="mass for the violation rate that compares runs (default: 0.95)")
     parser.add_argument("--levels", type=_levels, default=ranking.LEVELS, metavar="PERCENT[,...]",
-                        help="output errors to rank at, in percent (default: 1,2,5)")
+                        help="output errors to rank at, in percent (default: 10,5,2,1)")
     parser.add_argument("--look-at", type=float, default=100 * representative.LEVEL,
                         metavar="PERCENT", help="heat maps and distributions show the cheapest run "
                         "of each curve with at most this output error (default: 5)")

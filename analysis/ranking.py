@@ -6,50 +6,84 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.aggregate import below, head_map
-from analysis.axes import MIB
 from analysis.pareto import cost_at, front
 from analysis.table import escape, grid, number
 
-LEVELS = (0.01, 0.02, 0.05)
+LEVELS = (0.1, 0.05, 0.02, 0.01)
+MEASURES = (  # of a run's error, that is to come down to the level
+    ("mean", lambda s: s.error),
+    ("p95", lambda s: s.error_p95),
+    ("worst head", lambda s: s.error_worst_head),
+)
+BY_MEAN = MEASURES[0][1]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A policy at one error level on one trace."""
+    """An entrant at one error level on one trace."""
 
-    policy: str
+    entrant: str
     bytes: float  # per layer and step; NaN: not reached
     ratio: float  # to dense
     runs: tuple  # the run, or the two between which it was interpolated
     bounded: bool  # its cheapest run is already better than the level
-    least_error: float  # the smallest mean error of any of its runs
+    least_error: float  # the smallest error of any of its runs
+    every_key: bool  # it reads every key to choose
 
 
-def rank(summaries, names, level):
-    """Policies of one trace, fewest bytes first; those that do not reach the level last.
+def one_number_apart(summaries):
+    """Lists of runs that differ in one number alone: what lies between two of them can be run too."""
+    found = {}
+    names = dict.fromkeys(name for s in summaries for name in s.run.parameters)
+    for name in names:
+        values = {s.run.parameters.get(name) for s in summaries
+                  if not isinstance(s.run.parameters.get(name), (list, dict))}
+        if len(values) > 1 and all(isinstance(v, (int, float)) and not isinstance(v, bool)
+                                   for v in values):
+            for s in summaries:
+                rest = tuple((k, str(v)) for k, v in sorted(s.run.parameters.items()) if k != name)
+                found.setdefault((name, rest, s.run.backend, s.run.kv_dtype), []).append(s)
+    return list(found.values()) or [[s] for s in summaries]
 
-    A policy stands where the best of its curves does: nothing is interpolated between runs whose
-    switches differ.
+
+def rank(summaries, names, level, measure=BY_MEAN):
+    """Entrants of one trace, fewest bytes first; those that do not reach the level last.
+
+    An entrant stands where the best of its curves does.
     """
+    entrants = {}
+    for s in summaries:
+        entrants.setdefault(names.entrant(s.run), []).append(s)
     places = []
-    for policy in dict.fromkeys(s.run.policy for s in summaries):
-        mine = [s for s in summaries if s.run.policy == policy]
-        curves = {}
-        for s in mine:
-            curves.setdefault(names.series(s.run), []).append(s)
-        reached = [(cost_at([s.bytes_step for s in curve], [s.error for s in curve], level), curve)
-                   for curve in curves.values()]
+    for entrant, mine in entrants.items():
+        reached = [(cost_at([s.bytes_step for s in curve], [measure(s) for s in curve], level), curve)
+                   for curve in one_number_apart(mine)]
         reach, curve = min(reached, key=lambda r: (math.isnan(r[0].cost), r[0].cost))
         runs = tuple(curve[i] for i in reach.points)
-        least = min((s.error for s in mine if math.isfinite(s.error)), default=math.nan)
+        least = min((measure(s) for s in mine if math.isfinite(measure(s))), default=math.nan)
         dense = runs[-1].dense_bytes if runs else math.nan
-        places.append(Place(policy, reach.cost, reach.cost / dense, runs, reach.bounded, least))
+        every_key = any(s.run.reads_every_key for s in runs or mine)
+        places.append(Place(entrant, reach.cost, reach.cost / dense, runs, reach.bounded, least,
+                            every_key))
 
     def order(place):
         reached = math.isfinite(place.bytes)
-        return not reached, place.bytes if reached else place.least_error, place.policy
+        return not reached, place.bytes if reached else place.least_error, place.entrant
 
     return sorted(places, key=order)
+
+
+def ratio(place):
+    """How the table writes it: of dense's bytes, or the least error that was reached."""
+    if not math.isfinite(place.bytes):
+        return f"never ({number(100 * place.least_error, 1)} %)"
+    return ("≤ " if place.bounded and place.entrant != "dense" else "") + number(place.ratio, 4)
+
+
+def build_cost(place):
+    """GFLOPs of the index at prefill, per layer; of the dearer of its runs."""
+    costs = [float(s.run.layers["index_build_flops"].mean()) for s in place.runs]
+    return number(max(costs, default=math.nan) / 1e9, 2)
 
 
 def ranking_markdown(summaries, names, levels=LEVELS):
@@ -57,20 +91,20 @@ def ranking_markdown(summaries, names, levels=LEVELS):
     for trace in dict.fromkeys(s.run.trace.name for s in summaries):
         mine = [s for s in summaries if s.run.trace.name == trace]
         for level in levels:
+            others = [{p.entrant: p for p in rank(mine, names, level, of)} for _, of in MEASURES[1:]]
             lines, reached = [], 0
             for place in rank(mine, names, level):
-                if math.isfinite(place.bytes):
-                    reached += 1
-                    how = names.between([s.run for s in place.runs])
-                    sign = "≤ " if place.bounded and place.policy != "dense" else ""
-                    lines.append([reached, place.policy, sign + number(place.bytes / MIB, 4),
-                                  sign + number(place.ratio, 4), how])
-                else:
-                    lines.append(["–", place.policy, "not reached", "–",
-                                  f"least error {number(100 * place.least_error, 2)} %"])
-            header = ["rank", "policy", "MiB/step", "x dense", "at"]
+                numbered = math.isfinite(place.bytes) and not place.every_key
+                reached += numbered
+                lines.append([reached if numbered else "–",
+                              place.entrant + (" †" if place.every_key else ""),
+                              ratio(place), *(ratio(other[place.entrant]) for other in others),
+                              build_cost(place),
+                              names.between([s.run for s in place.runs]) if place.runs else "–"])
+            header = ["rank", "policy", *(f"x dense, {name}" for name, _ in MEASURES),
+                      "build GFLOP", "at"]
             parts.append(f"### {escape(trace)}, output error {100 * level:g} %\n\n"
-                         + grid(header, lines, left=5))
+                         + grid(header, lines, left=2))
     return "\n".join(parts)
 
 

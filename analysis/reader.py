@@ -116,11 +116,13 @@ def _run(path, node, key, traces, program):
     if "program_hash" in node.attrs:  # a continued sweep may hold runs of several builds
         program = _attribute(path, node, "program_hash", str)
     rows, layers = _rows(path, node), _table(path, node, "layers", LAYER_FIELDS)
+    optional = {name: kind(_attribute(path, node, name, kind))
+                for name, kind in (("title", str), ("reads_every_key", bool)) if name in node.attrs}
     found = content_hash.of_run(key, node.attrs, (("rows", rows), ("layers", layers)))
     _check(path, node, f"rows and attributes of '{text['label']}'", found)
     return Run(key=key, program=program, place=(0, _attribute(path, node, "order", int)),
                trace=replace(traces[trace], replay=replay), parameters=_parameters(path, node), rows=rows, layers=layers,
-               **text, **real)
+               **text, **real, **optional)
 
 
 def _check(path, node, what, found):

@@ -49,7 +49,8 @@ class Context:
 def headline(c):
     if c.writer.images:
         c.doc.section("Output error against bytes read")
-        drawn = cost_figure.draw(c.summaries, c.names, costs=("bytes",), target=c.args.target)
+        drawn = cost_figure.draw(c.summaries, c.names, costs=("bytes",), target=c.args.target,
+                                 by_entrant=any(s.run.title for s in c.summaries))
         c.figures(drawn, "cost_headline", "headline")
 
 

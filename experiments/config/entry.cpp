@@ -53,7 +53,8 @@ PolicyEntry::PolicyEntry(const Yaml& entry, const Yaml& root, std::set<std::stri
     : entry_(entry),
       root_(root),
       policy_(find_policy(entry.is_scalar() ? entry : entry.at("policy"))),
-      backend_(read_backend(entry, root)) {
+      backend_(read_backend(entry, root)),
+      title_(entry.is_scalar() ? "" : entry.text("title", "")) {
   if (root.has("defaults")) {
     const Yaml defaults = root.at("defaults");
     for (const auto& key : defaults.keys())
@@ -64,7 +65,7 @@ PolicyEntry::PolicyEntry(const Yaml& entry, const Yaml& root, std::set<std::stri
   }
   if (entry.is_scalar()) return;  // a bare name: the policy with its defaults
   for (const auto& key : entry.keys())
-    if (key != "policy" && key != "backend")
+    if (key != "policy" && key != "backend" && key != "title")
       axes_.emplace_back(key, read_axis(spec_of(*policy_, key), entry.at(key)));
 }
 
@@ -106,6 +107,7 @@ void PolicyEntry::expand(Expansion& into) const {
         continue;
       }
       into.runs.push_back({policy_->name, backend_, parameters, ""});
+      into.runs.back().title = title_;
     } catch (const ParameterError& e) {
       fail(e);
     }

@@ -29,7 +29,7 @@ class PolicyEntry {
 
   Yaml entry_, root_;
   const PolicyInfo* policy_;
-  std::string backend_;
+  std::string backend_, title_;
   std::vector<std::pair<std::string, std::vector<ParamValue>>> axes_;
 };
 

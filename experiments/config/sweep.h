@@ -24,6 +24,8 @@ struct RunSpec {
   std::map<int, Parameters> by_layer = {};
   std::string tuned_on = {};  ///< name of the trace that by_layer was found on
   std::uint64_t seed = 0;     ///< of whatever the policy draws
+  /// What the entry's runs are called together (`title:`) in tables and pictures; "": by policy.
+  std::string title = {};
 
   const Parameters& of_layer(int layer) const;  ///< by_layer, where there is any, has it
   /// JSON object, canonical. A parameter that differs between layers is an object of its own:

@@ -168,9 +168,13 @@ void ResultStore::finish(const std::vector<FinishedRun>& runs,
     if (!content)
       fail_input(sweep_.output, ": run ", run.key, " (", run.spec->label,
                  ") was there and is not any more, or was damaged; run again, which does it anew");
-    // Place and label belong to this sweep, not to the run.
+    // Place, label and title belong to this sweep, not to the run.
     content->attributes["order"] = std::int64_t{run.order};
     content->attributes["label"] = run.spec->label;
+    content->attributes["title"] = run.spec->title;
+    const PolicyInfo& policy = PolicyRegistry::instance().find(run.spec->policy);
+    content->attributes["reads_every_key"] =
+        std::int64_t{policy.oracle_priced(run.spec->parameters)};
     content->attributes["trace"] = run.trace;
     write_run(groups.get(), run.key, *content, sweep_.output);
   }

@@ -160,7 +160,7 @@ class Rankings(unittest.TestCase):
 
     def test_order_and_ratio(self):
         places = ranking.rank(self.summaries, Names(self.results.runs), 0.02)
-        self.assertEqual([p.policy for p in places], ["loki", "quest", "dense", "tactic"])
+        self.assertEqual([p.entrant for p in places], ["loki", "quest", "dense", "tactic"])
         self.assertAlmostEqual(places[1].bytes, 200)
         self.assertAlmostEqual(places[1].ratio, 200 / 3200)
         self.assertTrue(math.isnan(places[3].bytes))
@@ -177,8 +177,44 @@ class Rankings(unittest.TestCase):
     def test_words(self):
         text = ranking.ranking_markdown(self.summaries, Names(self.results.runs), (0.02,))
         self.assertIn("output error 2 %", text)
-        self.assertIn("not reached", text)
+        self.assertRegex(text, r"\| –    \| tactic +\| never \(50.0 %\) \| never \(50.0 %\) ")
         self.assertIn("budget=0..1", text)
+
+    def test_by_tail_and_by_worst_head(self):
+        # Two heads: means .02 and .06 at 100 bytes, .01 and .02 at 400: the worst is 400's at 2 %.
+        runs = [synthetic.run("quest", [synthetic.row(0, h, 0, bytes_attend=cost / 2, output_error=e)
+                                        for h, e in enumerate(errors)], order=i, budget=i)
+                for i, (cost, errors) in enumerate([(100, (0.0, 0.06)), (400, (0.0, 0.02))])]
+        runs = load([synthetic.trace(heads=2)], runs).runs
+        mine, names = [summarise(run) for run in runs], Names(runs)
+        mean, p95, worst = (ranking.rank(mine, names, 0.03, of)[0] for _, of in ranking.MEASURES)
+        self.assertAlmostEqual(mean.bytes, 100)
+        self.assertAlmostEqual(worst.bytes, 200 * 2 ** 0.2618595071429148)  # 100 * 4 ** log3(2)
+        self.assertGreater(p95.bytes, mean.bytes)
+        self.assertLess(p95.bytes, worst.bytes)
+
+    def test_what_has_a_title_stands_by_itself(self):
+        runs = (points("quest", [(100, 0.04), (400, 0.01)])
+                + points("quest", [(50, 0.04), (200, 0.01)], metric="query"))
+        for run in runs[2:]:
+            run["title"] = "Quest, our parts"
+        for run in runs[:2]:
+            run["reads_every_key"] = 1
+        runs = load([synthetic.trace()], runs).runs
+        mine, names = [summarise(run) for run in runs], Names(runs)
+        self.assertEqual([(p.entrant, round(p.bytes), p.every_key)
+                          for p in ranking.rank(mine, names, 0.02)],
+                         [("Quest, our parts", 100, False), ("quest", 200, True)])
+        self.assertEqual({names.series_title(names.entrant_series(r)) for r in runs},
+                         {"Quest", "Quest, our parts"})
+        text = ranking.ranking_markdown(mine, names, (0.02,))
+        self.assertRegex(text, r"\| –    \| quest † ")
+
+    def test_two_numbers_apart_are_no_curve(self):
+        runs = (points("quest", [(100, 0.04)], size=8) + points("quest", [(400, 0.01)], size=16))
+        runs[1]["parameters"] = json.dumps(dict(budget=1, size=16))
+        runs = load([synthetic.trace()], runs).runs
+        self.assertEqual(ranking.rank([summarise(r) for r in runs], Names(runs), 0.02)[0].bytes, 400)
 
     def test_representative(self):
         chosen = representative.choose(self.summaries, Names(self.results.runs), 0.05)

@@ -57,7 +57,7 @@ class Report(unittest.TestCase):
         for word in ("0123abc", "2026-01-02T03:04:05Z", synthetic.digits("config"), "needle-4k",
                      "Not run on code-8k: loki", "a_policy_nobody_knows"):
             self.assertIn(word, text)
-        self.assertEqual(text.count("### needle-4k, output error"), 3)
+        self.assertEqual(text.count("### needle-4k, output error"), 4)
 
     def test_the_same_twice(self):
         result = synthetic.realistic(self.path("r.h5"), 2, 1, (0,), 2, 2, ("oracle_top_p",))

@@ -215,6 +215,33 @@ TEST_CASE("a configuration longer than an HDF5 attribute is stored and read back
   CHECK(csv.find("streaming window=1200") != std::string::npos);
 }
 
+TEST_CASE("an entry's title, and whether a policy reads every key, stand with its runs") {
+  const SmallSweep sweep("toy.h5",
+                         "  - {policy: streaming, window: [2, 3], title: A | B}\n"
+                         "  - {policy: oracle_top_k, budget: 4}\n"
+                         "  - {policy: vattention, scores: [exact, pq], title: sampled}\n");
+  const ProgramResult run = sweep.run();
+  INFO(run.err);
+  REQUIRE(run.code == 0);
+  const h5::Handle file = h5::open_file(sweep.result());
+  std::map<std::string, std::int64_t> every_key;  // by label
+  std::map<std::string, std::string> titles;
+  for (const StoredRun& stored : ResultFile::load(sweep.result()).runs) {
+    const h5::Handle group = h5::open_group(file.get(), ("runs/" + stored.key).c_str(), "r.h5");
+    titles[stored.label] = h5::read_string(group.get(), "title", "r.h5").value();
+    every_key[stored.label] = h5::read_int(group.get(), "reads_every_key", "r.h5").value();
+  }
+  CHECK(titles == std::map<std::string, std::string>{{"dense", ""},
+                                                     {"streaming window=64", ""},
+                                                     {"streaming window=2", "A | B"},
+                                                     {"streaming window=3", "A | B"},
+                                                     {"oracle_top_k", ""},
+                                                     {"vattention scores=exact", "sampled"},
+                                                     {"vattention scores=pq", "sampled"}});
+  for (const auto& [label, reads] : every_key)
+    CHECK(reads == (label == "oracle_top_k" || label == "vattention scores=exact"));
+}
+
 TEST_CASE("results of an earlier format are refused with the remedy") {
   const SmallSweep sweep;
   REQUIRE(sweep.run().code == 0);
