@@ -28,6 +28,9 @@ STEPS = 64
 LAYERS = {"smollm2-135m": "3,15,27", "qwen2.5-coder-0.5b": "3,10,17,22",
           "qwen2.5-coder-1.5b": "2,9,17,27", "gemma-3-270m": "5,11,17"}
 
+# Published without a chat template: its prompt is read as text.
+AS_TEXT = {"gemma-3-270m"}
+
 # What was not recorded here: the shape is public, the figures are record_hf.py --dry-run's.
 LLAMA_8B = dict(model_type="llama", hidden_size=4096, intermediate_size=14336,
                 num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8,
@@ -79,8 +82,8 @@ def record(options):
     prompt = [sys.executable, os.path.join(HERE, "make_prompt.py"), options.kind, "--model",
               options.model, "--tokens", str(options.tokens - STEPS), "--seed",
               str(options.seed), "--out", trace + ".txt"]
-    recorder = [sys.executable, os.path.join(HERE, "record_hf.py"), options.model, "--chat",
-                trace + ".txt", "--layers", LAYERS[options.name], "--steps", str(STEPS),
+    recorder = [sys.executable, os.path.join(HERE, "record_hf.py"), options.model,
+                "--text" if options.name in AS_TEXT else "--chat", trace + ".txt", "--layers", LAYERS[options.name], "--steps", str(STEPS),
                 "--dtype", options.dtype, "--device", options.device, "--task", options.kind,
                 "--name", options.name, "--prompt-seed", str(options.seed), "--ignore-end", "--out",
                 trace + ".h5"]
