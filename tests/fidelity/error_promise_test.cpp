@@ -34,8 +34,7 @@ Given best(const char* stop) {
 
 }  // namespace
 
-TEST_CASE("a calibrated promise of 5 % is kept where it was not chosen, for no more bytes",
-          "[heavy]") {
+TEST_CASE("a calibrated promise of 5 % is kept on recorded activations", "[heavy]") {
   // A layer of the trace that judges (core/index/NOTES.md).
   const std::string path = shared_trace("qwen-code-16k");
   if (path.empty()) return skip("qwen-code-16k is not there; set DOUBLEP_SHARED");
@@ -56,8 +55,7 @@ TEST_CASE("without the prompt's queries a promise is learnt from the first steps
   promise["calibration_queries"] = std::int64_t{19};
   ReplayOptions options;
   options.layers = {7};
-  const ReplayResult result =
-      replay_policy(Trace::open(needle_4k()), "double_p", promise, options);
+  const ReplayResult result = replay_policy(Trace::open(needle_4k()), "double_p", promise, options);
   CHECK(result.target_error == 0.05);
   double kept = 0, n = 0;
   for (const Row& row : result.rows) {
