@@ -1,27 +1,35 @@
 #!/usr/bin/env bash
 # All tests, from a fresh machine: installs, builds the optimised program (CUDA where nvcc is found)
-# and the one with AddressSanitizer and UndefinedBehaviorSanitizer, runs every room of tests in both,
-# and the Python ones. Ends with one line: N passed, N failed, N skipped.
-#   bash tests/run.sh            everything, with the compiler that CMake finds
-#   bash tests/run.sh release    without the sanitizers
-#   bash tests/run.sh ci         what CI runs: warnings are errors, each room once; those that look for
-#                                errors by clang under the sanitizers, those of numbers by g++, optimised
-#   bash tests/run.sh ci-full    every room by g++, optimised, and by clang under the sanitizers
-#   bash tests/run.sh ci-gcc     the same by g++ alone
+# and the one with AddressSanitizer and UndefinedBehaviorSanitizer, and runs every room of tests once:
+# those that look for errors under the sanitizers, those of numbers optimised, and the Python ones.
+# Ends with one line: N passed, N failed, N skipped.
+#   bash tests/run.sh            by the compiler that CMake finds
+#   bash tests/run.sh full       every room in both programs
+#   bash tests/run.sh release    every room, without the sanitizers
+#   bash tests/run.sh ci         what CI runs: as without a word, but warnings are errors, and the
+#                                compilers g++ and, for the sanitizers, clang
+#   bash tests/run.sh ci-full    every room by both
+#   bash tests/run.sh ci-gcc     every room in both programs by g++
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
-all_rooms="units fidelity faults sim fuzz parity regression"
-optimised=release sanitized=debug extra=() optimised_rooms=$all_rooms sanitized_rooms=${all_rooms/parity /}
-case ${1:-all} in
-  all) ;;
-  release) sanitized="" ;;
-  ci | ci-full) optimised=ci sanitized=ci-clang extra=(clang libclang-rt-dev) ;;&
-  ci) optimised_rooms="fidelity sim parity regression" sanitized_rooms="units faults fuzz" ;;
-  ci-full) ;;
-  ci-gcc) optimised=ci sanitized=ci-debug ;;
-  *) echo "tests/run.sh: expected release, ci, ci-full or ci-gcc, not '$1'"; exit 2 ;;
+optimised=release sanitized=debug extra=() each=once
+case ${1:-once} in
+  once) ;;
+  full) each=both ;;
+  release) sanitized="" each=both ;;
+  ci) optimised=ci sanitized=ci-clang ;;
+  ci-full) optimised=ci sanitized=ci-clang each=both ;;
+  ci-gcc) optimised=ci sanitized=ci-debug each=both ;;
+  *) echo "tests/run.sh: expected full, release, ci, ci-full or ci-gcc, not '$1'"; exit 2 ;;
 esac
+[ "$sanitized" = ci-clang ] && extra=(clang libclang-rt-dev)
+if [ "$each" = once ]; then
+  optimised_rooms="fidelity sim parity regression" sanitized_rooms="units faults fuzz"
+else
+  optimised_rooms="units fidelity faults sim fuzz parity regression"
+  sanitized_rooms="units fidelity faults sim fuzz regression"
+fi
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 passed=0 failed=0 skipped=0

@@ -230,7 +230,7 @@ TEST_CASE("a timed point says what it is in fields, and any label is one text", 
   bench::write_subject(setting, mean, {11, 12}, 0.5, out);
   for (const char* member :
        {"\"label\": \"a \\\"label\\\"\\n\\\\\"", "\"policy\": \"double_p\"",
-        "\"parameters\": {\"audit\": 0,", "\"search\": \"clusters\"", "\"ranks_groups\": true",
+        "\"parameters\": {\"alpha\": 0.05, \"audit\": 0,", "\"search\": \"clusters\"", "\"ranks_groups\": true",
         "\"dense\": false", "\"select_items\": 5", "\"bytes\": 400", "\"estimate_bytes\": 100",
         "\"select_flops\": 8", "\"attend_flops\": 400", "\"build_ms\": 0.5", "\"build_bytes\": 11"})
     CHECK(contains(out.str(), member));
