@@ -31,18 +31,25 @@ class Place:
     every_key: bool  # it reads every key to choose
 
 
+# What is drawn, or counted in clusters: nothing lies between two values of it.
+NOT_BETWEEN = ("kmeans_seed", "tokens_per_cluster", "clusters", "audit", "iterations")
+
+
 def one_number_apart(summaries):
     """Lists of runs that differ in one number alone: what lies between two of them can be run too."""
     found = {}
     names = dict.fromkeys(name for s in summaries for name in s.run.parameters)
     for name in names:
+        if name in NOT_BETWEEN:
+            continue
         values = {s.run.parameters.get(name) for s in summaries
                   if not isinstance(s.run.parameters.get(name), (list, dict))}
         if len(values) > 1 and all(isinstance(v, (int, float)) and not isinstance(v, bool)
                                    for v in values):
             for s in summaries:
                 rest = tuple((k, str(v)) for k, v in sorted(s.run.parameters.items()) if k != name)
-                found.setdefault((name, rest, s.run.backend, s.run.kv_dtype), []).append(s)
+                found.setdefault((name, s.run.policy, rest, s.run.backend, s.run.kv_dtype),
+                                 []).append(s)
     return list(found.values()) or [[s] for s in summaries]
 
 

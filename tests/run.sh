@@ -5,8 +5,8 @@
 # Ends with one line: N passed, N failed, N skipped.
 #   bash tests/run.sh            by the compiler that CMake finds
 #   bash tests/run.sh full       every room in both programs
-#   bash tests/run.sh release    every room, without the sanitizers
-#   bash tests/run.sh ci         what CI runs: as without a word, but warnings are errors, and the
+#   bash tests/run.sh release    every room, without the sanitizers: what .ci/run calls
+#   bash tests/run.sh ci         as without a word, but warnings are errors, and the
 #                                compilers g++ and, for the sanitizers, clang
 #   bash tests/run.sh ci-full    every room by both
 #   bash tests/run.sh ci-gcc     every room in both programs by g++
@@ -48,11 +48,17 @@ build() {  # preset, rooms of tests
   printf '%-78s %4d s\n' "$1 built" $((SECONDS - start))
 }
 
+# A program's output goes to a log, its exit code and seconds beside it.
+run_logged() {  # log, program, arguments...
+  local start=$SECONDS
+  "${@:2}" >"$1" 2>&1
+  echo "$? $((SECONDS - start))" >"$1.end"
+}
+
 # Counts by Catch2's closing line; a program that dies before it counts as one failure.
-catch_room() {  # preset, program, arguments...
-  local name="$1 $(basename "$2")" log="$logs/out" start=$SECONDS
-  "${@:2}" >"$log" 2>&1
-  local code=$? good=0 bad=0
+count_room() {  # preset, program, log
+  local name="$1 $(basename "$2")" log=$3 code seconds good=0 bad=0
+  read -r code seconds <"$log.end"
   if grep -qE "^All tests passed" "$log"; then
     good=$(sed -nE 's/^All tests passed \(.* in ([0-9]+) test cases?\).*/\1/p' "$log" | tail -1)
   elif grep -qE "^test cases:" "$log"; then
@@ -67,16 +73,14 @@ catch_room() {  # preset, program, arguments...
   [ "$bad" -gt 0 ] && tail -n 80 "$log"
   good=$((good - skips))
   passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + skips))
-  printf '%-45s %4d passed %3d failed %3d skipped %5d s\n' "$name" "$good" "$bad" "$skips" $((SECONDS - start))
+  printf '%-45s %4d passed %3d failed %3d skipped %5d s\n' "$name" "$good" "$bad" "$skips" "$seconds"
 }
 
 python_log() { echo "$logs/python-$(basename "$1")"; }
 
-# In the background: one core is enough for them, and the next build has the other.
+# In the background: one core is enough for them, and what comes next has the other.
 start_python() {  # folder of tests, interpreter
-  { local start=$SECONDS
-    "$2" -m unittest discover -v -s "$1" >"$(python_log "$1")" 2>&1
-    echo "$? $((SECONDS - start))" >"$(python_log "$1").end"; } &
+  run_logged "$(python_log "$1")" "$2" -m unittest discover -v -s "$1" &
 }
 
 count_python() {  # folder of tests
@@ -98,17 +102,25 @@ count_python() {  # folder of tests
   printf '%-45s %4d passed %3d failed %3d skipped %5d s\n' "python $(basename "$1")" $((total - bad - skips)) "$bad" "$skips" "$seconds"
 }
 
+# Two rooms at a time: most of their tests use one core.
 rooms() {  # preset, its rooms, arguments for every room...
-  local preset=$1 names=$2 room
+  local preset=$1 names=$2 room program running=()
   shift 2
   for room in $names; do
-    local program="$root/build/$preset/tests/doublep_test_$room"
+    program="$root/build/$preset/tests/doublep_test_$room"
     if [ -x "$program" ]; then
-      catch_room "$preset" "$program" "$@"
+      [ ${#running[@]} -lt 2 ] || { wait "${running[0]}"; running=("${running[@]:1}"); }
+      run_logged "$logs/$preset-$room" "$program" "$@" &
+      running+=($!)
     elif [ "$room" != parity ]; then  # parity is built only where nvcc is found
       echo "$preset: no program for the tests in tests/$room"
       failed=$((failed + 1))
     fi
+  done
+  for program in ${running[@]+"${running[@]}"}; do wait "$program"; done
+  for room in $names; do
+    [ ! -e "$logs/$preset-$room.end" ] ||
+      count_room "$preset" "doublep_test_$room" "$logs/$preset-$room"
   done
 }
 

@@ -73,7 +73,15 @@ std::string piece_name(const std::string& name, std::size_t piece) {
   return piece == 0 ? name : concat(name, ".", piece);
 }
 
-// As they lie in the file: texts cut into pieces, between characters.
+// Where a piece that begins at `from` ends: between characters, where the text is UTF-8.
+std::size_t end_of_piece(const std::string& text, std::size_t from) {
+  const std::size_t end = std::min(from + kLongestPiece, text.size());
+  for (std::size_t back = 0; back < 4 && end < text.size(); ++back)
+    if ((static_cast<unsigned char>(text[end - back]) & 0xC0) != 0x80) return end - back;
+  return end;
+}
+
+// As they lie in the file: texts cut into pieces.
 Attributes in_pieces(const Attributes& all) {
   Attributes stored;
   for (const auto& [name, value] : all) {
@@ -83,8 +91,7 @@ Attributes in_pieces(const Attributes& all) {
       continue;
     }
     for (std::size_t from = 0, piece = 0; from < text->size(); ++piece) {
-      std::size_t to = std::min(from + kLongestPiece, text->size());
-      while (to < text->size() && (static_cast<unsigned char>((*text)[to]) & 0xC0) == 0x80) --to;
+      const std::size_t to = end_of_piece(*text, from);
       stored.emplace(piece_name(name, piece), text->substr(from, to - from));
       from = to;
     }
@@ -95,9 +102,12 @@ Attributes in_pieces(const Attributes& all) {
 void join_pieces(Attributes& all) {
   for (auto& [name, value] : all) {
     auto* text = std::get_if<std::string>(&value);
-    for (std::size_t piece = 1; text; ++piece) {
+    // A piece is as long as one may be, less a character's bytes, where another follows.
+    std::size_t last = text ? text->size() : 0;
+    for (std::size_t piece = 1; last > kLongestPiece - 4; ++piece) {
       const auto next = all.find(piece_name(name, piece));
       if (next == all.end() || !std::holds_alternative<std::string>(next->second)) break;
+      last = std::get<std::string>(next->second).size();
       *text += std::get<std::string>(next->second);
       all.erase(next);  // stands behind `name`, where the loop has not been
     }

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "core/trace/trace_writer.h"
+#include "experiments/results/attributes.h"
 #include "experiments/results/image.h"
 #include "experiments/results/result_reader.h"
 #include "experiments/results/result_store.h"
@@ -203,7 +204,8 @@ TEST_CASE("tables that declare more than they hold are refused at once, in littl
 }
 
 TEST_CASE("a configuration longer than an HDF5 attribute is stored and read back whole") {
-  const SmallSweep sweep("toy.h5", "  - {policy: streaming, window: {from: 1, to: 1200, step: 1}}\n");
+  const SmallSweep sweep("toy.h5",
+                         "  - {policy: streaming, window: {from: 1, to: 1200, step: 1}}\n");
   const ProgramResult run = sweep.run();
   INFO(run.err);
   REQUIRE(run.code == 0);
@@ -213,6 +215,21 @@ TEST_CASE("a configuration longer than an HDF5 attribute is stored and read back
                                   {ResultFile::load(sweep.result()).traces[0].hash}));
   const std::string csv = sweep.export_csv().out;
   CHECK(csv.find("streaming window=1200") != std::string::npos);
+}
+
+TEST_CASE("a long text that is no UTF-8 is cut all the same") {
+  const TempDir dir;
+  const std::string path = dir.file("a.h5");
+  const std::string bytes = "a" + std::string(200000, '\x80');
+  {
+    const h5::Handle file = h5::create_file(path);
+    write_attributes(file.get(), {{"config", bytes}, {"name", std::string("x")}});
+  }
+  const h5::Handle file = h5::open_file(path);
+  CHECK(read_attributes(file.get(), path) ==
+        Attributes{{"config", bytes}, {"name", std::string("x")}});
+  Sha256 hash;
+  add_to_hash(read_attributes(file.get(), path), hash);
 }
 
 TEST_CASE("an entry's title, and whether a policy reads every key, stand with its runs") {

@@ -80,7 +80,11 @@ inline ProgramResult run_program(const std::vector<std::string>& arguments,
       if (bytes > 0 && !kSanitized) setrlimit(resource, &limit);
     }
     // Memory that is refused is for the program to handle, as without the sanitizer.
-    if (kSanitized) setenv("ASAN_OPTIONS", "allocator_may_return_null=1", 0);
+    if (kSanitized) {
+      const char* given = getenv("ASAN_OPTIONS");
+      const std::string all = std::string(given ? given : "") + ":allocator_may_return_null=1";
+      setenv("ASAN_OPTIONS", all.c_str(), 1);
+    }
     execv(DOUBLEP_PROGRAM, argv.data());
     _exit(127);
   }
