@@ -5,9 +5,10 @@
 # Ends with one line: N passed, N failed, N skipped.
 #   bash tests/run.sh            by the compiler that CMake finds
 #   bash tests/run.sh full       every room in both programs
-#   bash tests/run.sh release    every room, without the sanitizers: what .ci/run calls
+#   bash tests/run.sh release    every room, without the sanitizers
 #   bash tests/run.sh ci         as without a word, but warnings are errors, and the
 #                                compilers g++ and, for the sanitizers, clang
+#   bash tests/run.sh ci-release every room by g++, optimised: what .ci/run calls
 #   bash tests/run.sh ci-full    every room by both
 #   bash tests/run.sh ci-gcc     every room in both programs by g++
 set -uo pipefail
@@ -19,9 +20,10 @@ case ${1:-once} in
   full) each=both ;;
   release) sanitized="" each=both ;;
   ci) optimised=ci sanitized=ci-clang ;;
+  ci-release) optimised=ci sanitized="" each=both ;;
   ci-full) optimised=ci sanitized=ci-clang each=both ;;
   ci-gcc) optimised=ci sanitized=ci-debug each=both ;;
-  *) echo "tests/run.sh: expected full, release, ci, ci-full or ci-gcc, not '$1'"; exit 2 ;;
+  *) echo "tests/run.sh: expected full, release, ci, ci-release, ci-full or ci-gcc, not '$1'"; exit 2 ;;
 esac
 [ "$sanitized" = ci-clang ] && extra=(clang libclang-rt-dev)
 if [ "$each" = once ]; then
