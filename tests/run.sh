@@ -1,37 +1,31 @@
 #!/usr/bin/env bash
-# All tests, from a fresh machine: installs, builds the optimised program (CUDA where nvcc is found)
-# and the one with AddressSanitizer and UndefinedBehaviorSanitizer, and runs every room of tests once:
-# those that look for errors under the sanitizers, those of numbers optimised, and the Python ones.
-# Ends with one line: N passed, N failed, N skipped.
-#   bash tests/run.sh            by the compiler that CMake finds
-#   bash tests/run.sh full       every room in both programs
-#   bash tests/run.sh release    every room, without the sanitizers
-#   bash tests/run.sh ci         as without a word, but warnings are errors, and the
-#                                compilers g++ and, for the sanitizers, clang
-#   bash tests/run.sh ci-release every room by g++, optimised: what .ci/run calls
-#   bash tests/run.sh ci-full    every room by both
-#   bash tests/run.sh ci-gcc     every room in both programs by g++
+# All tests, from a fresh machine: installs, builds the optimised program (CUDA where nvcc is found), and runs
+# every room of tests and the Python ones. Ends with one line: N passed, N failed, N skipped.
+#   bash tests/run.sh               by the compiler that CMake finds
+#   bash tests/run.sh sanitized     the program with AddressSanitizer and UndefinedBehaviorSanitizer instead, and
+#                                   the rooms that look for errors rather than for numbers
+#   bash tests/run.sh full          both
+#   bash tests/run.sh ci            as without a word, but by g++ and warnings are errors: what .ci/run calls
+#   bash tests/run.sh ci-sanitized  the sanitizers by clang, warnings are errors
+#   bash tests/run.sh ci-full       both of these
+#   bash tests/run.sh ci-gcc        both by g++
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
-optimised=release sanitized=debug extra=() each=once
-case ${1:-once} in
-  once) ;;
-  full) each=both ;;
-  release) sanitized="" each=both ;;
-  ci) optimised=ci sanitized=ci-clang ;;
-  ci-release) optimised=ci sanitized="" each=both ;;
-  ci-full) optimised=ci sanitized=ci-clang each=both ;;
-  ci-gcc) optimised=ci sanitized=ci-debug each=both ;;
-  *) echo "tests/run.sh: expected full, release, ci, ci-release, ci-full or ci-gcc, not '$1'"; exit 2 ;;
+optimised="" sanitized="" extra=()
+case ${1:-} in
+  "") optimised=release ;;
+  sanitized) sanitized=debug ;;
+  full) optimised=release sanitized=debug ;;
+  ci) optimised=ci ;;
+  ci-sanitized) sanitized=ci-clang ;;
+  ci-full) optimised=ci sanitized=ci-clang ;;
+  ci-gcc) optimised=ci sanitized=ci-debug ;;
+  *) echo "tests/run.sh: expected sanitized, full, ci, ci-sanitized, ci-full or ci-gcc, not '$1'"; exit 2 ;;
 esac
 [ "$sanitized" = ci-clang ] && extra=(clang libclang-rt-dev)
-if [ "$each" = once ]; then
-  optimised_rooms="fidelity sim parity regression" sanitized_rooms="units faults fuzz"
-else
-  optimised_rooms="units fidelity faults sim fuzz parity regression"
-  sanitized_rooms="units fidelity faults sim fuzz regression"
-fi
+optimised_rooms="units fidelity faults sim fuzz parity regression"
+sanitized_rooms="units faults sim fuzz"
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 passed=0 failed=0 skipped=0
@@ -127,7 +121,7 @@ rooms() {  # preset, its rooms, arguments for every room...
 }
 
 python=()
-if build "$optimised" "$optimised_rooms"; then
+if [ -n "$optimised" ] && build "$optimised" "$optimised_rooms"; then
   python=(tests/analysis tests/recorder)
   start_python tests/analysis "${PYTHON:-/usr/bin/python3}"
   # The recorder's tests of models want data/requirements.txt, which nothing else does: name an
