@@ -98,6 +98,15 @@ count_python() {  # folder of tests
   printf '%-45s %4d passed %3d failed %3d skipped %5d s\n' "python $(basename "$1")" $((total - bad - skips)) "$bad" "$skips" "$seconds"
 }
 
+# The library, installed and used by another project.
+count_consumer() {  # preset
+  local code seconds good=1
+  read -r code seconds <"$logs/consumer.end"
+  [ "$code" -eq 0 ] || { good=0; tail -n 40 "$logs/consumer"; }
+  passed=$((passed + good)) failed=$((failed + 1 - good))
+  printf '%-45s %4d passed %3d failed %3d skipped %5d s\n' "$1 installed library" "$good" $((1 - good)) 0 "$seconds"
+}
+
 # Two rooms at a time: most of their tests use one core.
 rooms() {  # preset, its rooms, arguments for every room...
   local preset=$1 names=$2 room program running=()
@@ -128,6 +137,8 @@ if [ -n "$optimised" ] && build "$optimised" "$optimised_rooms"; then
   # interpreter that has it, or they are skipped.
   start_python tests/recorder "${RECORDER_PYTHON:-${PYTHON:-/usr/bin/python3}}"
   rooms "$optimised" "$optimised_rooms"
+  run_logged "$logs/consumer" bash tests/consumer/run.sh "build/$optimised"
+  count_consumer "$optimised"
 fi
 if [ -n "$sanitized" ] && build "$sanitized" "$sanitized_rooms"; then
   export UBSAN_OPTIONS=print_stacktrace=1

@@ -1,0 +1,5 @@
+include(CMakeFindDependencyMacro)
+find_dependency(Eigen3 3.4 NO_MODULE)
+find_dependency(HDF5 1.10 COMPONENTS C)
+find_dependency(Threads)
+include(${CMAKE_CURRENT_LIST_DIR}/doublep-targets.cmake)
