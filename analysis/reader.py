@@ -1,4 +1,4 @@
-"""Reading one result file (doublep-result, version 2) and refusing what is not one, or damaged."""
+"""Reading one result file (doublep-result, version 3) and refusing what is not one, or damaged."""
 
 import json
 import os
@@ -10,8 +10,9 @@ import numpy as np
 from analysis import content_hash
 from analysis.errors import ResultError
 from analysis.results import Replay, Results, Run, Sweep, Trace
+from analysis.stored import member
 
-FORMAT, VERSION = "doublep-result", 2
+FORMAT, VERSION = "doublep-result", 3
 RERUN = "write it again with `doublep run`"
 # What the tables and figures are made of; a file may hold more.
 ROW_FIELDS = (
@@ -55,12 +56,12 @@ def _read(path, file):
     text = {name: _attribute(path, file, name, str) for name in
             ("name", "config_hash", "created", "commit", "program_hash", "compiler", "cpu")}
     number = {name: _attribute(path, file, name, int) for name in ("threads", "seed")}
-    traces = {key: _trace(path, file["traces"][key]) for key in _group(path, file, "traces")}
-    keys = _group(path, file, "runs")
-    if not keys:
+    traces = {key: _trace(path, node) for key, node in _group(path, file, "traces").items()}
+    groups = _group(path, file, "runs")
+    if not groups:
         remedy = "the sweep was interrupted before its first run ended: `doublep run` continues it"
         raise ResultError(path, "/runs", "at least one run, found none", remedy)
-    runs = [_run(path, file["runs"][key], key, traces, text["program_hash"]) for key in keys]
+    runs = [_run(path, node, key, traces, text["program_hash"]) for key, node in groups.items()]
     _check(path, file, "attributes of the file and its traces", content_hash.of_root(file))
     runs.sort(key=lambda run: (run.place, run.key))
     replayed = dict.fromkeys(run.trace for trace in traces.values() for run in runs
@@ -69,9 +70,15 @@ def _read(path, file):
 
 
 def _group(path, file, name):
-    if not isinstance(file.get(name), h5py.Group):
+    """The groups below /`name`, by their names."""
+    group = member(path, file, name, RERUN)
+    if not isinstance(group, h5py.Group):
         raise ResultError(path, f"/{name}", "a group", RERUN)
-    return sorted(file[name], key=lambda key: (len(key), key))
+    nodes = {key: member(path, group, key, RERUN) for key in sorted(group, key=lambda key: (len(key), key))}
+    for key, node in nodes.items():
+        if not isinstance(node, h5py.Group):
+            raise ResultError(path, f"/{name}/{key}", "a group", RERUN)
+    return nodes
 
 
 def _attribute(path, node, name, kind):
@@ -109,20 +116,18 @@ def _run(path, node, key, traces, program):
         place = f"{node.name} attribute 'trace'"
         raise ResultError(path, place, f"a group under /traces, found '{trace}'", RERUN)
     text = {name: _attribute(path, node, name, str)
-            for name in ("policy", "backend", "label", "kv_dtype")}
+            for name in ("policy", "backend", "label", "title", "kv_dtype")}
     real = {name: _attribute(path, node, name, float) for name in ("target_p", "target_error", "seconds")}
     replay = Replay(*(_attribute(path, node, name, tuple)
                       for name in ("layers_replayed", "steps_replayed")))
     if "program_hash" in node.attrs:  # a continued sweep may hold runs of several builds
         program = _attribute(path, node, "program_hash", str)
     rows, layers = _rows(path, node), _table(path, node, "layers", LAYER_FIELDS)
-    optional = {name: kind(_attribute(path, node, name, kind))
-                for name, kind in (("title", str), ("reads_every_key", bool)) if name in node.attrs}
     found = content_hash.of_run(key, node.attrs, (("rows", rows), ("layers", layers)))
     _check(path, node, f"rows and attributes of '{text['label']}'", found)
     return Run(key=key, program=program, place=(0, _attribute(path, node, "order", int)),
                trace=replace(traces[trace], replay=replay), parameters=_parameters(path, node), rows=rows, layers=layers,
-               **text, **real, **optional)
+               reads_every_key=_attribute(path, node, "reads_every_key", bool), **text, **real)
 
 
 def _check(path, node, what, found):
@@ -154,7 +159,7 @@ def _flat(value, prefix=""):
 
 
 def _table(path, node, name, fields):
-    data = node.get(name)
+    data = member(path, node, name, RERUN)
     if not isinstance(data, h5py.Dataset) or data.dtype.names is None or data.ndim != 1:
         raise ResultError(path, f"{node.name}/{name}", "a one-dimensional compound dataset", RERUN)
     for field in fields:

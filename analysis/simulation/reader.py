@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from analysis.errors import ResultError
+from analysis.stored import member
 
 FORMAT, VERSION = "doublep-simulation", 1
 RERUN = "write it again with `doublep simulate`"
@@ -75,49 +76,59 @@ def read(path):
         raise ResultError(path, "", "an HDF5 file", f"found none, or a part: {RERUN}") from None
     with file:
         found = _text(file, "format")
-        if found != FORMAT or int(file.attrs.get("version", 0)) != VERSION:
-            raise ResultError(path, "attribute 'format'", f"'{FORMAT}' version {VERSION}, "
-                              f"found '{found}'", "give a file that `doublep simulate` wrote")
+        if found != FORMAT:
+            raise ResultError(path, "attribute 'format'", f"'{FORMAT}', found '{found}'",
+                              "give a file that `doublep simulate` wrote")
+        version = _text(file, "version")
+        if version != str(VERSION):
+            raise ResultError(path, "attribute 'version'", f"{VERSION}, found {version or 'none'}", RERUN)
         try:
             return _read(path, file)
-        except (KeyError, OSError, ValueError) as error:
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
             raise ResultError(path, "", f"a complete file ({error})", RERUN) from None
 
 
 def _read(path, file):
-    curves = [_curve(file["runs"][key]) for key in file["runs"]]
+    def member_of(node, name):
+        return member(path, node, name, RERUN)
+
+    runs, profiles = member_of(file, "runs"), member_of(file, "profiles")
+    curves = [_curve(member_of(runs, key), member_of) for key in runs]
     simulation = Simulation(path, *(_text(file, n) for n in
                                     ("name", "created", "commit", "config_hash")),
                             sorted(curves, key=lambda c: c.order))
-    if "calibration" in file:
-        group = file["calibration"]
+    group = member_of(file, "calibration")
+    if group is not None:
         simulation.calibration = {k: _text(group, k) if k == "hardware" else float(v)
                                   for k, v in group.attrs.items()}
-        simulation.measured = group["points"][()]
-    if "end_to_end" in file:
-        group = file["end_to_end"]
+        simulation.measured = member_of(group, "points")[()]
+    group = member_of(file, "end_to_end")
+    if group is not None:
         simulation.end_to_end = {k: _text(group, k) if k in ("device", "model", "caches")
                                  else float(v) for k, v in group.attrs.items()}
-        simulation.end_to_end.update({k: group[k][()] for k in ("steps", "products")})
-    for key in sorted(file["profiles"], key=int):
-        group = file["profiles"][key]
+        simulation.end_to_end.update({k: member_of(group, k)[()] for k in ("steps", "products")})
+    for key in sorted(profiles, key=int):
+        group = member_of(profiles, key)
         simulation.profiles.append(
             {"trace": _text(group, "trace"), "policy": _text(group, "policy"),
              "parameters": json.loads(_text(group, "parameters")),
              "context": int(group.attrs["context"]),
              "output_error": float(group.attrs["output_error"]),
-             "hits": group["hits"][()] if "hits" in group else None})
+             "hits": _table(member_of(group, "hits"))})
     return simulation
 
 
-def _curve(node):
+def _curve(node, member_of):
     texts = {name: _text(node, name) for name in TEXTS}
     texts["parameters"] = json.loads(texts["parameters"])
     return Curve(**texts, order=int(node.attrs["order"]),
                  output_error=float(node.attrs["output_error"]),
                  covered_mass=float(node.attrs["covered_mass"]),
-                 points=node["points"][()] if "points" in node else None,
-                 serving=node["serving"][()] if "serving" in node else None)
+                 points=_table(member_of(node, "points")), serving=_table(member_of(node, "serving")))
+
+
+def _table(data):
+    return None if data is None else data[()]
 
 
 def _text(node, name):

@@ -64,6 +64,10 @@ bool exists(hid_t parent, const std::string& name);
 /// has to say comes before how the values are stored.
 Handle open_dataset(hid_t parent, const std::string& name, const std::string& place,
                     const std::string& expected, const std::function<void(hid_t)>& check = {});
+/// The part of it that looks at no value's storage: a dataset of this file, neither virtual nor
+/// with external storage. For who looks at what is stored chunk by chunk; `remedy` is for messages.
+Handle open_own_dataset(hid_t parent, const std::string& name, const std::string& place,
+                        const std::string& expected, const std::string& remedy);
 /// Do values pass through a filter (compression, checksum) when they are read?
 bool filtered(hid_t dataset);
 /// Names of the links of a group, in alphabetical order.

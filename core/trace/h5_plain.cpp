@@ -104,13 +104,13 @@ void require_chunks(hid_t dataset, hid_t plist, const std::vector<std::int64_t>&
                "; no recorded data compress like that, record it again");
 }
 
-void require_own_storage(hid_t plist, const std::string& place) {
-  const char* remedy =
-      "; a file is read only if it holds all of its data itself: copy them in (h5repack -l CONTI)";
+void require_own_storage(hid_t plist, const std::string& place, const std::string& remedy) {
+  const auto refuse = [&](const char* what) {
+    fail_input(place, what, "; a file is read only if it holds all of its data itself: ", remedy);
+  };
   if (H5Pget_layout(plist) == H5D_VIRTUAL)
-    fail_input(place, ": is a virtual dataset, whose values lie elsewhere", remedy);
-  if (H5Pget_external_count(plist) > 0)
-    fail_input(place, ": has external storage, in other files", remedy);
+    refuse(": is a virtual dataset, whose values lie elsewhere");
+  if (H5Pget_external_count(plist) > 0) refuse(": has external storage, in other files");
 }
 
 // Are all values there, and of the size that the dataset declares?
@@ -145,13 +145,21 @@ bool filtered(hid_t dataset) {
   return H5Pget_nfilters(plist.get()) > 0;
 }
 
-Handle open_dataset(hid_t parent, const std::string& name, const std::string& place,
-                    const std::string& expected, const std::function<void(hid_t)>& check) {
+Handle open_own_dataset(hid_t parent, const std::string& name, const std::string& place,
+                        const std::string& expected, const std::string& remedy) {
   if (!exists(parent, name)) fail_input(place, " is missing; expected ", expected);
   Handle dataset(H5Dopen2(parent, name.c_str(), H5P_DEFAULT), H5Dclose);
   const Handle plist(dataset ? H5Dget_create_plist(dataset.get()) : -1, H5Pclose);
   if (!plist) fail_input(place, " is no dataset; expected ", expected);
-  require_own_storage(plist.get(), place);
+  require_own_storage(plist.get(), place, remedy);
+  return dataset;
+}
+
+Handle open_dataset(hid_t parent, const std::string& name, const std::string& place,
+                    const std::string& expected, const std::function<void(hid_t)>& check) {
+  Handle dataset =
+      open_own_dataset(parent, name, place, expected, "copy them in (h5repack -l CONTI)");
+  const Handle plist(H5Dget_create_plist(dataset.get()), H5Pclose);
   if (check) check(dataset.get());
   require_written(dataset.get(), plist.get(), place);
   return dataset;

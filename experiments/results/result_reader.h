@@ -32,7 +32,9 @@ struct ResultFile {
   static ResultFile load(const std::string& path);
 };
 
-inline constexpr std::int64_t kResultVersion = 2;
+/// Of RESULT_FORMAT.md. It rises with whatever a reader requires: a file of another version is
+/// refused.
+inline constexpr std::int64_t kResultVersion = 3;
 
 /// The hash of a result's root: its attributes, its traces', and its runs' hashes by key. `file` is
 /// for messages.

@@ -160,10 +160,9 @@ void read_table(hid_t group, const std::string& name, const Columns& columns,
                 std::size_t record_size, const std::string& place, Sha256& hash,
                 const std::function<void(const std::vector<unsigned char>& records)>& take) {
   const std::string where = place + ": dataset " + name;
-  if (!h5::exists(group, name)) fail_input(where, " is missing; run the sweep again");
-  const h5::Handle dataset(H5Dopen2(group, name.c_str(), H5P_DEFAULT), H5Dclose);
-  const std::vector<std::int64_t> shape =
-      dataset ? h5::shape(dataset.get()) : std::vector<std::int64_t>{};
+  const h5::Handle dataset = h5::open_own_dataset(
+      group, name, where, "a list of records; run the sweep again", "run the sweep again");
+  const std::vector<std::int64_t> shape = h5::shape(dataset.get());
   if (shape.size() != 1) fail_input(where, ": expected a list of records; run the sweep again");
   if (shape[0] < 1) fail_input(where, ": holds no rows; run the sweep again");
   const auto rows = static_cast<std::size_t>(shape[0]);

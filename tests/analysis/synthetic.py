@@ -61,7 +61,7 @@ def run(policy, rows, trace="0", order=0, target_p=0.95, kv_dtype="fp16", backen
 
 
 def write(path, traces, runs, **root):
-    attributes = dict(format="doublep-result", version=2, name="toy sweep", config="{}",
+    attributes = dict(format="doublep-result", version=3, name="toy sweep", config="{}",
                       config_hash=digits("config"), seed=1, created="2026-01-02T03:04:05Z",
                       commit="0123abc", program_hash=digits("program"), compiler="g++ 12",
                       flags="-O2", cpu="toy cpu", threads=1, libraries="none")
@@ -79,8 +79,9 @@ def write(path, traces, runs, **root):
             name = traces[int(item["trace"])]["hash"]
             group = groups.create_group(digits(item["policy"], item["parameters"], name,
                                                item["backend"], item["kv_dtype"]))
+            group.attrs.update({"title": "", "reads_every_key": 0, **item})
             group.attrs.update(seconds=0.5, layers_replayed=np.unique(rows["layer"]),
-                               steps_replayed=np.unique(rows["step"]), **item)
+                               steps_replayed=np.unique(rows["step"]))
             group["rows"] = rows
             layers = np.zeros(len(np.unique(rows["layer"])), dtype=LAYER)
             layers["layer"] = np.unique(rows["layer"])

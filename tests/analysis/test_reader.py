@@ -68,7 +68,9 @@ class Reading(unittest.TestCase):
 
     def test_wrong_format_and_version(self):
         self.refused(self.toy(format="kv-trace"), "'format'", "doublep-result", "kv-trace")
-        self.refused(self.toy(version=1), "'version'", "found 1", "doublep run")
+        for version in (0, 1, 2, 4):
+            self.refused(self.toy(version=version), f"attribute 'version': expected 3, found {version}; ",
+                         "write it again with `doublep run`")
 
     def test_missing_attribute_group_and_field(self):
         path = self.toy()

@@ -259,18 +259,6 @@ TEST_CASE("an entry's title, and whether a policy reads every key, stand with it
     CHECK(reads == (label == "oracle_top_k" || label == "vattention scores=exact"));
 }
 
-TEST_CASE("results of an earlier format are refused with the remedy") {
-  const SmallSweep sweep;
-  REQUIRE(sweep.run().code == 0);
-  {
-    const h5::Handle file(H5Fopen(sweep.result().c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
-    H5Adelete(file.get(), "version");
-    h5::write_int(file.get(), "version", 1);
-  }
-  const ProgramResult refused = sweep.export_csv();
-  CHECK(is_one_clear_line(refused.err, {"version 1", "run the sweep again"}));
-}
-
 TEST_CASE("a store has one owner: it cannot be copied or moved") {
   CHECK(!std::is_copy_constructible_v<ResultStore>);
   CHECK(!std::is_move_constructible_v<ResultStore>);
