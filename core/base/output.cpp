@@ -120,13 +120,17 @@ void check_output(const std::string& path, OutputForm form,
   const Destination to = destination(path);
   if (!to.regular) {
     if (form == OutputForm::kFile)
-      fail_input(path, ": is no regular file, but this output is read back; name a file");
+      fail_input(path,
+                 ": is no regular file, but this output is read back or replaced; name a file");
     return;
   }
   refuse_folder(path);
   const auto folder = status(folder_of(to.path).string());
   if (form == OutputForm::kStream && !folder && errno == ENOENT)
     fail_input(path, ": its folder does not exist; make it, or choose another output");
+  if (folder && ::access(folder_of(to.path).c_str(), W_OK) != 0)
+    fail_input(path, ": its folder cannot be written: ", std::strerror(errno),
+               "; choose another output");
   for (const std::string& written : {to.path, to.path + kAside}) {
     if (!status(written) && errno != ENOENT)
       fail_input(path, ": cannot be an output: ", std::strerror(errno), "; choose another");

@@ -11,12 +11,13 @@ namespace doublep {
 
 enum class OutputForm {
   kStream,  ///< bytes in one go: may also be "-", a device, a FIFO
-  kFile,    ///< written with seeks, or read back: a regular file only
+  kFile,    ///< written with seeks, read back or replaced: a regular file only
 };
 
 /// Refuses an output that cannot be written, before any work is done for it: a folder, a path that
-/// is too long or (kStream) has no folder, one of the `inputs` (other outputs among them; by device
-/// and inode, so under any name), and, for kFile, what is no regular file. Throws InputError.
+/// is too long, a folder that cannot be written or (kStream) none, one of the `inputs` (other
+/// outputs among them; by device and inode, so under any name), and, for kFile, what is no regular
+/// file. Throws InputError.
 void check_output(const std::string& path, OutputForm form, const std::vector<std::string>& inputs);
 
 /// For outputs that a configuration names: results/NAME.h5. Throws InputError.

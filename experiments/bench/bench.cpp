@@ -1,6 +1,7 @@
 #include "experiments/bench/bench.h"
 
 #include "core/base/error.h"
+#include "core/base/output.h"
 #include "cuda/decoder/factory.h"
 #include "experiments/bench/report.h"
 #include "experiments/bench/timing.h"
@@ -93,6 +94,7 @@ class Bench {
 }  // namespace
 
 void run_bench(const BenchOptions& options, std::ostream& out) {
+  if (!options.json.empty()) check_output(options.json, OutputForm::kStream, options.traces);
   const auto settings = parse_settings(options.policies, options.defaults,
                                        request_of(options.traces, options.kv_heads));
   if (options.dry_run) return print_settings(settings, out);

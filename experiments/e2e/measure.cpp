@@ -9,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/base/half.h"
+#include "core/base/output.h"
 #include "cuda/decoder/factory.h"
 #include "experiments/e2e/products.h"
 #include "experiments/e2e/report.h"
@@ -238,6 +239,10 @@ class Run {
 }  // namespace
 
 void run(const Options& o) {
+  // Replaced after every point: a file, in a folder that is there.
+  if (!o.json.empty())
+    for (const OutputForm form : {OutputForm::kStream, OutputForm::kFile})
+      check_output(o.json, form, o.traces);
   const Clock clock;
   StepReport report;
   const auto settings = bench::parse_settings(o.policies, o.defaults,

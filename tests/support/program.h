@@ -55,14 +55,15 @@ struct ProgramOptions {
   std::function<bool()> interrupt_when;  ///< polled; SIGINT is sent once when it says true
   std::size_t memory_limit = 0;          ///< bytes that it may write to (RLIMIT_DATA); 0 = none
   std::size_t address_limit = 0;  ///< bytes of address space (RLIMIT_AS): threads run out of it
+  std::string program = DOUBLEP_PROGRAM;
 };
 
-/// doublep ARGUMENTS..., with stdout and stderr caught in `folder`.
+/// The program with ARGUMENTS..., with stdout and stderr caught in `folder`.
 inline ProgramResult run_program(const std::vector<std::string>& arguments,
                                  const std::filesystem::path& folder,
                                  const ProgramOptions& options = {}) {
   const auto out = folder / "stdout.txt", err = folder / "stderr.txt";
-  std::vector<char*> argv = {const_cast<char*>(DOUBLEP_PROGRAM)};
+  std::vector<char*> argv = {const_cast<char*>(options.program.c_str())};
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
   const pid_t child = fork();
@@ -85,7 +86,7 @@ inline ProgramResult run_program(const std::vector<std::string>& arguments,
       const std::string all = std::string(given ? given : "") + ":allocator_may_return_null=1";
       setenv("ASAN_OPTIONS", all.c_str(), 1);
     }
-    execv(DOUBLEP_PROGRAM, argv.data());
+    execv(argv[0], argv.data());
     _exit(127);
   }
   int status = 0;
@@ -107,8 +108,9 @@ inline ProgramResult run_program(const std::vector<std::string>& arguments,
 }
 
 /// One line that begins with the program's name, and holds every part.
-inline bool is_one_clear_line(const std::string& err, const std::vector<std::string>& parts) {
-  if (err.rfind("doublep: ", 0) != 0) return false;
+inline bool is_one_clear_line(const std::string& err, const std::vector<std::string>& parts,
+                              const std::string& program = "doublep") {
+  if (err.rfind(program + ": ", 0) != 0) return false;
   if (err.empty() || err.find('\n') != err.size() - 1) return false;
   for (const std::string& part : parts)
     if (err.find(part) == std::string::npos) return false;
