@@ -4,6 +4,7 @@
 #include <set>
 #include <sstream>
 
+#include "core/base/file.h"
 #include "core/base/text.h"
 
 namespace doublep {
@@ -80,14 +81,16 @@ class Inspection {
 }  // namespace
 
 Yaml Yaml::load(const std::string& path) {
+  // No pipe, though it could be read: what it names is relative to its folder, and commands may
+  // look at a configuration twice.
+  require_regular_file(path);
   std::ifstream in(path, std::ios::binary);
   std::string text, chunk(1 << 16, '\0');
   while (in && text.size() <= kMostBytes) {
     in.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
     text.append(chunk, 0, static_cast<std::size_t>(in.gcount()));
   }
-  if (text.empty())
-    fail_input(path, ": cannot be read (missing, empty or a folder); check the path");
+  if (text.empty()) fail_input(path, ": is empty; check the path");
   if (text.size() > kMostBytes)
     fail_input(path, ": is longer than ", kMostBytes >> 20,
                " MiB, which no configuration is; check the path");

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "core/base/output.h"
 #include "core/base/text.h"
 
@@ -96,8 +97,8 @@ void write_profiles(const std::string& path, const std::vector<Profile>& profile
 }
 
 std::vector<Profile> read_profiles(const std::string& path) {
+  require_regular_file(path);
   std::ifstream in(path);
-  if (!in) fail_input(path, ": cannot read the profile; check the path");
   std::vector<Profile> profiles;
   std::string text;
   for (int number = 1; std::getline(in, text); ++number) {

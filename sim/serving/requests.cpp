@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "core/base/random.h"
 
 namespace doublep::sim {
@@ -31,8 +32,8 @@ std::vector<Request> make_requests(const RequestPlan& plan) {
 }
 
 std::vector<Request> read_requests(const std::string& path) {
+  require_regular_file(path);
   std::ifstream in(path);
-  if (!in) fail_input(path, ": cannot read the requests; check the path");
   std::vector<Request> requests;
   std::string line;
   for (int number = 1; std::getline(in, line); ++number) {

@@ -105,7 +105,7 @@ TEST_CASE("Mistakes in a hardware description", "[sim]") {
   CHECK(contains(says(with(good, "{value: 4800", "{value: 0")), "above 0"));
   CHECK(contains(says(good + "name: twice\n"), "duplicate key"));
   CHECK(contains(says(with(good, "  fp32:", "  int4:")), "unknown key 'int4'"));
-  CHECK(contains(message_of([&] { load_hardware(folder.file("none.yaml")); }), "cannot be read"));
+  CHECK(contains(message_of([&] { load_hardware(folder.file("none.yaml")); }), "no such file"));
 }
 
 TEST_CASE("A plan multiplies its lists out", "[sim]") {
