@@ -7,20 +7,30 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <thread>
 #include <vector>
+
+#include "core/base/memory.h"
 
 namespace doublep {
 namespace {
 
 thread_local bool inside_loop = false;
 
+// What a stack and the work need beside each other, under a limit: threads that took all would
+// leave libraries without memory, which not all of them survive.
+constexpr std::size_t kRoomToWork = 96ull << 20;
+
 class Pool {
  public:
   explicit Pool(int threads) : asked_(threads) {
     workers_.reserve(static_cast<std::size_t>(threads));
     try {
-      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { serve(); });
+      for (int i = 1; i < threads; ++i) {
+        if (!may_grow_by(kRoomToWork)) throw std::runtime_error("the limit on address space");
+        workers_.emplace_back([this] { serve(); });
+      }
     } catch (
         const std::exception& error) {  // no process or no memory: those that were made work on
       static bool said = false;

@@ -110,9 +110,9 @@ void FloatDataset::read_block(const std::vector<hsize_t>& start, const std::vect
   const h5::Handle memory_space(
       H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose);
   const auto read = [&](hid_t type, void* target) {
-    if (H5Dread(dataset_.get(), type, memory_space.get(), file_space.get(), H5P_DEFAULT, target) <
-        0)
-      fail_input(place_, ": cannot be read; the file is truncated or damaged, record it again");
+    h5::check_read(
+        H5Dread(dataset_.get(), type, memory_space.get(), file_space.get(), H5P_DEFAULT, target),
+        place_, "the file is truncated or damaged, record it again");
   };
   if (encoding_ == Encoding::kOther) return read(H5T_NATIVE_FLOAT, out);
   // HDF5's own conversion from 16 bits goes value by value; Eigen's is vectorised.

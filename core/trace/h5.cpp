@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -58,8 +59,21 @@ void read_number(const Handle& attribute, const char* name, const std::string& p
 
 }  // namespace
 
+// Did HDF5's last call fail for want of memory? Its error stack says so, until the next call.
+static bool out_of_memory() {
+  bool found = false;
+  const auto visit = [](unsigned, const H5E_error2_t* error, void* out) -> herr_t {
+    if (error->min_num == H5E_NOSPACE || error->min_num == H5E_CANTALLOC)
+      *static_cast<bool*>(out) = true;
+    return 0;
+  };
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit, &found);
+  return found;
+}
+
 // HDF5 tells a locked file from a damaged one in its stack trace only: look for ourselves.
 [[noreturn]] static void explain_failed_open(const std::string& path) {
+  if (out_of_memory()) throw std::bad_alloc();
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   const int locked = file < 0 ? 0 : ::flock(file, LOCK_SH | LOCK_NB);
   const int reason = locked == 0 ? 0 : errno;
@@ -209,6 +223,12 @@ std::string to_text(const std::vector<std::int64_t>& shape) {
   std::string text = "[";
   for (std::int64_t n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
   return text + "]";
+}
+
+void check_read(herr_t status, const std::string& place, const std::string& why) {
+  if (status >= 0) return;
+  if (out_of_memory()) throw std::bad_alloc();
+  fail_input(place, ": cannot be read; ", why);
 }
 
 void check_write(herr_t status, const std::string& place) {

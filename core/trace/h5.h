@@ -89,6 +89,9 @@ std::vector<std::int64_t> shape(hid_t dataset);
 /// "[2, 4096, 128]"
 std::string to_text(const std::vector<std::int64_t>& shape);
 
+/// Where `status` is negative, throws InputError "<place>: cannot be read; <why>", or
+/// std::bad_alloc where HDF5 was refused memory: then nothing is wrong with the file.
+void check_read(herr_t status, const std::string& place, const std::string& why);
 /// Throws InputError "<place>: writing failed; ..." where `status` is negative.
 void check_write(herr_t status, const std::string& place);
 

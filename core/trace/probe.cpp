@@ -9,11 +9,11 @@
 #include <cerrno>
 #include <cmath>
 #include <csignal>
-#include <cstdio>
 #include <exception>
 #include <new>
 
 #include "core/base/error.h"
+#include "core/base/memory.h"
 #include "core/base/parallel.h"
 
 namespace doublep::h5 {
@@ -21,15 +21,6 @@ namespace {
 
 // Exit codes of the child. Anything else is a crash: sanitizers exit with their own.
 constexpr int kFine = 0, kRefused = 64, kNoMemory = 65;
-
-std::size_t address_space() {
-  std::size_t pages = 0;
-  if (std::FILE* file = std::fopen("/proc/self/statm", "r")) {
-    if (std::fscanf(file, "%zu", &pages) != 1) pages = 0;
-    std::fclose(file);
-  }
-  return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-}
 
 void lower(int resource, rlim_t value) {
   rlimit limit = {};
@@ -112,6 +103,7 @@ void probe(const std::string& path, const std::function<void()>& read, const Pro
   }
   const int code = WEXITSTATUS(status);
   if (code == kRefused && !message.empty()) throw InputError(message);
+  if (code == kNoMemory && !may_grow_by(limits.memory)) throw std::bad_alloc();
   if (code == kNoMemory)
     fail_input(path, ": reading its structure takes more than ", limits.memory >> 20, " MiB",
                remedy);

@@ -95,9 +95,9 @@ void read_positions(hid_t file, TraceInfo& info) {
     if (extent[0] == 0) fail_input(place, " is empty; a trace has at least one step");
     info.positions.resize(static_cast<std::size_t>(extent[0]));
   });
-  if (H5Dread(dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT,
-              info.positions.data()) < 0)
-    fail_input(place, ": cannot be read; the file is damaged, record it again");
+  h5::check_read(H5Dread(dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT,
+                         info.positions.data()),
+                 place, "the file is damaged, record it again");
   std::int64_t previous = -1;
   for (std::size_t t = 0; t < info.positions.size(); ++t) {
     const std::int64_t p = info.positions[t];

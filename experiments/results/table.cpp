@@ -183,9 +183,9 @@ void read_table(hid_t group, const std::string& name, const Columns& columns,
     const h5::Handle memory(H5Screate_simple(1, &count, nullptr), H5Sclose);
     block.resize(count * width);
     H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, &start, nullptr, &count, nullptr);
-    if (H5Dread(dataset.get(), type.get(), memory.get(), file_space.get(), H5P_DEFAULT,
-                block.data()) < 0)
-      fail_input(where, " cannot be read; the file is damaged, run the sweep again");
+    h5::check_read(H5Dread(dataset.get(), type.get(), memory.get(), file_space.get(), H5P_DEFAULT,
+                           block.data()),
+                   where, "the file is damaged, run the sweep again");
     hash.add(block.data(), block.size());
     records.assign(count * record_size, 0);
     for (std::size_t i = 0; i < count; ++i)

@@ -1,6 +1,8 @@
 // Bad input to the program: one clear line, exit code 2, earlier results intact.
 #include "tests/support/program.h"
 
+#include <sys/stat.h>
+
 #include <cstdlib>
 #include <filesystem>
 
@@ -55,6 +57,84 @@ TEST_CASE("validate refuses bad sweeps in one line that names file, line and rem
     CHECK(result.code == 2);
     CHECK(is_one_clear_line(result.err, bad.parts));
   }
+}
+
+TEST_CASE("a FIFO is no input of any command, and nobody waits for what it may bring") {
+  const TempDir folder;
+  const std::string fifo = folder.file("f.yaml");
+  REQUIRE(mkfifo(fifo.c_str(), 0600) == 0);
+  spill(folder.file("s.yaml"), "traces: [" + kTrace + "]\npolicies: [{tuned: f.yaml}]\n");
+  for (const char* workload : {"profiles: [f.yaml]", "traces: [f.yaml]"})
+    for (const char* hardware : {"h.yaml", "f.yaml"}) {
+      const std::string name = folder.file(std::string(workload).substr(0, 3) + hardware);
+      spill(name, std::string("hardware: [") + hardware +
+                      "]\nmodels: [m.yaml]\nworkloads: [{name: w, " + workload +
+                      "}]\npolicies: [dense]\ndecode: {context: 64}\n");
+    }
+  const std::string configs = std::string(DOUBLEP_SOURCE_DIR) + "/configs/";
+  fs::copy_file(configs + "hardware/h100-sxm.yaml", folder.file("h.yaml"));
+  fs::copy_file(configs + "models/llama-3.1-8b.yaml", folder.file("m.yaml"));
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"run", fifo},
+                                             {"run", folder.file("s.yaml")},
+                                             {"validate", fifo},
+                                             {"tune", fifo},
+                                             {"simulate", fifo},
+                                             {"simulate", folder.file("proh.yaml")},
+                                             {"simulate", folder.file("prof.yaml")},
+                                             {"simulate", folder.file("trah.yaml")},
+                                             {"inspect", fifo},
+                                             {"export", fifo},
+                                             {"check", fifo, "--baseline", fifo}}) {
+    const auto begin = std::chrono::steady_clock::now();
+    ProgramOptions options;
+    options.interrupt_when = [&] {
+      return std::chrono::steady_clock::now() - begin > std::chrono::seconds(20);
+    };
+    const auto result = run_program(arguments, folder.path(), options);
+    INFO(arguments[0] << " " << arguments[1] << ": " << result.err);
+    CHECK(result.code == 2);
+    CHECK(is_one_clear_line(result.err, {"f.yaml", "pipe"}));
+  }
+  // What a shell's <(...) and a pipe give.
+  for (const char* shell : {"run <(cat \"$1\")", "run /dev/stdin < <(cat \"$1\")"}) {
+    const std::string command = std::string("exec \"$0\" ") + shell;
+    ProgramOptions options;
+    options.program = "/bin/bash";
+    const auto result = run_program({"-c", command, DOUBLEP_PROGRAM, folder.file("s.yaml")},
+                                    folder.path(), options);
+    INFO(shell << ": " << result.err);
+    CHECK(result.code == 2);
+    CHECK(is_one_clear_line(result.err, {"/dev/", "pipe", "name a regular file"}));
+  }
+}
+
+TEST_CASE(
+    "a limit on memory leaves threads out, not the work, and makes no sound file a damaged one") {
+  if (kSanitized) return;  // a sanitizer takes the whole address space
+  const TempDir folder;
+  spill(folder.file("s.yaml"), sweep_text("  - dense\n"));
+  int ran = 0;
+  for (std::size_t mib = 32; mib <= 160; mib += 4) {
+    ProgramOptions options;
+    options.address_limit = mib << 20;
+    const auto result = run_program(
+        {"run", folder.file("s.yaml"), "--fresh", "-j", "16", "-o", folder.file("r.h5")},
+        folder.path(), options);
+    INFO(mib << " MiB: " << result.err);
+    if (result.err.find("loading shared libraries") != std::string::npos) continue;
+    for (const char* wrong : {"damaged", "truncated", "record it"})
+      CHECK(result.err.find(wrong) == std::string::npos);
+    if (mib >= 128 || result.code == 0) {
+      CHECK(result.code == 0);
+      CHECK(result.err.find("threads could be created") != std::string::npos);
+      ++ran;
+    } else {
+      CHECK(result.code == 2);
+      CHECK(result.err.find("out of memory; use fewer threads") != std::string::npos);
+    }
+  }
+  CHECK(ran > 0);
 }
 
 TEST_CASE("a missing file, a folder and a truncated trace are refused") {

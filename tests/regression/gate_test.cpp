@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/base/random.h"
+#include "experiments/config/yaml.h"
 #include "experiments/gate/compare.h"
 #include "experiments/results/record.h"
 #include "tests/catch.h"
@@ -217,6 +218,8 @@ TEST_CASE("check is 0 right after --update, whatever a trace is called") {
     }
     CHECK(Baseline::load(baseline).runs.begin()->second.trace_name ==
           std::filesystem::path(name).stem().string());
+    const Yaml config = Yaml::parse(ResultFile::load(sweep.result()).config, "config");
+    CHECK(config.at("traces").items().at(0).at("path").text() == sweep.file(name));
   }
 }
 
