@@ -1,6 +1,7 @@
 #include "core/index/cluster_index.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/base/expects.h"
 #include "core/cost/stages.h"
@@ -92,9 +93,9 @@ ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::in
     const std::int64_t rows = std::min(segment, end - first);
     const double share = static_cast<double>(rows) / static_cast<double>(n);
     KmeansOptions kmeans_options = options.kmeans;
-    kmeans_options.clusters = std::max<std::int64_t>(
-        1, options.clusters > 0 ? static_cast<std::int64_t>(share * options.clusters + 0.5)
-                                : rows / options.tokens_per_cluster);
+    kmeans_options.clusters =
+        std::max<std::int64_t>(1, options.clusters > 0 ? std::llround(share * options.clusters)
+                                                       : rows / options.tokens_per_cluster);
     const KmeansResult part = kmeans(rows_from(first, rows), kmeans_options);
     const auto base = static_cast<std::int32_t>(centroids.rows());
     centroids.conservativeResize(base + part.centroids.rows(), head.head_dim);
