@@ -93,6 +93,7 @@ double without_offset(const Machine& machine, const Model& model, const Measured
 
 ErrorSummary summarize(const std::vector<StepPrediction>& steps, bool held_out) {
   std::vector<Prediction> as_points;
+  as_points.reserve(steps.size());
   for (const StepPrediction& s : steps)
     as_points.push_back({s.step.attention, s.predicted, s.held_out});
   return summarize(as_points, held_out);
