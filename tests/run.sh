@@ -24,8 +24,8 @@ case ${1:-} in
   *) echo "tests/run.sh: expected sanitized, full, ci, ci-sanitized, ci-full or ci-gcc, not '$1'"; exit 2 ;;
 esac
 [ "$sanitized" = ci-clang ] && extra=(clang libclang-rt-dev)
-optimised_rooms="units fidelity faults sim fuzz parity regression"
-sanitized_rooms="units faults sim fuzz"
+optimised_rooms="units folder fidelity faults sim fuzz parity regression"
+sanitized_rooms="units folder faults sim fuzz"
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 passed=0 failed=0 skipped=0
@@ -132,6 +132,7 @@ rooms() {  # preset, its rooms, arguments for every room...
 python=()
 if [ -n "$optimised" ] && build "$optimised" "$optimised_rooms"; then
   python=(tests/analysis tests/recorder)
+  export DOUBLEP_PROGRAM="$root/build/$optimised/experiments/doublep"
   start_python tests/analysis "${PYTHON:-/usr/bin/python3}"
   # The recorder's tests of models want data/requirements.txt, which nothing else does: name an
   # interpreter that has it, or they are skipped.

@@ -1,36 +1,17 @@
-// kv-trace, version 1: what decode attention of one sequence saw, as a model computed it.
+// A trace: what decode attention of one sequence saw, as a model computed it; an HDF5 file of the
+// format kv-trace, version 1, or a folder of tensors.
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/cache/kv_cache.h"
 #include "core/cache/query_block.h"
-#include "core/trace/h5.h"
+#include "core/trace/source.h"
 
 namespace doublep {
-
-struct TraceInfo {
-  std::string path, name;  ///< name: the file's, without folder and suffix
-  std::string model, task;
-  int num_query_heads = 0, num_kv_heads = 0, head_dim = 0;
-  int value_dim = 0;  ///< of a value; head_dim but in latent attention (MLA)
-  std::int64_t num_tokens = 0;
-  double softmax_scale = 0;
-  bool rope_applied = true;
-  std::int64_t seed = 0;
-  std::vector<std::int64_t> positions;  ///< step t sees the keys 0 .. positions[t]
-  std::vector<int> layers;              ///< indices in the model, ascending
-  std::int64_t prefill_queries = 0;     ///< positions of the prompt, the most of any layer
-  /// Layers whose attention is not plain softmax over all visible keys, with what it is:
-  /// "sliding_window = 512". They are listed in `layers`, and refused when they are to be read.
-  std::map<int, std::string> other_attention;
-
-  int group_size() const { return num_query_heads / num_kv_heads; }
-  std::int64_t num_steps() const { return static_cast<std::int64_t>(positions.size()); }
-};
 
 /// One layer in memory, float32.
 struct TraceLayer {
@@ -45,16 +26,19 @@ struct TraceLayer {
 
 class Trace {
  public:
-  /// Opens and validates everything: attributes, shapes, storage, positions, finite values (read 16
-  /// MiB at a time). Nothing is believed: metadata, and what passes through filters, are read in a
-  /// child process first (core/trace/probe.h). Throws InputError that names file, dataset and
-  /// remedy.
+  /// Opens and validates everything, of a kv-trace or a folder: what it says of itself, shapes,
+  /// storage, positions, finite values (read 16 MiB at a time). Nothing is believed: HDF5's
+  /// metadata, and what passes through filters, are read in a child process first
+  /// (core/trace/hdf5/probe.h). Throws InputError that names file, tensor and remedy. A part of the
+  /// library doublep::kv_trace, with HDF5.
   static Trace open(const std::string& path);
+  /// The same for folders only: a part of doublep::trace, without HDF5.
+  static Trace open_folder(const std::string& folder);
 
-  const TraceInfo& info() const { return info_; }
-  /// 16 hex digits over the file's bytes, which are all that is ever read: see h5::open_dataset.
+  const TraceInfo& info() const { return source_->info(); }
+  /// 16 hex digits over the bytes of its file or files, which are all that is ever read.
   const std::string& content_hash() const { return hash_; }
-  /// Throws InputError where the file at the path no longer holds what was opened.
+  /// Throws InputError where its files no longer hold what was opened.
   void require_unchanged() const;
   /// Throws InputError, naming it, for a layer that the trace does not hold or whose attention is
   /// another than softmax over all visible keys.
@@ -67,9 +51,11 @@ class Trace {
   QueryBlock queries(const TraceLayer& layer, std::int64_t step) const;
 
  private:
-  TraceInfo info_;
+  using Opener = std::unique_ptr<TraceSource>(const std::string& path);
+  static Trace open_by(Opener& opener, const std::string& path);
+
   std::string hash_;
-  h5::Handle file_;
+  std::shared_ptr<const TraceSource> source_;
 };
 
 }  // namespace doublep

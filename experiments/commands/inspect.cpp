@@ -7,6 +7,7 @@
 #include "core/base/output.h"
 #include "core/base/parallel.h"
 #include "core/index/cluster_index.h"
+#include "core/trace/folder_source.h"
 #include "experiments/commands/commands.h"
 #include "experiments/inspect/report.h"
 #include "experiments/run/progress.h"
@@ -25,7 +26,8 @@ void inspect(Arguments arguments) {
     arguments.options.tokens_per_cluster = ClusteringOptions{}.tokens_per_cluster;
   if (arguments.threads > 0) set_num_threads(arguments.threads);
   const Trace trace = Trace::open(arguments.trace);
-  if (!arguments.csv.empty()) check_output(arguments.csv, OutputForm::kStream, {arguments.trace});
+  if (!arguments.csv.empty())
+    check_output(arguments.csv, OutputForm::kStream, trace_files(arguments.trace));
   // The table makes room where the CSV goes to standard output.
   std::ostream& people = arguments.csv == "-" ? std::cerr : std::cout;
   const auto layers = parse_layers(arguments.layers, trace.info());
@@ -59,7 +61,8 @@ void inspect(Arguments arguments) {
 void add_inspect(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("inspect", "Show a trace's shape and where its mass lies");
-  command->add_option("trace", arguments->trace, "kv-trace file")->required();
+  command->add_option("trace", arguments->trace, "kv-trace file, or a folder of tensors")
+      ->required();
   command->add_option("--layers", arguments->layers, "only these, for example 0,2-4");
   command->add_option("--csv", arguments->csv,
                       "also write the table, with every digit, to this file; - is standard output");

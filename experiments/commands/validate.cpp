@@ -5,7 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
-#include "core/metrics/recorded_outputs.h"
+#include "core/trace/recorded_outputs.h"
 #include "core/trace/trace.h"
 #include "experiments/commands/commands.h"
 #include "experiments/config/entry.h"
@@ -75,6 +75,10 @@ void validate_yaml(const std::string& path, bool allow_mismatch) {
     std::cout << path << ": a valid file of `doublep tune`, of " << count << " choices\n";
     return;
   }
+  if (root.has("tensors")) {  // the description of a folder
+    const std::string folder = std::filesystem::path(path).parent_path().string();
+    return check_trace(Trace::open(folder.empty() ? "." : folder), {}, allow_mismatch);
+  }
   if (root.has("target"))  // what tune wrote names its own, too
     return validate_runs(load_tuning(path, {}).sweep, "tuning", allow_mismatch);
   if (root.has("format") && root.has("tolerances")) {
@@ -131,7 +135,7 @@ void add_validate(CLI::App& app) {
       "A configuration (.yaml, .yml) is told by its keys: a sweep, a tuning, a simulation, what\n"
       "`tune` wrote, a baseline, a machine, a model. With it the traces that it names are "
       "checked.\n"
-      "Anything else is a trace.");
+      "Anything else is a trace: a file, or a folder of tensors.");
   command->add_option("file", options->paths, "one or several")->required();
   command->add_flag("--allow-mismatch", options->allow_mismatch,
                     "recorded outputs that are not those of dense attention are a warning only");

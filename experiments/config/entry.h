@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/yaml/yaml.h"
 #include "experiments/config/sweep.h"
-#include "experiments/config/yaml.h"
 
 namespace doublep {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 
 namespace doublep {
 

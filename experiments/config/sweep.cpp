@@ -6,10 +6,11 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
+#include "core/trace/folder_source.h"
+#include "core/yaml/yaml.h"
 #include "experiments/config/entry.h"
 #include "experiments/config/paths.h"
 #include "experiments/config/values.h"
-#include "experiments/config/yaml.h"
 
 namespace doublep {
 namespace {
@@ -219,7 +220,8 @@ Sweep read_sweep(const Yaml& root, bool any_number) {
   sweep.duplicates = expansion.duplicates, sweep.skipped = expansion.skipped;
   multiply_by_seeds(sweep);
   sweep.inputs = std::move(expansion.inputs);
-  sweep.inputs.insert(sweep.inputs.end(), sweep.traces.begin(), sweep.traces.end());
+  for (const std::string& trace : sweep.traces)
+    for (std::string& file : trace_files(trace)) sweep.inputs.push_back(std::move(file));
   sweep.inputs.push_back(sweep.path);
   return sweep;
 }

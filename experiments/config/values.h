@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 
 namespace doublep {
 

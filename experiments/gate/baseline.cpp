@@ -6,8 +6,8 @@
 #include "core/base/error.h"
 #include "core/base/output.h"
 #include "core/base/text.h"
+#include "core/yaml/yaml.h"
 #include "experiments/config/emit.h"
-#include "experiments/config/yaml.h"
 #include "experiments/results/record.h"
 
 namespace doublep {

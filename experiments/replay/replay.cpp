@@ -8,7 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/metrics/predicted_error.h"
-#include "core/metrics/recorded_outputs.h"
+#include "core/trace/recorded_outputs.h"
 
 namespace doublep {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdio>
 
 #include "core/base/error.h"
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/h5.h"
 
 namespace doublep {
 namespace {

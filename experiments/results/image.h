@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/h5.h"
 
 namespace doublep {
 

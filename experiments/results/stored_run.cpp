@@ -4,7 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/h5.h"
 #include "experiments/results/record.h"
 
 namespace doublep {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "core/base/sha256.h"
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/h5.h"
 
 namespace doublep {
 

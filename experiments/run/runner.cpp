@@ -8,7 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/stop_signal.h"
-#include "core/metrics/recorded_outputs.h"
+#include "core/trace/recorded_outputs.h"
 #include "experiments/results/result_store.h"
 #include "experiments/run/backend.h"
 #include "experiments/run/progress.h"

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 #include "sim/hardware/hardware.h"
 #include "sim/model/model.h"
 

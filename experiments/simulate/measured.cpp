@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 #include "sim/cost/search.h"
 
 namespace doublep::sim {

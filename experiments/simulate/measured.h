@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 #include "sim/calibration/calibrate.h"
 
 namespace doublep::sim {

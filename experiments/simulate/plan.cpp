@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
+#include "core/trace/folder_source.h"
 #include "experiments/config/paths.h"
 #include "experiments/config/values.h"
 #include "experiments/simulate/describe.h"
@@ -217,9 +218,11 @@ std::vector<std::string> SimulationPlan::inputs() const {
   std::vector<std::string> all = {path};
   for (const std::string& file : {calibration.points, calibration.end_to_end})
     if (!file.empty()) all.push_back(file);
-  for (const WorkloadPlan& w : workloads)
-    for (const auto* files : {&w.profiles, &w.traces})
-      all.insert(all.end(), files->begin(), files->end());
+  for (const WorkloadPlan& w : workloads) {
+    all.insert(all.end(), w.profiles.begin(), w.profiles.end());
+    for (const std::string& trace : w.traces)
+      for (std::string& file : trace_files(trace)) all.push_back(std::move(file));
+  }
   for (const Study& s : studies) all.insert(all.end(), s.inputs.begin(), s.inputs.end());
   return all;
 }

@@ -6,7 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 #include "experiments/simulate/measured.h"
 #include "experiments/simulate/measured_model.h"
 #include "experiments/simulate/serving_run.h"

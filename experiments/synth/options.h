@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/trace/float_dataset.h"
+#include "core/trace/tensor.h"
 
 namespace doublep {
 

@@ -8,7 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/base/stop_signal.h"
-#include "core/trace/trace_writer.h"
+#include "core/trace/hdf5/trace_writer.h"
 #include "experiments/synth/head_model.h"
 
 namespace doublep {

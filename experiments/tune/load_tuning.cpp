@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "core/base/error.h"
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 #include "experiments/tune/tuning.h"
 
 namespace doublep {

@@ -8,8 +8,8 @@
 #include <sstream>
 
 #include "core/base/error.h"
+#include "core/yaml/yaml.h"
 #include "experiments/config/emit.h"
-#include "experiments/config/yaml.h"
 
 namespace doublep {
 namespace {

@@ -1,5 +1,5 @@
 // Does the fence around libhdf5 hold: crashes, endless loops and greed stay in the child?
-#include "core/trace/probe.h"
+#include "core/trace/hdf5/probe.h"
 
 #include <sys/mman.h>
 

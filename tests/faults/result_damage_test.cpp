@@ -2,7 +2,7 @@
 #include <map>
 #include <sstream>
 
-#include "core/trace/trace_writer.h"
+#include "core/trace/hdf5/trace_writer.h"
 #include "experiments/results/attributes.h"
 #include "experiments/results/image.h"
 #include "experiments/results/result_reader.h"

@@ -54,7 +54,7 @@ TEST_CASE("wrong extents and wrong ranks say what was found and expected") {
                                                  {}}) {
     const TraceFile file;
     file.replace("layers/1/keys", shape, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, data.data());
-    expect_refusal(file, {"layers/1/keys", "shape " + h5::to_text(shape), "expected [2, 20, 8]"});
+    expect_refusal(file, {"layers/1/keys", "shape " + shape_text(shape), "expected [2, 20, 8]"});
   }
   const TraceFile queries;
   queries.replace("layers/1/queries", {4, 3, 8}, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, data.data());

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/h5.h"
 
 namespace doublep::test {
 namespace {

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "core/base/error.h"
+#include "core/trace/raw_tensor.h"
 #include "core/trace/trace.h"
 #include "experiments/config/sweep.h"
 #include "experiments/gate/baseline.h"
@@ -14,6 +15,7 @@
 #include "tests/fuzz/hdf5_edits.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tensor_folder.h"
 #include "tests/support/trace_file.h"
 
 namespace doublep::test {
@@ -23,6 +25,10 @@ namespace {
 void read_trace(const std::string& path) {
   const Trace trace = Trace::open(path);
   for (int layer : trace.info().layers) trace.read_layer(layer);
+}
+
+void check(const RawTensor& tensor) {
+  if (tensor.type) tensor.check_values();
 }
 
 // A sweep over the toy trace and what becomes of it, made by the program itself.
@@ -42,7 +48,7 @@ Made make() {
         "policies: [{policy: double_p, sink: 1, window: 2, audit: 4}, {policy: dense}]\n");
   run({"run", dir.file("s.yaml"), "-o", dir.file("result.h5")});
   run({"check", dir.file("result.h5"), "--baseline", dir.file("baseline.yaml"), "--update"});
-  run({"simulate", std::string(DOUBLEP_SOURCE_DIR) + "/configs/simulate.yaml", "--set",
+  run({"simulate", DOUBLEP_SOURCE_DIR "/configs/simulate.yaml", "--set",
        "workloads=[{name: toy, traces: [" + dir.file("toy.h5") + "]}]", "--record", dir.path()});
   return {slurp(dir.file("toy.h5")), slurp(dir.file("result.h5")), slurp(dir.file("baseline.yaml")),
           slurp(dir.file("toy.tsv"))};
@@ -57,6 +63,11 @@ const std::vector<Reader>& readers() {
       {"result", ".h5", [](const std::string& path) { ResultFile::load(path); }},
       {"baseline", ".yaml", [](const std::string& path) { Baseline::load(path); }},
       {"profile", ".tsv", [](const std::string& path) { sim::read_profiles(path); }},
+      {"npy", ".npy", [](const std::string& path) { check(read_npy(path)); }},
+      {"safetensors", ".safetensors",
+       [](const std::string& path) {
+         for (const auto& [name, tensor] : read_safetensors(path)) check(tensor);
+       }},
       {"measured", ".json", [](const std::string& path) { sim::load_measured(path); }}};
   return all;
 }
@@ -95,6 +106,10 @@ std::vector<Seed> sound_seeds(const std::string& reader) {
                              : reader == "baseline" ? made.baseline
                                                     : made.profile});
   }
+  const Tensor small = tensor({2, 3}, {1, 2, 3, 4, 5, 6});
+  if (reader == "npy") seeds.push_back({"made", npy(small)});
+  if (reader == "safetensors")
+    seeds.push_back({"made", safetensors({{"layers.1.keys", small}, {"layers.1.values", small}})});
   const fs::path folder = fs::path(DOUBLEP_SOURCE_DIR) / "tests/fuzz/seeds" / reader;
   if (fs::is_directory(folder))
     for (const auto& entry : fs::directory_iterator(folder))

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-600}
 readers=("${@:2}")
-[ ${#readers[@]} -gt 0 ] || readers=(trace sweep result baseline profile measured)
+[ ${#readers[@]} -gt 0 ] || readers=(trace npy safetensors sweep result baseline profile measured)
 cmake --preset fuzz >/dev/null && cmake --build --preset fuzz >/dev/null
 build=$PWD/build/fuzz
 "$build/tests/doublep_fuzz_seeds" "$build/seeds"

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "core/base/random.h"
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 #include "experiments/gate/compare.h"
 #include "experiments/results/record.h"
 #include "tests/catch.h"

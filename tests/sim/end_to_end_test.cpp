@@ -6,7 +6,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/h5.h"
 #include "experiments/simulate/describe.h"
 #include "experiments/simulate/measured_model.h"
 #include "tests/catch.h"

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/h5.h"
 #include "experiments/simulate/describe.h"
 #include "experiments/simulate/measured.h"
 #include "tests/catch.h"

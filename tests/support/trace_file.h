@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "core/trace/float_dataset.h"
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/float_dataset.h"
+#include "core/trace/hdf5/h5.h"
 #include "core/trace/trace.h"
 #include "tests/support/random_cache.h"
 #include "tests/support/temp_dir.h"

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 #include "tests/catch.h"
 
 using namespace doublep;

@@ -1,5 +1,5 @@
 // Text of any length goes into a file and comes back.
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/h5.h"
 
 #include "tests/catch.h"
 #include "tests/support/message.h"

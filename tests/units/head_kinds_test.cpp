@@ -5,7 +5,7 @@
 #include <cmath>
 #include <memory>
 
-#include "core/trace/trace_writer.h"
+#include "core/trace/hdf5/trace_writer.h"
 #include "tests/catch.h"
 #include "tests/support/temp_dir.h"
 

@@ -1,7 +1,7 @@
 // Do the prompt's last queries travel from the file to every KV head's policy, and are wrong ones
 // refused?
 #include "core/decoder/reference_decoder.h"
-#include "core/trace/trace_writer.h"
+#include "core/trace/hdf5/trace_writer.h"
 #include "tests/support/refusal.h"
 #include "tests/support/run_policy.h"
 

@@ -1,5 +1,5 @@
 // Traces written here are read back as they were, or not at all.
-#include "core/trace/trace_writer.h"
+#include "core/trace/hdf5/trace_writer.h"
 
 #include <sys/resource.h>
 

@@ -2,7 +2,7 @@
 // meant where?
 #include <numeric>
 
-#include "core/trace/trace_writer.h"
+#include "core/trace/hdf5/trace_writer.h"
 #include "tests/support/brute_force.h"
 #include "tests/support/message.h"
 #include "tests/support/random_cache.h"

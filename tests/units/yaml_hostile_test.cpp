@@ -1,7 +1,7 @@
 // YAML made to hang, crash or mislead a reader: refused in one line, at once.
 #include <chrono>
 
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 #include "tests/support/message.h"
 
 using namespace doublep;

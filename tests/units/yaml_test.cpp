@@ -1,5 +1,5 @@
 // The YAML reader: what it refuses, and where it says the fault stands.
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 
 #include <functional>
 

@@ -5,16 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/h5.h"
+#include "core/trace/tensor.h"
 
 namespace doublep {
-
-/// In an expected shape: any extent, of at least 1.
-inline constexpr std::int64_t kAnyExtent = -1;
-
-/// Largest magnitude that a value may have. Nothing recorded comes near it, and below it neither
-/// dot products nor squared distances can overflow float32.
-inline constexpr double kLargestValue = 1e15;
 
 class FloatDataset {
  public:
@@ -24,13 +18,12 @@ class FloatDataset {
                const std::vector<std::int64_t>& expected_shape);
   /// All of it, row-major. The stored form is held a block at a time.
   std::vector<float> read() const;
-  /// Throws InputError with the first index that holds NaN, infinity or more than kLargestValue.
+  /// See doublep::check_values; reads 16 MiB at a time.
   void check_values() const;
 
   const std::vector<std::int64_t>& shape() const { return shape_; }
   /// See h5::filtered.
   bool filtered() const { return h5::filtered(dataset_.get()); }
-  double num_values() const;
 
  private:
   template <class Visit>
@@ -43,8 +36,6 @@ class FloatDataset {
   std::vector<std::int64_t> shape_;
   h5::Handle dataset_;
 };
-
-enum class StoredType { kFloat16, kBfloat16, kFloat32 };
 
 /// An empty dataset of the given type, contiguous and without compression. `place` is "file:
 /// dataset name" for messages, here and below.

@@ -1,4 +1,4 @@
-#include "core/trace/float_dataset.h"
+#include "core/trace/hdf5/float_dataset.h"
 
 #include <Eigen/Core>
 #include <algorithm>
@@ -19,40 +19,19 @@ h5::Handle float16_type() {
   return type;
 }
 
-template <class Half>
-void widen(const std::vector<std::uint16_t>& bits, float* out) {
-  const auto n = static_cast<Eigen::Index>(bits.size());
-  Eigen::Map<Eigen::ArrayXf>(out, n) = Eigen::Map<const Eigen::Array<Half, Eigen::Dynamic, 1>>(
-                                           reinterpret_cast<const Half*>(bits.data()), n)
-                                           .template cast<float>();
-}
-
 // Values in memory at a time, beside what is kept: 16 MiB of float32.
 constexpr std::int64_t kBlock = 4 << 20;
-
-bool fits(const std::vector<std::int64_t>& found, const std::vector<std::int64_t>& expected) {
-  return std::equal(
-      found.begin(), found.end(), expected.begin(), expected.end(),
-      [](std::int64_t f, std::int64_t e) { return e == kAnyExtent ? f > 0 : f == e; });
-}
-
-std::string expected_text(const std::vector<std::int64_t>& shape) {
-  std::string text = h5::to_text(shape);
-  const std::string any = std::to_string(kAnyExtent);
-  if (const auto at = text.find(any); at != std::string::npos) text.replace(at, any.size(), "any");
-  return text;
-}
 
 }  // namespace
 
 FloatDataset::FloatDataset(hid_t file, const std::string& name, const std::string& path,
                            const std::vector<std::int64_t>& expected_shape)
     : place_(path + ": dataset " + name) {
-  const std::string expected = expected_text(expected_shape);
+  const std::string expected = shape_text(expected_shape);
   dataset_ = h5::open_dataset(file, name, place_, expected, [&](hid_t dataset) {
     shape_ = h5::shape(dataset);
-    if (!fits(shape_, expected_shape))
-      fail_input(place_, " has shape ", h5::to_text(shape_), ", expected ", expected,
+    if (!shape_fits(shape_, expected_shape))
+      fail_input(place_, " has shape ", shape_text(shape_), ", expected ", expected,
                  " by the file's attributes; record it in that order");
     const h5::Handle type(H5Dget_type(dataset), H5Tclose);
     const auto kind = H5Tget_class(type.get());
@@ -71,12 +50,6 @@ FloatDataset::FloatDataset(hid_t file, const std::string& name, const std::strin
                  "'bfloat16'");
     }
   });
-}
-
-double FloatDataset::num_values() const {
-  double n = 1;
-  for (std::int64_t extent : shape_) n *= static_cast<double>(extent);
-  return n;
 }
 
 // Calls visit(start, count, offset, size) for blocks that cover the dataset in row-major order: of
@@ -115,20 +88,20 @@ void FloatDataset::read_block(const std::vector<hsize_t>& start, const std::vect
         place_, "the file is truncated or damaged, record it again");
   };
   if (encoding_ == Encoding::kOther) return read(H5T_NATIVE_FLOAT, out);
-  // HDF5's own conversion from 16 bits goes value by value; Eigen's is vectorised.
+  // HDF5's own conversion from 16 bits goes value by value.
   std::vector<std::uint16_t> bits(static_cast<std::size_t>(size));
   if (encoding_ == Encoding::kBfloat16) {
     read(H5T_NATIVE_UINT16, bits.data());
-    widen<Eigen::bfloat16>(bits, out);
+    widen(StoredType::kBfloat16, bits, out);
   } else {
     const h5::Handle type(H5Dget_type(dataset_.get()), H5Tclose);
     read(type.get(), bits.data());
-    widen<Eigen::half>(bits, out);
+    widen(StoredType::kFloat16, bits, out);
   }
 }
 
 std::vector<float> FloatDataset::read() const {
-  std::vector<float> values(static_cast<std::size_t>(num_values()));
+  std::vector<float> values(static_cast<std::size_t>(num_values(shape_)));
   visit_blocks([&](const auto& start, const auto& count, std::int64_t offset, std::int64_t size) {
     read_block(start, count, size, values.data() + offset);
   });
@@ -140,20 +113,7 @@ void FloatDataset::check_values() const {
   visit_blocks([&](const auto& start, const auto& count, std::int64_t offset, std::int64_t size) {
     block.resize(static_cast<std::size_t>(size));
     read_block(start, count, size, block.data());
-    const auto good = Eigen::Map<const Eigen::ArrayXf>(block.data(), size).abs() <=
-                      static_cast<float>(kLargestValue);
-    if (good.all()) return;  // NaN compares false
-    std::int64_t at = 0;
-    while (std::abs(block[at]) <= static_cast<float>(kLargestValue)) ++at;
-    std::vector<std::int64_t> index(shape_.size());
-    std::int64_t rest = offset + at;
-    for (std::size_t k = shape_.size(); k-- > 0; rest /= shape_[k]) index[k] = rest % shape_[k];
-    const float value = block[at];
-    if (!std::isfinite(value))
-      fail_input(place_, h5::to_text(index), " is ", value,
-                 "; a trace holds finite values only, record it again");
-    fail_input(place_, h5::to_text(index), " is ", value, "; no model's values are above ",
-               kLargestValue, " in magnitude, record it again");
+    doublep::check_values(block.data(), size, offset, shape_, place_);
   });
 }
 
@@ -223,7 +183,7 @@ void write_values(hid_t dataset, const std::vector<std::int64_t>& start,
     finite = narrow(data, size, stored, bits.data());
   }
   if (check && !finite)
-    fail_input(place, ": a value of the block at ", h5::to_text(start),
+    fail_input(place, ": a value of the block at ", shape_text(start),
                " is NaN, infinite or too large for the stored type; mend it, or store float32");
   const h5::Handle half = float16_type();
   const hid_t type = stored == StoredType::kFloat16    ? half.get()

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/h5.h"
 
 namespace doublep::h5 {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/trace/probe.h"
+#include "core/trace/hdf5/probe.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>

@@ -1,4 +1,4 @@
-#include "core/trace/trace_writer.h"
+#include "core/trace/hdf5/trace_writer.h"
 
 #include <algorithm>
 #include <cmath>

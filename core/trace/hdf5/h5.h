@@ -3,7 +3,7 @@
 //
 // A file that we read is not trusted: `exists`, `open_group` and `open_dataset` follow no link out
 // of it, and a dataset whose values are not all in the file is refused. `probe`
-// (core/trace/probe.h) fences what inside libhdf5 itself may go wrong on a damaged file.
+// (core/trace/hdf5/probe.h) fences what inside libhdf5 itself may go wrong on a damaged file.
 #pragma once
 
 #include <hdf5.h>
@@ -86,8 +86,6 @@ void write_ints(hid_t object, const std::string& name, const std::vector<std::in
 
 /// Extent of every dimension of a dataset.
 std::vector<std::int64_t> shape(hid_t dataset);
-/// "[2, 4096, 128]"
-std::string to_text(const std::vector<std::int64_t>& shape);
 
 /// Where `status` is negative, throws InputError "<place>: cannot be read; <why>", or
 /// std::bad_alloc where HDF5 was refused memory: then nothing is wrong with the file.

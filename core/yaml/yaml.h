@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/base/parameters.h"
@@ -40,6 +41,8 @@ class Yaml {
   std::vector<Yaml> items() const;
   /// Keys of a map in the order of the file.
   std::vector<std::string> keys() const;
+  /// Keys of a map with their values, in the order of the file.
+  std::vector<std::pair<std::string, Yaml>> entries() const;
 
   std::string text() const;
   std::int64_t integer(double low = -kNoLimit, double high = kNoLimit) const;

@@ -1,4 +1,4 @@
-#include "core/trace/h5.h"
+#include "core/trace/hdf5/h5.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -217,12 +217,6 @@ std::vector<std::int64_t> shape(hid_t dataset) {
   std::vector<hsize_t> extent(rank > 0 ? rank : 0);
   if (rank > 0) H5Sget_simple_extent_dims(space.get(), extent.data(), nullptr);
   return {extent.begin(), extent.end()};
-}
-
-std::string to_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (std::int64_t n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
-  return text + "]";
 }
 
 void check_read(herr_t status, const std::string& place, const std::string& why) {

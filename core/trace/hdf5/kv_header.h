@@ -2,21 +2,11 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
-#include "core/trace/h5.h"
-#include "core/trace/trace.h"
+#include "core/trace/hdf5/h5.h"
+#include "core/trace/trace_info.h"
 
 namespace doublep {
-
-/// A dataset of a layer and the shape that the attributes demand (kAnyExtent where free).
-struct LayerDataset {
-  const char* name;
-  std::vector<std::int64_t> shape;
-  bool optional;
-};
-/// In the order keys, values, queries, outputs, prefill_queries.
-std::vector<LayerDataset> layer_datasets(const TraceInfo& info);
 
 /// "layers/2/keys"
 std::string dataset_path(int layer, const char* name);

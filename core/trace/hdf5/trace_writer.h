@@ -7,7 +7,7 @@
 #include <string>
 
 #include "core/base/output.h"
-#include "core/trace/float_dataset.h"
+#include "core/trace/hdf5/float_dataset.h"
 #include "core/trace/trace.h"
 
 namespace doublep {

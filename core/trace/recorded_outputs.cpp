@@ -1,4 +1,4 @@
-#include "core/metrics/recorded_outputs.h"
+#include "core/trace/recorded_outputs.h"
 
 #include <algorithm>
 #include <cstdio>

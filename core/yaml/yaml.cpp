@@ -1,4 +1,4 @@
-#include "experiments/config/yaml.h"
+#include "core/yaml/yaml.h"
 
 #include <fstream>
 #include <set>
@@ -172,6 +172,16 @@ std::vector<std::string> Yaml::keys() const {
   if (!is_map()) fail("expected a map of keys");
   std::vector<std::string> out;
   for (const auto& pair : node_) out.push_back(pair.first.Scalar());
+  return out;
+}
+
+std::vector<std::pair<std::string, Yaml>> Yaml::entries() const {
+  if (!is_map()) fail("expected a map of keys");
+  std::vector<std::pair<std::string, Yaml>> out;
+  for (const auto& pair : node_) {
+    const std::string& key = pair.first.Scalar();
+    out.emplace_back(key, child(pair.second, step_to(path_, key)));
+  }
   return out;
 }
 

@@ -1,0 +1,52 @@
+#include "core/trace/raw_tensor.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include "core/base/error.h"
+
+namespace doublep {
+namespace {
+
+constexpr std::int64_t kBlock = 4 << 20;  // values in memory at a time, beside what is kept
+
+// Visits all values in blocks of at most kBlock: visit(offset, size, read), where read(out) fills
+// float32.
+template <class Visit>
+void visit_blocks(const RawTensor& tensor, const Visit& visit) {
+  std::ifstream in(tensor.path, std::ios::binary);
+  in.seekg(tensor.begin);
+  const auto total = static_cast<std::int64_t>(num_values(tensor.shape));
+  std::vector<std::uint16_t> bits;
+  for (std::int64_t at = 0; at < total; at += kBlock) {
+    const std::int64_t size = std::min(kBlock, total - at);
+    visit(at, size, [&](float* out) {
+      const bool wide = *tensor.type == StoredType::kFloat32;
+      if (!wide) bits.resize(static_cast<std::size_t>(size));
+      void* target = wide ? static_cast<void*>(out) : bits.data();
+      if (!in.read(static_cast<char*>(target), size * (wide ? 4 : 2)))
+        fail_input(tensor.path, ": cannot be read to its end; it was cut, write it again");
+      if (!wide) widen(*tensor.type, bits, out);
+    });
+  }
+}
+
+}  // namespace
+
+std::vector<float> RawTensor::read() const {
+  std::vector<float> values(static_cast<std::size_t>(num_values(shape)));
+  visit_blocks(*this,
+               [&](std::int64_t at, std::int64_t, const auto& read) { read(values.data() + at); });
+  return values;
+}
+
+void RawTensor::check_values() const {
+  std::vector<float> block;
+  visit_blocks(*this, [&](std::int64_t at, std::int64_t size, const auto& read) {
+    block.resize(static_cast<std::size_t>(size));
+    read(block.data());
+    doublep::check_values(block.data(), size, at, shape, place);
+  });
+}
+
+}  // namespace doublep

@@ -1,0 +1,25 @@
+// Where a trace lies, behind one interface: an HDF5 file (core/trace/hdf5) or a folder of tensors
+// (core/trace/folder_source.h).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/trace/trace_info.h"
+
+namespace doublep {
+
+/// A trace that was opened, and with it checked: what it says of itself, the shapes of its tensors,
+/// and that all of their values are there and finite. Every failure is an InputError that names
+/// file, tensor and remedy.
+class TraceSource {
+ public:
+  virtual ~TraceSource() = default;
+  virtual const TraceInfo& info() const = 0;
+  /// float32, row-major, in the tensor's shape; empty where it is optional and not there.
+  virtual std::vector<float> read(int layer, const LayerTensor& tensor) const = 0;
+  /// 16 hex digits over all bytes that are ever read, as they are on the disk now.
+  virtual std::string hash() const = 0;
+};
+
+}  // namespace doublep
