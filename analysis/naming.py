@@ -30,16 +30,8 @@ def _distinct(runs, name):
     return {show(run.parameters.get(name)) for run in runs}
 
 
-def variant(run):
-    """What the run's label says after its policy: 'double_p best share=0.04' is of the variant best."""
-    words = run.label.split()
-    if len(words) < 2 or words[0] != run.policy or words[1] == run.backend:
-        return ""
-    return words[1] if words[1].isidentifier() else ""
-
-
 def kind(run):
-    return run.policy, variant(run), run.title
+    return run.policy, run.variant, run.title
 
 
 class Names:
@@ -86,7 +78,7 @@ class Names:
         return chosen
 
     def _parameters(self, run):
-        parts = [variant(run)] if variant(run) else []
+        parts = [run.variant] if run.variant else []
         parts += [f"{name}={show(run.parameters[name])}"
                   for name in self._varied[kind(run)] if name in run.parameters]
         if self._many_backends:
@@ -112,7 +104,7 @@ class Names:
     def short(self, run):
         """The same as a list, what tells its series apart first."""
         parts = self.parameters(run).split()
-        first = [variant(run), *self._switches[kind(run)]]
+        first = [run.variant, *self._switches[kind(run)]]
         return sorted(parts, key=lambda part: part.split("=")[0] not in first)
 
     def between(self, runs):
@@ -132,17 +124,17 @@ class Names:
     @staticmethod
     def entrant(run):
         """What a comparison calls it: its title, else its policy and variant."""
-        return run.title or f"{run.policy} {variant(run)}".strip()
+        return run.title or f"{run.policy} {run.variant}".strip()
 
     def series(self, run):
         """The curve a run belongs to: (policy, switch values, backend, data type, title)."""
         words = tuple(show(run.parameters.get(name)) for name in self._switches[kind(run)])
-        return (run.policy, (variant(run), *words), run.backend if self._many_backends else "",
+        return (run.policy, (run.variant, *words), run.backend if self._many_backends else "",
                 run.kv_dtype if self._many_dtypes else "", run.title)
 
     def entrant_series(self, run):
         """The same with an entrant's switches as one curve, for pictures of many policies."""
-        return (run.policy, (variant(run),), "", "", run.title)
+        return (run.policy, (run.variant,), "", "", run.title)
 
     @staticmethod
     def series_title(series):

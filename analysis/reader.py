@@ -116,7 +116,7 @@ def _run(path, node, key, traces, program):
         place = f"{node.name} attribute 'trace'"
         raise ResultError(path, place, f"a group under /traces, found '{trace}'", RERUN)
     text = {name: _attribute(path, node, name, str)
-            for name in ("policy", "backend", "label", "title", "kv_dtype")}
+            for name in ("policy", "backend", "label", "title", "variant", "kv_dtype")}
     real = {name: _attribute(path, node, name, float) for name in ("target_p", "target_error", "seconds")}
     replay = Replay(*(_attribute(path, node, name, tuple)
                       for name in ("layers_replayed", "steps_replayed")))

@@ -95,6 +95,7 @@ class Run:
     seconds: float
     rows: np.ndarray = field(repr=False)
     layers: np.ndarray = field(repr=False)
+    variant: str = ""  # of its policy, by name
     title: str = ""  # what its sweep calls it and the runs of the same entry
     reads_every_key: bool = False  # to choose: a bound, not a rival in bytes
 

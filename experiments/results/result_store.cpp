@@ -168,10 +168,11 @@ void ResultStore::finish(const std::vector<FinishedRun>& runs,
     if (!content)
       fail_input(sweep_.output, ": run ", run.key, " (", run.spec->label,
                  ") was there and is not any more, or was damaged; run again, which does it anew");
-    // Place, label and title belong to this sweep, not to the run.
+    // Place and names belong to this sweep, not to the run.
     content->attributes["order"] = std::int64_t{run.order};
     content->attributes["label"] = run.spec->label;
     content->attributes["title"] = run.spec->title;
+    content->attributes["variant"] = run.spec->parameters.variant();
     const PolicyInfo& policy = PolicyRegistry::instance().find(run.spec->policy);
     content->attributes["reads_every_key"] =
         std::int64_t{policy.oracle_priced(run.spec->parameters)};

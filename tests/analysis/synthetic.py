@@ -54,9 +54,9 @@ def row(layer=0, head=0, step=0, **values):
 
 
 def run(policy, rows, trace="0", order=0, target_p=0.95, kv_dtype="fp16", backend="cpu", label=None,
-        target_error=np.nan, **parameters):
+        target_error=np.nan, variant="", **parameters):
     return dict(policy=policy, trace=trace, order=order, target_p=target_p, target_error=target_error, kv_dtype=kv_dtype,
-                backend=backend, label=label or policy, parameters=json.dumps(parameters),
+                backend=backend, label=label or policy, variant=variant, parameters=json.dumps(parameters),
                 rows=np.array(rows, dtype=ROW))
 
 

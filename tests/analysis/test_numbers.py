@@ -260,14 +260,14 @@ class NamesAndTables(unittest.TestCase):
         self.assertEqual(names.series_title(names.series(runs[2])), "Double-P (second order)")
 
     def test_a_variant_is_a_series_and_does_not_lengthen_the_names_of_others(self):
-        runs = [synthetic.run("double_p", [synthetic.row()], order=i, label=f"double_p p2={p2}",
+        runs = [synthetic.run("double_p", [synthetic.row()], order=i, label=f"double_p best p2={p2}",
                               p2=p2, estimator="jensen", share=0.04)
                 for i, p2 in enumerate((0.5, 0.7))]
         runs += [synthetic.run("double_p", [synthetic.row()], order=5 + i, p2=0.7, share=share,
-                               estimator="pooled", label=f"double_p best share={share}")
+                               estimator="pooled", label=f"double_p other share={share}", variant="best")
                  for i, share in enumerate((0.02, 0.04))]
         runs.append(synthetic.run("double_p", [synthetic.row()], order=9, p2=0.7, share=0.04,
-                                  estimator="jensen", label="double_p other"))
+                                  estimator="jensen", variant="other"))
         runs = load([synthetic.trace()], runs).runs
         names = Names(runs)
         self.assertEqual([names.parameters(run) for run in runs],

@@ -236,16 +236,18 @@ TEST_CASE("an entry's title, and whether a policy reads every key, stand with it
   const SmallSweep sweep("toy.h5",
                          "  - {policy: streaming, window: [2, 3], title: A | B}\n"
                          "  - {policy: oracle_top_k, budget: 4}\n"
-                         "  - {policy: vattention, scores: [exact, pq], title: sampled}\n");
+                         "  - {policy: vattention, scores: [exact, pq], title: sampled}\n"
+                         "  - {policy: double_p, variant: best}\n");
   const ProgramResult run = sweep.run();
   INFO(run.err);
   REQUIRE(run.code == 0);
   const h5::Handle file = h5::open_file(sweep.result());
   std::map<std::string, std::int64_t> every_key;  // by label
-  std::map<std::string, std::string> titles;
+  std::map<std::string, std::string> titles, variants;
   for (const StoredRun& stored : ResultFile::load(sweep.result()).runs) {
     const h5::Handle group = h5::open_group(file.get(), ("runs/" + stored.key).c_str(), "r.h5");
     titles[stored.label] = h5::read_string(group.get(), "title", "r.h5").value();
+    variants[stored.label] = h5::read_string(group.get(), "variant", "r.h5").value();
     every_key[stored.label] = h5::read_int(group.get(), "reads_every_key", "r.h5").value();
   }
   CHECK(titles == std::map<std::string, std::string>{{"dense", ""},
@@ -254,7 +256,10 @@ TEST_CASE("an entry's title, and whether a policy reads every key, stand with it
                                                      {"streaming window=3", "A | B"},
                                                      {"oracle_top_k", ""},
                                                      {"vattention scores=exact", "sampled"},
-                                                     {"vattention scores=pq", "sampled"}});
+                                                     {"vattention scores=pq", "sampled"},
+                                                     {"double_p best", ""}});
+  for (const auto& [label, variant] : variants)
+    CHECK(variant == (label == "double_p best" ? "best" : ""));
   for (const auto& [label, reads] : every_key)
     CHECK(reads == (label == "oracle_top_k" || label == "vattention scores=exact"));
 }
