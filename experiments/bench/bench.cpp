@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/base/output.h"
+#include "core/base/quantile.h"
 #include "cuda/decoder/factory.h"
 #include "experiments/bench/report.h"
 #include "experiments/bench/timing.h"
@@ -61,14 +62,16 @@ class Bench {
       append(errors, compare(setting, subject, static_cast<std::size_t>(q)));
       p.reads.add(subject.reads(), 1.0 / options_.queries);
     }
-    p.step_us = median(times), p.p95_us = quantile(times, 0.95), p.attend_us = p.step_us;
+    p.step_us = quantile(times, 0.5), p.p95_us = quantile(times, 0.95), p.attend_us = p.step_us;
     if (!estimate.empty()) {
-      p.estimate_us = median(estimate), p.select_us = median(select) - p.estimate_us;
-      p.attend_us = p.step_us - median(select);
+      const double selected = quantile(select, 0.5);
+      p.estimate_us = quantile(estimate, 0.5), p.select_us = selected - p.estimate_us;
+      p.attend_us = p.step_us - selected;
     }
     p.ceiling_share = p.reads.bytes() / (p.step_us * 1e-6) / ceiling_;
+    if (errors.empty()) return p;
     for (double e : errors) p.error_mean += e / static_cast<double>(errors.size());
-    p.error_median = median(errors), p.error_p95 = quantile(errors, 0.95);
+    p.error_median = quantile(errors, 0.5), p.error_p95 = quantile(errors, 0.95);
     p.error_max = quantile(errors, 1);
     return p;
   }

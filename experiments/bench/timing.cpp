@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/base/quantile.h"
 #include "experiments/bench/device_tools.h"
 
 namespace doublep::bench {
@@ -50,8 +51,8 @@ std::vector<double> Timer::graph_times(const std::function<void(cudaStream_t)>& 
 }
 
 double Timer::launch_floor() {
-  return median(
-      graph_times([&](cudaStream_t s) { read_all(cold_.get(), 16, sink_.get(), s); }, 5, 50));
+  return quantile(
+      graph_times([&](cudaStream_t s) { read_all(cold_.get(), 16, sink_.get(), s); }, 5, 50), 0.5);
 }
 
 double Timer::read_ceiling() {
@@ -66,14 +67,6 @@ double Timer::read_ceiling() {
     times.insert(times.end(), more.begin(), more.end());
   }
   return kCeilingBytes / (*std::min_element(times.begin(), times.end()) * 1e-6);
-}
-
-double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
-
-double quantile(std::vector<double> values, double q) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return values[std::min(values.size() - 1, static_cast<std::size_t>(q * values.size()))];
 }
 
 }  // namespace doublep::bench

@@ -35,8 +35,4 @@ class Timer {
   cuda::DeviceBuffer<int> sink_;
 };
 
-double median(std::vector<double> values);
-/// The value below which a share q of them lies.
-double quantile(std::vector<double> values, double q);
-
 }  // namespace doublep::bench

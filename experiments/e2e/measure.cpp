@@ -10,6 +10,7 @@
 #include "core/base/error.h"
 #include "core/base/half.h"
 #include "core/base/output.h"
+#include "core/base/quantile.h"
 #include "cuda/decoder/factory.h"
 #include "experiments/e2e/products.h"
 #include "experiments/e2e/report.h"
@@ -168,7 +169,7 @@ class Run {
         [&](cudaStream_t s) { stack_.enqueue(place.batch, attend, s); }, 2, o_.repeats);
     StepPoint p{.setting = setting};
     p.context = place.context, p.batch = place.batch, p.distinct = distinct;
-    p.step_us = bench::median(times), p.p95_us = bench::quantile(times, 0.95);
+    p.step_us = quantile(times, 0.5), p.p95_us = quantile(times, 0.95);
     for (const Products& without : report_.products)
       if (without.batch == place.batch) p.without_attention_us = without.without_attention_us;
     p.build_ms = layers[0]->build_ms(), p.build = layers[0]->build_work();
@@ -199,7 +200,7 @@ class Run {
     }
     p.has_error = true;
     for (const double e : errors) p.error_mean += e / static_cast<double>(errors.size());
-    p.error_p95 = bench::quantile(errors, 0.95);
+    p.error_p95 = quantile(errors, 0.95);
   }
 
   /// The graph's last replay must have left what the same launches give outside of it, and the last

@@ -2,14 +2,18 @@
 
 #include <algorithm>
 
+#include "core/base/quantile.h"
+
 namespace doublep::e2e {
 
 Products measure_products(Stack& stack, bench::Timer& timer, int batch, int repeats) {
   stack.enqueue(batch, nullptr, timer.stream());
   DP_CUDA(cudaStreamSynchronize(timer.stream()));
   const auto time = [&](unsigned parts) {
-    return bench::median(timer.graph_times(
-        [&](cudaStream_t s) { stack.enqueue(batch, nullptr, s, parts); }, 2, repeats));
+    return quantile(
+        timer.graph_times([&](cudaStream_t s) { stack.enqueue(batch, nullptr, s, parts); }, 2,
+                          repeats),
+        0.5);
   };
   Products p;
   p.batch = batch;
@@ -33,7 +37,7 @@ std::vector<Prefill> measure_prefill(StackShape shape, bench::Timer& timer,
     DP_CUDA(cudaStreamSynchronize(timer.stream()));
     const auto times = timer.graph_times(
         [&](cudaStream_t s) { stack.enqueue(m, nullptr, s, products); }, 2, repeats);
-    found.push_back({m, bench::median(times), 2 * m * weights});
+    found.push_back({m, quantile(times, 0.5), 2 * m * weights});
   }
   return found;
 }
