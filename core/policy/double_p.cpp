@@ -8,10 +8,9 @@
 #include "core/index/value_shift.h"
 #include "core/policy/cluster_nucleus.h"
 #include "core/policy/clustered_cache.h"
-#include "core/policy/error_promise.h"
 #include "core/policy/guarantee.h"
 #include "core/policy/mass_audit.h"
-#include "core/policy/prefix_error.h"
+#include "core/policy/promise_learner.h"
 #include "core/policy/refinement.h"
 #include "core/policy/registry.h"
 
@@ -25,24 +24,24 @@ class DoubleP final : public Policy {
         estimator_(parse_estimator(p)),
         nucleus_(nucleus_options(p)),
         refinement_(refinement_options(p)),
-        promise_(promise_options(p), p.real("error")),
         shares_{p.real("p1"), p.real("p2")},
         estimate_outside_(p.choice("outside") == "estimate"),
         shifted_(parse_value_shift(p)),
         guarantee_(p.real("guarantee")),
         auditor_(p, context),
+        learner_(p, context.kv_dtype),
         dtype_(context.kv_dtype) {
-    refinement_.calibrated = promise_.options().source != PromiseOptions::Source::kNone;
+    refinement_.calibrated = learner_.active();
   }
 
   void prefill(const KvHead& cache) override {
     clusters_.prefill(cache);
-    if (promise_.options().source == PromiseOptions::Source::kPrompt) note_prompt(cache);
+    learner_.prefill(cache, clusters_);
   }
   void append(const KvHead& grown) override { clusters_.append(grown); }
   IndexCost index_cost() const override {
     IndexCost cost = clusters_.cost();
-    cost.build += learning_;
+    cost.build += learner_.cost();
     return cost;
   }
 
@@ -51,8 +50,8 @@ class DoubleP final : public Policy {
     const auto& index = clusters_.index();
     const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
     charge_estimate(*index, group, estimator_, dtype_, out);
-    if (learns_from_step()) return attend_all(cache, group, out);
-    learn_from_prompt(cache, group);
+    if (learner_.wants_step()) return attend_all(cache, group, out);
+    learner_.learn_from_prompt(cache, clusters_, group);
     const auto sets = choose(cache, group, log_masses, out);
     for (int h = 0; h < group.size; ++h) {
       const auto &kept = sets[h][0], &refined = sets[h][1];
@@ -81,76 +80,16 @@ class DoubleP final : public Policy {
 
  private:
   bool by_error() const { return refinement_.stop == RefinementOptions::Stop::kError; }
-  bool learns_from_step() const {
-    return promise_.options().source == PromiseOptions::Source::kSteps &&
-           promise_.learned() < promise_.options().queries;
-  }
 
   void promise(const QueryGroup& group, GroupSelection& out) const {
     if (!by_error()) return;
-    const VectorD factors = promise_.factors(group.size);
+    const VectorD factors = learner_.factors(group.size);
     for (int h = 0; h < group.size; ++h)
       out.heads[h].target_error = refinement_.error, out.heads[h].error_factor = factors[h];
   }
 
-  /// What the group would have needed for one query over so many tokens. Its dense output is known:
-  /// it is one of the prompt's, or its step attends everything.
-  void learn(const KvHead& cache, const ExactZone& zone, const QueryGroup& group) {
-    const auto& index = clusters_.index();
-    const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
-    const TermErrors errors =
-        term_errors(cache, zone, group, *index, log_masses, logit_variances(*index, group),
-                    refinement_.needs_values());
-    const auto orders =
-        refinement_orders(refinement_, nucleus_.gqa, *index, group,
-                          refinement_scores(refinement_, *index, group, errors), errors);
-    GroupSelection terms(group.size);
-    for (int h = 0; h < group.size; ++h) {
-      terms.heads[h].index = index;
-      for (std::int32_t c = 0; c < index->num_clusters(); ++c)
-        if (index->size(c) > 0) terms.heads[h].terms.push_back({c, log_masses(h, c)});
-    }
-    if (shifted_) shift_values(group, terms);
-    promise_.learn(prefix_predictions(errors.squared, orders),
-                   prefix_errors(cache, zone, group, terms, orders), orders);
-  }
-
-  /// The prompt's queries wait for the first step, which brings the scale of the logits. What they
-  /// cost belongs to the prompt.
-  void note_prompt(const KvHead& cache) {
-    prompt_ = cache.prefill_queries, prompt_length_ = cache.length;
-    const std::int64_t least = fewest_queries(promise_.options().alpha);
-    if (prompt_.count < least)
-      fail_input("calibration: prompt needs ", least,
-                 " of the prompt's last queries, and the trace ", "holds ", prompt_.count,
-                 "; record them, or set calibration to steps or none");
-    const std::int64_t taken = std::min(prompt_.count, promise_.options().queries);
-    learning_ = cost::learn_factors(static_cast<double>(taken), prompt_.heads,
-                                    static_cast<double>(prompt_length_),
-                                    static_cast<double>(clusters_.index()->num_clusters()),
-                                    cache.head_dim, cache.value_dim, dtype_);
-  }
-
-  /// Spread over all that was recorded: neighbours resemble each other, and the last ones have made
-  /// the metric, so that clusters are better for them than for those to come.
-  void learn_from_prompt(const KvHead& cache, const QueryGroup& group) {
-    const std::int64_t taken = std::min(prompt_.count, promise_.options().queries);
-    for (std::int64_t i = 0; i < taken; ++i) {
-      const std::int64_t place = (2 * i + 1) * prompt_.count / (2 * taken);
-      // The query sees the tokens up to its own; one from before the window sees all of the index.
-      KvHead seen = cache;
-      seen.length = std::max(prompt_length_ - prompt_.count + place, clusters_.index()->end());
-      ExactZone zone = clusters_.exact();
-      zone.length = seen.length;
-      QueryGroup asked = group;
-      asked.queries = prompt_.query(place, 0);
-      learn(seen, zone, asked);
-    }
-    prompt_.count = 0;
-  }
-
   void attend_all(const KvHead& cache, const QueryGroup& group, GroupSelection& out) {
-    learn(cache, clusters_.exact(), group);
+    learner_.learn_from_step(cache, clusters_, group);
     charge_refinement(cache, clusters_.exact(), *clusters_.index(), refinement_, dtype_, out);
     for (Selection& head : out.heads) {
       head.tokens.resize(cache.length);
@@ -178,7 +117,7 @@ class DoubleP final : public Policy {
       return cluster_nuclei(cache, zone, group, log_masses, shares_, nucleus_, dtype_, out, &scores,
                             &errors.zone_log_masses);
     const auto refined = refined_clusters(refinement_, nucleus_.gqa, index, group, cache.length,
-                                          scores, errors, promise_.factors(group.size));
+                                          scores, errors, learner_.factors(group.size));
     std::vector<std::vector<std::vector<std::int32_t>>> sets(group.size);
     if (!estimate_outside_)
       sets = cluster_nuclei(cache, zone, group, log_masses, {shares_, 1}, nucleus_, dtype_, out,
@@ -194,14 +133,11 @@ class DoubleP final : public Policy {
   Estimator estimator_;
   NucleusOptions nucleus_;
   RefinementOptions refinement_;
-  ErrorPromise promise_;
-  PrefillQueries prompt_;  ///< to learn from when the first step comes
-  std::int64_t prompt_length_ = 0;
-  Work learning_;
   double shares_[2];  // p1, p2
   bool estimate_outside_, shifted_;
   double guarantee_;
   MassAuditor auditor_;
+  PromiseLearner learner_;
   KvDtype dtype_;
 };
 

@@ -1,0 +1,47 @@
+// What an ErrorPromise is learnt from: queries of the prompt, or the first steps, whose dense
+// outputs are known.
+#pragma once
+
+#include "core/cost/cost.h"
+#include "core/index/mass_estimate.h"
+#include "core/policy/clustered_cache.h"
+#include "core/policy/error_promise.h"
+
+namespace doublep {
+
+class PromiseLearner {
+ public:
+  PromiseLearner(const Parameters& parameters, KvDtype dtype);
+
+  /// calibration is another than none.
+  bool active() const { return promise_.options().source != PromiseOptions::Source::kNone; }
+  /// With calibration: prompt. Throws InputError where the cache carries too few queries.
+  void prefill(const KvHead& cache, const ClusteredCache& clusters);
+  /// What the prompt's queries cost: it belongs to the prompt.
+  const Work& cost() const { return cost_; }
+  /// Is the coming step to attend everything, and be learnt from?
+  bool wants_step() const;
+  void learn_from_step(const KvHead& cache, const ClusteredCache& clusters,
+                       const QueryGroup& group);
+  /// Before the first step selects: the prompt's queries have waited for it, since it brings the
+  /// scale of the logits. Does nothing at later ones.
+  void learn_from_prompt(const KvHead& cache, const ClusteredCache& clusters,
+                         const QueryGroup& group);
+  VectorD factors(int group_size) const { return promise_.factors(group_size); }
+
+ private:
+  void learn(const KvHead& cache, const ExactZone& zone, const ClusteredCache& clusters,
+             const QueryGroup& group);
+
+  ErrorPromise promise_;
+  Estimator estimator_;
+  RefinementOptions refinement_;
+  NucleusOptions::Gqa gqa_;
+  bool shifted_;
+  KvDtype dtype_;
+  PrefillQueries prompt_;
+  std::int64_t prompt_length_ = 0;
+  Work cost_;
+};
+
+}  // namespace doublep
