@@ -1,6 +1,5 @@
 // Loki: scores through the first principal components of the keys, then top-k (arXiv 2406.02542).
 // The components come from the prompt's keys; generated keys are projected onto the same.
-#include "core/index/pca.h"
 #include "core/index/projected_keys.h"
 #include "core/policy/registry.h"
 #include "core/policy/token_top_k.h"

@@ -7,8 +7,7 @@
 #include "core/base/output.h"
 #include "core/base/parallel.h"
 #include "experiments/commands/commands.h"
-#include "experiments/simulate/print.h"
-#include "experiments/simulate/store.h"
+#include "experiments/simulate/simulation.h"
 #include "sim/profile/profile_file.h"
 
 namespace doublep {

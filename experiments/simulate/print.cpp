@@ -1,10 +1,10 @@
-#include "experiments/simulate/print.h"
-
 #include <cmath>
 #include <cstdio>
 #include <map>
 #include <ostream>
 #include <tuple>
+
+#include "experiments/simulate/simulation.h"
 
 namespace doublep::sim {
 namespace {

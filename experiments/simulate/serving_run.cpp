@@ -1,10 +1,9 @@
-#include "experiments/simulate/serving_run.h"
-
 #include <algorithm>
 #include <cmath>
 #include <map>
 
 #include "core/base/error.h"
+#include "experiments/simulate/simulation.h"
 #include "sim/decode/memory.h"
 #include "sim/decode/prefill.h"
 

@@ -9,7 +9,6 @@
 #include "core/yaml/yaml.h"
 #include "experiments/simulate/measured.h"
 #include "experiments/simulate/measured_model.h"
-#include "experiments/simulate/serving_run.h"
 #include "sim/cost/search.h"
 #include "sim/decode/memory.h"
 #include "sim/decode/prefill.h"

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <iosfwd>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,5 +53,18 @@ SimulationResult simulate(const SimulationPlan& plan, const Note& note);
 /// The first prediction that is no finite number, and where it stands: figures of a profile or a
 /// description have overflowed. Empty: there is none.
 std::string find_overflow(const SimulationResult& result);
+
+/// Requests, a server made of the cost model, one report per arrival rate.
+std::vector<ServingResult> run_serving(const ServingPlan& plan, const Model& model,
+                                       const Machine& machine, const Workload& workload,
+                                       const Coverage& coverage);
+
+/// Calibration and its error, then one line per point: time, attention, bound, against dense.
+void print_simulation(const SimulationResult& result, std::ostream& out);
+
+/// The result file (SIMULATION_FORMAT.md), of the family of doublep-result. Replaces `path`
+/// atomically. Throws InputError.
+void write_simulation(const std::string& path, const SimulationPlan& plan,
+                      const SimulationResult& result);
 
 }  // namespace doublep::sim

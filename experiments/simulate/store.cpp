@@ -1,10 +1,9 @@
-#include "experiments/simulate/store.h"
-
 #include "core/base/hash.h"
 #include "core/base/parallel.h"
 #include "experiments/results/image.h"
 #include "experiments/results/provenance.h"
 #include "experiments/simulate/records.h"
+#include "experiments/simulate/simulation.h"
 
 namespace doublep::sim {
 namespace {

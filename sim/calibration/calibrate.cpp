@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/quantile.h"
+#include "core/base/random.h"
 #include "sim/calibration/fit.h"
 #include "sim/cost/search.h"
 
@@ -163,6 +164,16 @@ Calibration calibrate(const Hardware& hardware, std::vector<MeasuredPoint> point
   result.fitted = summarize(result.predictions, false);
   result.held_out = summarize(result.predictions, true);
   return result;
+}
+
+bool is_held_out(std::string_view label, std::int64_t context, int batch, const HoldOut& rule) {
+  if (rule.every <= 1) return false;
+  // One character at a time: the same number whatever the machine's byte order.
+  std::uint64_t hash = label.size();
+  for (const char c : label) hash = splitmix64(hash ^ static_cast<unsigned char>(c));
+  hash = splitmix64(hash ^ static_cast<std::uint64_t>(context));
+  hash = splitmix64(hash ^ static_cast<std::uint64_t>(batch));
+  return hash % static_cast<std::uint64_t>(rule.every) == 0;
 }
 
 }  // namespace doublep::sim

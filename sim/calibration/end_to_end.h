@@ -62,7 +62,7 @@ struct EndToEnd {
 /// Fits into `efficiency`: share and latency of matrix products, latency of a small kernel, the
 /// share of the compute rate that a prompt's products reach, and what a layer's attention takes
 /// inside of a step more or less than alone in a graph (which pays the graph's own start). Steps
-/// are kept from the fit by hold_out.h; of the products and prompts, in the order of their size,
+/// are kept from the fit by is_held_out; of the products and prompts, in the order of their size,
 /// every `hold_out.every`-th beginning with the second. `model` is taken with the layers that were
 /// measured.
 EndToEnd fit_end_to_end(const Hardware& hardware, Model model, MeasuredModel measured,

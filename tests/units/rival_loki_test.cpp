@@ -1,5 +1,4 @@
 #include "core/cache/logits.h"
-#include "core/index/pca.h"
 #include "core/index/projected_keys.h"
 #include "tests/catch.h"
 #include "tests/support/dense_limit.h"
