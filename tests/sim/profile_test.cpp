@@ -109,7 +109,7 @@ TEST_CASE("A profile file reads back what was written, and says where it is brok
                  ":2: expected a number"));
   CHECK(contains(broken("doublep-profile\t1\ntrace\tt\th\t4\t128\t2\t9\n"), "incomplete"));
   CHECK(contains(broken(""), "holds none"));
-  CHECK(contains(message_of([&] { read_profiles(folder.file("none")); }), "cannot read"));
+  CHECK(contains(message_of([&] { read_profiles(folder.file("none")); }), "no such file"));
   CHECK(contains(message_of([&] { write_profiles(path + "/p", back); }), path + "/p"));
 }
 

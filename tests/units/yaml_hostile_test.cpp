@@ -1,8 +1,11 @@
 // YAML made to hang, crash or mislead a reader: refused in one line, at once.
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 
 #include "core/yaml/yaml.h"
 #include "tests/support/message.h"
+#include "tests/support/temp_dir.h"
 
 using namespace doublep;
 using namespace doublep::test;
@@ -58,9 +61,14 @@ TEST_CASE("a second document and merge keys are named") {
   CHECK(Yaml::parse("'<<': 1\n", "f.yaml").integer("<<", 0) == 1);
 }
 
-TEST_CASE("a file without end is given up") {
+TEST_CASE("a file without end, or longer than any configuration, is given up") {
   const auto start = std::chrono::steady_clock::now();
-  CHECK(contains(message_of([] { Yaml::load("/dev/zero"); }), "longer than 64 MiB"));
+  CHECK(contains(message_of([] { Yaml::load("/dev/zero"); }), "name a regular file"));
+  const TempDir dir;
+  const std::string path = dir.file("long.yaml");
+  std::ofstream(path) << "a: ";
+  std::filesystem::resize_file(path, (64 << 20) + 1);
+  CHECK(contains(message_of([&] { Yaml::load(path); }), "longer than 64 MiB"));
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
 }
 
