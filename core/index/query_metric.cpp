@@ -74,7 +74,7 @@ double cross_validated_rho(const QueryHistory& history) {
   constexpr std::int64_t kFolds = 4;
   constexpr double kEuclidean = std::numeric_limits<double>::infinity();
   const std::int64_t n = history.positions();
-  if (n < 2 * kFolds) return kEuclidean;
+  if (n < kFewestPositions) return kEuclidean;
   const double d = static_cast<double>(history.at(0).cols());
   std::array<double, kGrid.size()> losses{};  // -2 log likelihood of the held-out queries, a query
   for (std::int64_t fold = 0; fold < kFolds; ++fold) {
@@ -95,8 +95,11 @@ double cross_validated_rho(const QueryHistory& history) {
     }
   }
   const auto best = std::min_element(losses.begin(), losses.end());
-  const double euclidean = static_cast<double>(kFolds) * d;  // all variances 1
-  return *best < euclidean ? kGrid[static_cast<std::size_t>(best - losses.begin())] : kEuclidean;
+  // All variances 1, by dimension and fold.
+  const double gain = 1 - *best / (static_cast<double>(kFolds) * d);
+  // What few positions in a row foretell of each other, they need not foretell of later ones.
+  const double wanted = std::max(0.5, 16.0 / static_cast<double>(n));
+  return gain >= wanted ? kGrid[static_cast<std::size_t>(best - losses.begin())] : kEuclidean;
 }
 
 }  // namespace doublep

@@ -50,10 +50,15 @@ MatrixD metric_root(const MatrixD& moment, double rho);
 /// Number of directions that the queries use: (tr M)^2 / tr M^2, between 1 and d.
 double effective_rank(const MatrixD& moment);
 
+/// Fewer positions than this are not believed.
+inline constexpr std::int64_t kFewestPositions = 16;
+
 /// The shrinkage that the queries themselves ask for, by cross-validation in blocks of time: each
 /// quarter of the history is held out in turn, and the rho of the grid is taken under which the
 /// other quarters' metric, as a covariance, makes the held-out queries most likely. Infinity, that
-/// is the Euclidean metric, where the history is too short to be divided (fewer than 8 positions).
+/// is the Euclidean metric, where the history is shorter than kFewestPositions, or where that
+/// metric beats Euclid's by less than max(0.5, 16 / positions) in twice the log likelihood of a
+/// dimension: queries that use many directions, of which few were seen (core/index/NOTES.md).
 double cross_validated_rho(const QueryHistory& history);
 
 }  // namespace doublep

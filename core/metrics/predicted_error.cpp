@@ -1,7 +1,9 @@
 #include "core/metrics/predicted_error.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "core/base/matrix.h"
 #include "core/index/cluster_index.h"
@@ -13,9 +15,11 @@ namespace doublep {
 double predicted_error(const Selection& selection, const QueryGroup& group, int head,
                        std::int64_t visible, const float* output, int value_dim,
                        double log_sum_exp) {
-  auto held = static_cast<std::int64_t>(selection.tokens.size());
-  for (const ClusterTerm& term : selection.terms) held += selection.index->size(term.cluster);
-  if (held != visible || !selection.log_weights.empty())
+  std::vector<bool> held(static_cast<std::size_t>(visible), false);
+  for (std::int32_t token : selection.tokens) held[token] = true;
+  for (const ClusterTerm& term : selection.terms)
+    for (std::int32_t token : selection.index->members(term.cluster)) held[token] = true;
+  if (std::find(held.begin(), held.end(), false) != held.end() || !selection.log_weights.empty())
     return std::numeric_limits<double>::quiet_NaN();
   if (selection.terms.empty()) return 0;
   const ClusterIndex& index = *selection.index;
@@ -29,9 +33,11 @@ double predicted_error(const Selection& selection, const QueryGroup& group, int 
     const double distance =
         (index.mean_values().row(term.cluster).cast<double>() - o).squaredNorm() +
         index.value_spreads()[term.cluster];
-    squared += p * p * distance *
-               bounded_weight_spread(unit * index.variances()[term.cluster],
-                                     static_cast<double>(index.size(term.cluster)));
+    const double spread = std::isnan(term.weight_spread)
+                              ? bounded_weight_spread(unit * index.variances()[term.cluster],
+                                                      static_cast<double>(index.size(term.cluster)))
+                              : term.weight_spread;
+    squared += p * p * distance * spread;
   }
   const double length = o.squaredNorm();
   return std::sqrt(length > 0 ? squared / length : squared);

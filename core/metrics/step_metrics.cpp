@@ -25,9 +25,14 @@ StepMetrics measure(const GroundTruth& truth, int head, const Selection& selecti
     previous = token;
   }
   m.covered_mass = m.exact_mass;
-  for (const ClusterTerm& term : selection.terms)
-    for (std::int32_t token : selection.index->members(term.cluster))
-      m.covered_mass += weights[token];
+  for (const ClusterTerm& term : selection.terms) {
+    // Members are in ascending order, as tokens are: one that is attended exactly counts once.
+    auto exact = selection.tokens.begin();
+    for (std::int32_t token : selection.index->members(term.cluster)) {
+      exact = std::lower_bound(exact, selection.tokens.end(), token);
+      if (exact == selection.tokens.end() || *exact != token) m.covered_mass += weights[token];
+    }
+  }
   m.exact_mass = std::min(m.exact_mass, 1.0);  // rounding of the sum, when all is attended
   m.covered_mass = std::min(m.covered_mass, 1.0);
   // The same sum in another order: a hair less, so that rounding does not ask for one token more.

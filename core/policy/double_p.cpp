@@ -9,6 +9,7 @@
 #include "core/policy/cluster_nucleus.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/guarantee.h"
+#include "core/policy/head_kinds.h"
 #include "core/policy/mass_audit.h"
 #include "core/policy/promise_learner.h"
 #include "core/policy/refinement.h"
@@ -30,6 +31,7 @@ class DoubleP final : public Policy {
         guarantee_(p.real("guarantee")),
         auditor_(p, context),
         learner_(p, context.kv_dtype),
+        kinds_(p, context.kv_dtype),
         dtype_(context.kv_dtype) {
     refinement_.calibrated = learner_.active();
   }
@@ -37,17 +39,23 @@ class DoubleP final : public Policy {
   void prefill(const KvHead& cache) override {
     clusters_.prefill(cache);
     learner_.prefill(cache, clusters_);
+    kinds_.prefill(cache, clusters_);
   }
   void append(const KvHead& grown) override { clusters_.append(grown); }
   IndexCost index_cost() const override {
     IndexCost cost = clusters_.cost();
     cost.build += learner_.cost();
+    kinds_.add_to(cost);
     return cost;
   }
+
+  std::vector<std::string_view> head_kinds() const override { return kinds_.names(); }
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
     clusters_.observe(group);
     const auto& index = clusters_.index();
+    if (kinds_.select(cache, clusters_, group, out))
+      return auditor_.audit(cache, *index, group, out);
     const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
     charge_estimate(*index, group, estimator_, dtype_, out);
     if (learner_.wants_step()) return attend_all(cache, group, out);
@@ -138,6 +146,7 @@ class DoubleP final : public Policy {
   double guarantee_;
   MassAuditor auditor_;
   PromiseLearner learner_;
+  HeadKinds kinds_;
   KvDtype dtype_;
 };
 
@@ -157,6 +166,7 @@ PolicyInfo double_p_policy() {
                    true)},
             refinement_params(),
             promise_params(),
+            head_kind_params(),
             nucleus_params(),
             clustered_cache_params()}),
       {.search = SearchKind::kClusters});
@@ -170,7 +180,8 @@ PolicyInfo double_p_policy() {
                      {"stop", "share"},
                      {"outside", "estimate"},
                      {"gqa", "group_sum"},
-                     {"kmeans_init", "random"}}}};
+                     {"kmeans_init", "random"},
+                     {"head_kinds", "auto"}}}};
   info.check = [](const Parameters& p) {
     if (p.real("p2") > p.real("p1"))
       throw ParameterError(

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
+#include <vector>
 
 #include "core/cache/kv_cache.h"
 #include "core/cache/query_block.h"
@@ -31,6 +33,9 @@ class Policy {
   /// Chooses for every query of the group; `cache` is what the last prefill or append showed.
   virtual void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) = 0;
   virtual IndexCost index_cost() const { return {}; }
+  /// What the policy takes each query head of the group for (core/policy/head_kinds.h), once a
+  /// step was selected; empty where it makes no difference between heads.
+  virtual std::vector<std::string_view> head_kinds() const { return {}; }
 };
 
 }  // namespace doublep

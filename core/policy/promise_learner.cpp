@@ -1,9 +1,6 @@
 #include "core/policy/promise_learner.h"
 
-#include <algorithm>
-
 #include "core/base/error.h"
-#include "core/cost/stages.h"
 #include "core/index/value_shift.h"
 #include "core/policy/prefix_error.h"
 
@@ -26,16 +23,12 @@ bool PromiseLearner::wants_step() const {
 
 void PromiseLearner::prefill(const KvHead& cache, const ClusteredCache& clusters) {
   if (promise_.options().source != PromiseOptions::Source::kPrompt) return;
-  prompt_ = cache.prefill_queries, prompt_length_ = cache.length;
+  prompt_.prefill(cache, promise_.options().queries);
   const std::int64_t least = fewest_queries(promise_.options().alpha);
-  if (prompt_.count < least)
+  if (prompt_.recorded() < least)
     fail_input("calibration: prompt needs ", least, " of the prompt's last queries, and the trace ",
-               "holds ", prompt_.count, "; record them, or set calibration to steps or none");
-  const std::int64_t taken = std::min(prompt_.count, promise_.options().queries);
-  cost_ = cost::learn_factors(static_cast<double>(taken), prompt_.heads,
-                              static_cast<double>(prompt_length_),
-                              static_cast<double>(clusters.index()->num_clusters()), cache.head_dim,
-                              cache.value_dim, dtype_);
+               "holds ", prompt_.recorded(), "; record them, or set calibration to steps or none");
+  cost_ = prompt_.cost(cache, *clusters.index(), dtype_);
 }
 
 // What the group would have needed for one query over so many tokens.
@@ -64,23 +57,11 @@ void PromiseLearner::learn_from_step(const KvHead& cache, const ClusteredCache& 
   learn(cache, clusters.exact(), clusters, group);
 }
 
-// Spread over all that was recorded: neighbours resemble each other, and the last ones have made
-// the metric, so that clusters are better for them than for those to come.
 void PromiseLearner::learn_from_prompt(const KvHead& cache, const ClusteredCache& clusters,
                                        const QueryGroup& group) {
-  const std::int64_t taken = std::min(prompt_.count, promise_.options().queries);
-  for (std::int64_t i = 0; i < taken; ++i) {
-    const std::int64_t place = (2 * i + 1) * prompt_.count / (2 * taken);
-    // The query sees the tokens up to its own; one from before the window sees all of the index.
-    KvHead seen = cache;
-    seen.length = std::max(prompt_length_ - prompt_.count + place, clusters.index()->end());
-    ExactZone zone = clusters.exact();
-    zone.length = seen.length;
-    QueryGroup asked = group;
-    asked.queries = prompt_.query(place, 0);
-    learn(seen, zone, clusters, asked);
-  }
-  prompt_.count = 0;
+  prompt_.each(cache, clusters, group,
+               [&](std::int64_t, const KvHead& seen, const ExactZone& zone,
+                   const QueryGroup& asked) { learn(seen, zone, clusters, asked); });
 }
 
 }  // namespace doublep

@@ -6,6 +6,7 @@
 #include "core/index/mass_estimate.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/error_promise.h"
+#include "core/policy/prompt_replay.h"
 
 namespace doublep {
 
@@ -39,8 +40,7 @@ class PromiseLearner {
   NucleusOptions::Gqa gqa_;
   bool shifted_;
   KvDtype dtype_;
-  PrefillQueries prompt_;
-  std::int64_t prompt_length_ = 0;
+  PromptReplay prompt_;
   Work cost_;
 };
 

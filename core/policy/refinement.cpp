@@ -52,15 +52,6 @@ MatrixD tail_errors(const ClusterIndex& index, const QueryGroup& group, const Te
   return found;
 }
 
-// The first clusters whose tokens are `wanted` or more.
-std::size_t prefix_of_tokens(const std::vector<std::int32_t>& order, const ClusterIndex& index,
-                             double wanted) {
-  std::size_t n = 0;
-  for (double tokens = 0; n < order.size() && tokens < wanted; ++n)
-    tokens += static_cast<double>(index.size(order[n]));
-  return n;
-}
-
 // The smallest prefix after which no row of `squared` leaves more than the square of the bound.
 std::size_t prefix_of_error(const std::vector<std::int32_t>& order, const MatrixD& squared,
                             const VectorD& factors, double bound) {
@@ -78,6 +69,19 @@ std::size_t prefix_of_error(const std::vector<std::int32_t>& order, const Matrix
 }
 
 }  // namespace
+
+std::size_t prefix_of_tokens(const std::vector<std::int32_t>& order, const ClusterIndex& index,
+                             double wanted) {
+  std::size_t n = 0;
+  for (double tokens = 0; n < order.size() && tokens < wanted; ++n)
+    tokens += static_cast<double>(index.size(order[n]));
+  return n;
+}
+
+double wanted_tokens(const RefinementOptions& options, std::int64_t visible) {
+  return options.stop == Stop::kShare ? options.share * static_cast<double>(visible)
+                                      : static_cast<double>(options.tokens);
+}
 
 ParamSpecs refinement_params() {
   return {
@@ -191,10 +195,8 @@ std::vector<std::vector<std::int32_t>> refined_clusters(
         DP_ASSERT(false, "a stop by mass is a nucleus");
         break;
       case Stop::kShare:
-        n = prefix_of_tokens(order, index, options.share * static_cast<double>(visible));
-        break;
       case Stop::kTokens:
-        n = prefix_of_tokens(order, index, static_cast<double>(options.tokens));
+        n = prefix_of_tokens(order, index, wanted_tokens(options, visible));
         break;
       case Stop::kError:
         n = prefix_of_error(order, errors.squared.middleRows(first, rows),

@@ -61,6 +61,12 @@ std::vector<RefinementOrder> refinement_orders(const RefinementOptions& options,
                                                const QueryGroup& group, const MatrixD& scores,
                                                const TermErrors& errors);
 
+/// The first clusters of an order whose tokens are `wanted` or more: how many they are.
+std::size_t prefix_of_tokens(const std::vector<std::int32_t>& order, const ClusterIndex& index,
+                             double wanted);
+/// With stop: share or tokens, how many tokens are refined.
+double wanted_tokens(const RefinementOptions& options, std::int64_t visible);
+
 /// The clusters that every head refines, ascending; for stops other than mass. `factors`: what a
 /// head's predicted error is multiplied with, one a head.
 std::vector<std::vector<std::int32_t>> refined_clusters(

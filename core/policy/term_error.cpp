@@ -62,12 +62,12 @@ TermErrors term_errors(const KvHead& cache, const ExactZone& zone, const QueryGr
   const MatrixD logits = zone_logits(cache, zone, group);
   TermErrors errors;
   errors.shares.resize(group.size, log_masses.cols());
-  errors.zone_log_masses.resize(group.size);
+  errors.zone_log_masses.resize(group.size), errors.log_totals.resize(group.size);
   MatrixD zone_shares(logits.rows(), logits.cols());
   for (int h = 0; h < group.size; ++h) {
     errors.zone_log_masses[h] = log_sum(logits, h);
     const double parts[2] = {errors.zone_log_masses[h], log_sum(log_masses, h)};
-    const double total = log_sum_exp(parts);
+    const double total = errors.log_totals[h] = log_sum_exp(parts);
     errors.shares.row(h) = (log_masses.row(h).array() - total).exp();
     zone_shares.row(h) = (logits.row(h).array() - total).exp();
   }

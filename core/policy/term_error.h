@@ -34,6 +34,7 @@ struct TermErrors {
   MatrixD squared;
   /// (|V - o|^2 + Sv) / |o|^2, what the values contribute. [group, k]; empty unless asked for.
   MatrixD distances;
+  VectorD log_totals;       ///< log of all of a head's mass, zone and estimate, per head
   VectorD zone_log_masses;  ///< log of the exact zone's true mass, per head
 };
 

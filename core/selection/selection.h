@@ -14,10 +14,14 @@ class ClusterIndex;
 
 /// A cluster that enters attention as one term: num += z v, den += z, with z = exp(log_mass) and
 /// v the mean of the members' values plus value_shift times the selection's shift vector.
+/// Where some of its members are attended exactly, the term stands for the others.
 struct ClusterTerm {
   std::int32_t cluster = 0;
   double log_mass = 0;    ///< log of the estimated mass s exp(q.C scale + correction)
   float value_shift = 0;  ///< coefficient of Selection::shift; 0 = the plain mean value
+  /// sum_j (w_j/p - 1/s)^2 over what the term stands for, where the policy knows it; NaN where it
+  /// follows from the cluster's variance (core/policy/term_error.h).
+  double weight_spread = std::numeric_limits<double>::quiet_NaN();
 };
 
 struct Selection {
@@ -25,7 +29,7 @@ struct Selection {
   std::vector<std::int32_t> tokens;
   /// Empty, or one per token: added to the token's logit (log of 1/probability for samples).
   std::vector<float> log_weights;
-  /// Clusters that enter as one term, in ascending order of cluster, none with exact members.
+  /// Clusters that enter as one term, in ascending order of cluster.
   std::vector<ClusterTerm> terms;
   /// The index that `terms` refer to; null where there are none.
   std::shared_ptr<const ClusterIndex> index;

@@ -1,5 +1,7 @@
 #include "core/yaml/yaml.h"
 
+#include <yaml-cpp/eventhandler.h>
+
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -78,6 +80,49 @@ class Inspection {
   std::vector<Step> steps_;
 };
 
+// Where the second document of a text begins, if there is one. On some damaged files yaml-cpp finds
+// documents without end, so that nobody may ask it for all of them.
+class Documents final : public YAML::EventHandler {
+ public:
+  explicit Documents(const std::string& text) {
+    std::istringstream in(text);
+    YAML::Parser parser(in);
+    while (count_ < 2 && parser.HandleNextDocument(*this)) {
+    }
+  }
+  bool more_than_one() const { return count_ > 1; }
+  const YAML::Mark& second() const { return second_; }  ///< its first node
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (++count_ == 2) second_ = mark;
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { node(mark); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { node(mark); }
+  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                const std::string&) override {
+    node(mark);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {
+    node(mark);
+  }
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {
+    node(mark);
+  }
+  void OnMapEnd() override {}
+
+ private:
+  void node(const YAML::Mark& mark) {
+    if (count_ == 2 && !found_) second_ = mark, found_ = true;
+  }
+  int count_ = 0;
+  bool found_ = false;
+  YAML::Mark second_;
+};
+
 }  // namespace
 
 Yaml Yaml::load(const std::string& path) {
@@ -99,13 +144,11 @@ Yaml Yaml::load(const std::string& path) {
 
 Yaml Yaml::parse(const std::string& text, const std::string& name) {
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-    Yaml root(documents.empty() ? YAML::Node() : documents[0], name);
-    if (documents.size() > 1) {
-      const YAML::Mark mark = documents[1].Mark();
-      fail_input(name, ":", mark.line + 1, ":", mark.column + 1,
+    const Documents documents(text);
+    if (documents.more_than_one())
+      fail_input(name, ":", documents.second().line + 1, ":", documents.second().column + 1,
                  ": a second document begins (---); a file holds one, write two files");
-    }
+    Yaml root(YAML::Load(text), name);
     Inspection(name, text.size()).visit(root.node_);
     return root;
   } catch (const YAML::Exception& e) {

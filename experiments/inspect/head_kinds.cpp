@@ -4,8 +4,10 @@
 #include <cmath>
 
 #include "core/index/query_metric.h"
+#include "core/policy/registry.h"
 
 namespace doublep {
+
 QueryMoments query_moments(const Trace& trace, const TraceLayer& layer, int head) {
   const TraceInfo& info = trace.info();
   const std::int64_t steps = info.num_steps();
@@ -93,6 +95,23 @@ void judge_estimates(const ClusterIndex& index, const StepWeights& truth,
   out.logit_variance = all > 0 ? variance / all : 0;
   for (std::size_t e = 0; e < errors.size(); ++e)
     out.*kLogErrors[e] = all > 0 ? errors[e] / all : 0;
+}
+
+std::vector<std::string_view> policy_kinds(const KvHead& cache, const QueryGroup& group,
+                                           std::int64_t prompt, const PolicyContext& context) {
+  if (cache.prefill_queries.count == 0) return {};
+  const PolicyInfo& info = PolicyRegistry::instance().find("double_p");
+  const auto policy = info.create(resolve(info, {{"variant", std::string("best")},
+                                                 {"head_kinds", std::string("auto")},
+                                                 {"gqa", std::string("per_head")}}),
+                                  context);
+  KvHead seen = cache;
+  seen.length = prompt;
+  policy->prefill(seen);
+  policy->append(cache);
+  GroupSelection out(group.size);
+  policy->select(cache, group, out);
+  return policy->head_kinds();
 }
 
 std::string best_estimator(const HeadStatistics& head) {

@@ -6,10 +6,13 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/base/matrix.h"
 #include "core/index/cluster_index.h"
 #include "core/index/mass_estimate.h"
+#include "core/policy/policy.h"
 #include "core/trace/trace.h"
 #include "experiments/inspect/statistics.h"
 
@@ -63,6 +66,12 @@ struct StepWeights {
 /// Sets logit_variance and log_errors of one step: means over clusters, weighted by true mass.
 void judge_estimates(const ClusterIndex& index, const StepWeights& truth,
                      const LogMasses& estimates, HeadStatistics& out);
+
+/// What `double_p`, `variant: best`, takes each head of the group for at its usual share, by
+/// `head_kinds: auto` and a selection a head. `cache`, `group`: of the first step. Empty where
+/// there are no prompt queries.
+std::vector<std::string_view> policy_kinds(const KvHead& cache, const QueryGroup& group,
+                                           std::int64_t prompt, const PolicyContext& context);
 
 /// The name of the simplest estimator whose log error is the lowest, or above it by no more than 1
 /// % and 1e-4; empty where none was judged.

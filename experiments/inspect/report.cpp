@@ -33,11 +33,11 @@ constexpr Column kMasses[] = {
 };
 constexpr Column kKinds[] = {
     {"logit_variance", "spread", &HeadStatistics::logit_variance, 2, 7},
-    {"key_rank", "keys", &HeadStatistics::key_rank, 3, 7},
-    {"query_rank", "query", &HeadStatistics::query_rank, 1, 7},
+    {"key_rank", "keys", &HeadStatistics::key_rank, 3, 6},
+    {"query_rank", "query", &HeadStatistics::query_rank, 1, 6},
     {"key_within", nullptr, &HeadStatistics::key_within, 3, 7},
     {"query_within", "within", &HeadStatistics::query_within, 3, 7},
-    {"drift", "drift", &HeadStatistics::drift, 3, 7},
+    {"drift", "drift", &HeadStatistics::drift, 3, 6},
     {"log_error_jensen", "jensen", &HeadStatistics::log_error_jensen, 3, 7},
     {"log_error_second_order", "second", &HeadStatistics::log_error_second_order, 3, 7},
     {"log_error_pooled", "pooled", &HeadStatistics::log_error_pooled, 3, 7},
@@ -107,9 +107,11 @@ void print_table(const std::vector<HeadStatistics>& heads, std::ostream& out) {
 }
 
 void print_kinds(const std::vector<HeadStatistics>& heads, std::ostream& out) {
-  const auto padded = [](const std::string& name) {
+  const auto padded = [](std::string best, std::string_view kind) {
     std::ostringstream cell;
-    cell << "  " << std::left << std::setw(12) << (name.empty() ? "-" : name);
+    best = best.substr(0, best.find('_'));  // as in the columns' titles
+    cell << "  " << std::left << std::setw(6) << (best.empty() ? "-" : best) << ' ' << std::setw(8)
+         << (kind.empty() ? "-" : kind);
     return cell.str();
   };
   std::set<int> by_steps;
@@ -124,7 +126,8 @@ void print_kinds(const std::vector<HeadStatistics>& heads, std::ostream& out) {
          "  within: share of the logits' variance that clusters leave inside\n"
          "  drift: of the query metric, from before the steps to them; 0 same, 1 apart\n"
          "  jensen, second, pooled: mean |log error| of cluster masses, by mass; best: the\n"
-         "    simplest of the lowest\n";
+         "    simplest of the lowest\n"
+         "  kind: what double_p's head_kinds: auto takes it for, by the prompt's queries\n";
   if (positions > 0)
     out << "  queries before the steps: of the prompt's last " << positions << " positions\n";
   if (!by_steps.empty()) {
@@ -137,8 +140,8 @@ void print_kinds(const std::vector<HeadStatistics>& heads, std::ostream& out) {
   }
   out << '\n';
   print_columns(
-      kKinds, heads, padded("best"),
-      [&](const HeadStatistics& s) { return padded(best_estimator(s)); }, out);
+      kKinds, heads, padded("best", "kind"),
+      [&](const HeadStatistics& s) { return padded(best_estimator(s), s.kind); }, out);
 }
 
 void write_inspect_csv(const std::vector<HeadStatistics>& heads, bool kinds,
@@ -148,7 +151,7 @@ void write_inspect_csv(const std::vector<HeadStatistics>& heads, bool kinds,
   for (const Column& c : kMasses) file << ',' << c.name;
   if (kinds) {
     for (const Column& c : kKinds) file << ',' << c.name;
-    file << ",best,prompt_positions";
+    file << ",best,kind,prompt_positions";
   }
   file << '\n' << std::setprecision(17);
   const auto cell = [&](double value) {
@@ -160,7 +163,7 @@ void write_inspect_csv(const std::vector<HeadStatistics>& heads, bool kinds,
     for (const Column& c : kMasses) cell(s.*c.value);
     if (kinds) {
       for (const Column& c : kKinds) cell(s.*c.value);
-      file << ',' << best_estimator(s) << ',' << s.prompt_positions;
+      file << ',' << best_estimator(s) << ',' << s.kind << ',' << s.prompt_positions;
     }
     file << '\n';
   }

@@ -123,10 +123,16 @@ std::vector<HeadStatistics> inspect_layer(const Trace& trace, int layer,
                     index ? &*index : nullptr, options, by_step.data() + t * group_size);
     });
     const auto keys = index && options.heads ? std::optional(key_scatter(*index)) : std::nullopt;
+    std::vector<std::string_view> kinds;
+    if (options.heads && index)
+      kinds = policy_kinds(cache.first(info.positions[0] + 1).head(kv_head),
+                           trace.queries(data, 0).group(kv_head, info.num_kv_heads),
+                           info.positions[0], {layer, kv_head});
     for (int g = 0; g < group_size; ++g) {
       const int head = kv_head * group_size + g;
       HeadStatistics& mean = means[head];
       mean.layer = layer, mean.head = head, mean.kv_head = kv_head;
+      if (!kinds.empty()) mean.kind = kinds[g];
       for (const auto member : kAveraged) {
         mean.*member = 0;
         for (std::int64_t t = 0; t < num_steps; ++t)

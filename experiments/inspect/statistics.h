@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <string_view>
 #include <vector>
 
 #include "core/trace/trace.h"
@@ -45,6 +46,9 @@ struct HeadStatistics {
   /// Mean |log of estimated over true mass| of a cluster, weighted by true mass.
   double log_error_jensen = kUnknown, log_error_second_order = kUnknown,
          log_error_pooled = kUnknown;
+  /// What `double_p`, `variant: best` by head, takes it for with `head_kinds: auto`
+  /// (core/policy/head_kinds.h); empty where the trace has no prompt queries to tell.
+  std::string_view kind;
   std::int64_t prompt_positions = 0;  ///< whose queries the metric is made of; 0 = half the steps
 
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();

@@ -1,0 +1,46 @@
+// The prompt's recorded queries, asked again once the index over the prompt is there: what a policy
+// would have done for them, where their dense output can be known.
+#pragma once
+
+#include <cstdint>
+
+#include "core/cache/kv_cache.h"
+#include "core/cache/query_block.h"
+#include "core/policy/clustered_cache.h"
+
+namespace doublep {
+
+class PromptReplay {
+ public:
+  /// Keeps the queries that the cache carries; at most `most` of them are asked. They wait for the
+  /// first step, which brings the scale of the logits.
+  void prefill(const KvHead& cache, std::int64_t most);
+  std::int64_t recorded() const { return queries_.count; }
+  std::int64_t asked() const { return asked_; }  ///< how many, 0 once they were
+  /// What asking them costs, which belongs to the prompt.
+  Work cost(const KvHead& cache, const ClusterIndex& index, KvDtype dtype) const;
+  /// Calls ask(i, cache, zone, group) for each, with the tokens that the query saw, and forgets
+  /// them. Spread over all that was recorded: neighbours resemble each other, and the last ones
+  /// have made the metric, so that clusters are better for them than for those to come.
+  template <class Ask>
+  void each(const KvHead& cache, const ClusteredCache& clusters, const QueryGroup& step, Ask ask) {
+    for (std::int64_t i = 0; i < asked_; ++i) {
+      const std::int64_t place = (2 * i + 1) * queries_.count / (2 * asked_);
+      // A query from before the window sees all of the index.
+      KvHead seen = cache;
+      seen.length = std::max(length_ - queries_.count + place, clusters.index()->end());
+      ExactZone zone = clusters.exact();
+      zone.length = seen.length;
+      QueryGroup group = step;
+      group.queries = queries_.query(place, 0);
+      ask(i, seen, zone, group);
+    }
+    asked_ = 0;
+  }
+
+ private:
+  PrefillQueries queries_;
+  std::int64_t asked_ = 0, length_ = 0;
+};
+
+}  // namespace doublep

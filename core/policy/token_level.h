@@ -1,0 +1,61 @@
+// The level below clusters: single tokens, by keys in a few bits. For heads whose logits spread so
+// widely within clusters that a term for a whole cluster says nothing.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/base/matrix.h"
+#include "core/cache/kv_cache.h"
+#include "core/cache/query_block.h"
+#include "core/index/cluster_index.h"
+#include "core/index/quantiser.h"
+#include "core/selection/selection.h"
+
+namespace doublep {
+
+/// What a key differs from its cluster's centroid by, min-max quantised token by token. The
+/// centroid is read anyway, and takes with it the channels that all keys share, which in some
+/// models are so large that whole keys in 4 bits keep nothing else.
+class ResidualKeys {
+ public:
+  ResidualKeys(int bits, KvDtype dtype) : bits_(bits), dtype_(dtype) {}
+
+  /// Of every token of the index, anew where the index is another.
+  void follow(const KvHead& cache, const std::shared_ptr<const ClusterIndex>& index);
+  /// Logits of a cluster's members as they are remembered: [group size, members].
+  MatrixD logits(const QueryGroup& group, std::int32_t cluster) const;
+
+  double bytes_per_token() const { return cost::quantised_key_bytes(static_cast<int>(d_), bits_); }
+  IndexCost cost() const {
+    return {bytes_per_token() * static_cast<double>(scales_.size()), build_};
+  }
+
+ private:
+  int bits_;
+  KvDtype dtype_;
+  std::int64_t d_ = 0;
+  std::shared_ptr<const ClusterIndex> index_;
+  std::vector<std::uint8_t> codes_;  // [tokens of the index, d]
+  std::vector<RowScale> scales_;     // [tokens of the index]
+  Work build_;
+};
+
+/// What some heads of a group attend of the clusters that they looked into.
+struct TokenPicks {
+  std::vector<std::int32_t> tokens;  ///< sorted: attended exactly
+  /// By head, a term for what remains of every cluster that was looked into and has tokens left.
+  std::vector<std::vector<ClusterTerm>> rests;
+};
+
+/// The `wanted` tokens of the clusters that remove most squared error: by the sum over the heads of
+/// p_j^2, p_j the share of a head's mass that the token's logit comes to. `log_totals`: log of all
+/// of a head's mass, of the heads [first, first + count) of the group. Adds to the cost of those
+/// heads; what they read together is divided among them.
+TokenPicks pick_tokens(const ResidualKeys& keys, const ClusterIndex& index, const QueryGroup& group,
+                       int first, int count, std::span<const std::int32_t> clusters, double wanted,
+                       const VectorD& log_totals, GroupSelection& out);
+
+}  // namespace doublep
