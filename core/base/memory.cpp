@@ -3,16 +3,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <fstream>
 
 namespace doublep {
 
 std::size_t address_space() {
   std::size_t pages = 0;
-  if (std::FILE* file = std::fopen("/proc/self/statm", "r")) {
-    if (std::fscanf(file, "%zu", &pages) != 1) pages = 0;
-    std::fclose(file);
-  }
+  std::ifstream("/proc/self/statm") >> pages;
   return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 

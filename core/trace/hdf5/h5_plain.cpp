@@ -42,7 +42,7 @@ bool leads_inside(hid_t parent, const std::string& name, int soft_links) {
       std::string target = target_of(parent, way, link.u.val_size);
       const std::size_t folder = way.rfind('/');
       if (target.rfind('/', 0) != 0 && folder != std::string::npos)
-        target = way.substr(0, folder + 1) + target;
+        target.insert(0, way, 0, folder + 1);
       if (target.empty() || !leads_inside(parent, target, soft_links + 1)) return false;
     } else if (link.type != H5L_TYPE_HARD) {
       fail_input(file_of(parent), ": ", way,
@@ -82,7 +82,8 @@ void require_chunks(hid_t dataset, hid_t plist, const std::vector<std::int64_t>&
   double bytes = element, expected = 1;
   for (std::size_t i = 0; i < chunk.size(); ++i) {
     bytes *= static_cast<double>(chunk[i]);
-    expected *= static_cast<double>((extent[i] - 1) / static_cast<std::int64_t>(chunk[i]) + 1);
+    const std::int64_t chunks = (extent[i] - 1) / static_cast<std::int64_t>(chunk[i]) + 1;
+    expected *= static_cast<double>(chunks);
   }
   if (bytes > kMaxChunk)
     fail_input(place, ": has chunks of ", bytes / (1 << 20), " MiB, expected at most ",
