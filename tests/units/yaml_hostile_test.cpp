@@ -97,8 +97,7 @@ TEST_CASE("an error in what --set brought points at --set, any other at the file
 }
 
 TEST_CASE("a damaged file in which the parser finds documents without end is refused") {
-  const std::string path =
-      std::string(DOUBLEP_SOURCE_DIR) + "/tests/fuzz/seeds/baseline/endless_documents.yaml";
+  const std::string path = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/endless_documents.yaml";
   const std::string message = message_of([&] { Yaml::load(path); });
   CHECK(contains(message, "endless_documents.yaml:13:"));
   CHECK(contains(message, "a second document"));
