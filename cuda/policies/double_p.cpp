@@ -19,7 +19,9 @@ DevicePolicy double_p_on_device() {
                                      {"tail"},
                                      {"calibration", {"none"}},
                                      {"calibration_queries"},
-                                     {"alpha"}}),
+                                     {"alpha"},
+                                     {"head_kinds", {"one"}},
+                                     {"head_error"}}),
           [](const Parameters& p) {
             Plan plan = nucleus_plan(p, p.real("p1"), p.real("p2"));
             plan.step.terms = true, plan.step.outside_terms = p.choice("outside") == "estimate";
