@@ -4,8 +4,8 @@
 #include <numeric>
 
 #include "core/attention/attend.h"
+#include "core/index/query_metric.h"
 #include "core/index/value_shift.h"
-#include "core/policy/term_error.h"
 
 namespace doublep {
 
@@ -45,23 +45,20 @@ HeadKind choose_kind(const std::vector<MatrixD>& errors, double bound) {
 HeadKinds::HeadKinds(const Parameters& p, KvDtype dtype)
     : wanted_(chooses_head_kinds(p)),
       bound_(p.real("head_error")),
-      estimator_(parse_estimator(p)),
-      refinement_(refinement_options(p)),
-      gqa_(nucleus_options(p).gqa),
-      shifted_(parse_value_shift(p)),
-      dtype_(dtype),
+      rule_(p, dtype),
       keys_(kTokenBits, dtype) {}
 
 void HeadKinds::prefill(const KvHead& cache, const ClusteredCache& clusters) {
-  if (!wanted_ || cache.prefill_queries.count == 0) return;
+  kinds_.clear();
+  if (!wanted_ || cache.prefill_queries.count < kFewestPositions) return;
   prompt_.prefill(cache, kKindQueries);
-  learning_ = prompt_.cost(cache, *clusters.index(), dtype_);
+  learning_ = prompt_.cost(cache, *clusters.index(), rule_.dtype);
   keys_.follow(cache, clusters.index());
 }
 
 bool HeadKinds::select(const KvHead& cache, const ClusteredCache& clusters, const QueryGroup& group,
                        GroupSelection& out) {
-  if (prompt_.asked() > 0) choose(cache, clusters, group);
+  if (prompt_.asked() > 0 && clusters.index()->num_clusters() > 0) choose(cache, clusters, group);
   if (kinds_.empty()) return false;
   attend_by(kinds_, cache, clusters.exact(), clusters.index(), group, out);
   return true;
@@ -89,30 +86,25 @@ void HeadKinds::attend_by(const Kinds& kinds, const KvHead& cache, const ExactZo
     return (... || (std::find(kinds.begin(), kinds.end(), kind) != kinds.end()));
   };
   if (some(HeadKind::kFlat, HeadKind::kClusters, HeadKind::kTokens))
-    charge_estimate(*index, group, estimator_, dtype_, out);
+    charge_estimate(*index, group, rule_.estimator, rule_.dtype, out);
   if (some(HeadKind::kClusters, HeadKind::kTokens))
-    charge_refinement(cache, zone, *index, refinement_, dtype_, out);
+    charge_refinement(cache, zone, *index, rule_.refinement, rule_.dtype, out);
   if (some(HeadKind::kTokens)) keys_.follow(cache, index);
-  const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
-  const TermErrors errors =
-      term_errors(cache, zone, group, *index, log_masses, logit_variances(*index, group), false);
-  const auto orders =
-      refinement_orders(refinement_, gqa_, *index, group,
-                        refinement_scores(refinement_, *index, group, errors), errors);
-  const double wanted = scale * wanted_tokens(refinement_, cache.length);
+  const RankedClusters ranked = rank_clusters(rule_, cache, zone, *index, group);
+  const double wanted = scale * wanted_tokens(rule_.refinement, cache.length);
   std::vector<std::vector<ClusterTerm>> rests(group.size);
   const int rows = group.size / static_cast<int>(kinds.size());
   for (int first = 0; first < group.size; first += rows) {
     const HeadKind kind = kinds[first / rows];
-    std::span<const std::int32_t> order = orders[first / rows].clusters, inside;
+    std::span<const std::int32_t> order = ranked.orders[first / rows].clusters, inside;
     TokenPicks picks;
     if (kind == HeadKind::kClusters || kind == HeadKind::kTokens) {
       const double reach = kind == HeadKind::kTokens ? kLookedInto * wanted : wanted;
-      inside = order.first(prefix_of_tokens(orders[first / rows].clusters, *index, reach));
+      inside = order.first(prefix_of_tokens(ranked.orders[first / rows].clusters, *index, reach));
     }
     if (kind == HeadKind::kTokens)
-      picks =
-          pick_tokens(keys_, *index, group, first, rows, inside, wanted, errors.log_totals, out);
+      picks = pick_tokens(keys_, *index, group, first, rows, inside, wanted,
+                          ranked.errors.log_totals, out);
     std::vector<std::int32_t> tokens;
     if (kind == HeadKind::kDense) {
       tokens.resize(cache.length);
@@ -130,12 +122,12 @@ void HeadKinds::attend_by(const Kinds& kinds, const KvHead& cache, const ExactZo
       head.tokens = tokens, head.index = index, head.target_p = 1;
       if (kind == HeadKind::kDense) continue;
       for (std::int32_t c : order.subspan(inside.size()))
-        head.terms.push_back({c, log_masses(h, c)});
+        head.terms.push_back({c, ranked.log_masses(h, c)});
     }
     for (int h = first; h < first + rows && kind == HeadKind::kTokens; ++h)
       rests[h] = std::move(picks.rests[h - first]);
   }
-  if (shifted_) shift_values(group, out);
+  if (rule_.shifted) shift_values(group, out);
   // What remains of a cluster without its heaviest tokens leans nowhere: its value is the mean.
   for (int h = 0; h < group.size; ++h)
     out.heads[h].terms.insert(out.heads[h].terms.end(), rests[h].begin(), rests[h].end());
@@ -147,7 +139,7 @@ void HeadKinds::attend_by(const Kinds& kinds, const KvHead& cache, const ExactZo
 std::vector<VectorD> HeadKinds::errors_by_kind(const KvHead& cache, const ExactZone& zone,
                                                const std::shared_ptr<const ClusterIndex>& index,
                                                const QueryGroup& group) {
-  const auto units = gqa_ == NucleusOptions::Gqa::kGroupSum ? 1 : group.size;
+  const auto units = rule_.gqa == NucleusOptions::Gqa::kGroupSum ? 1 : group.size;
   std::vector<MatrixD> outputs;
   const auto attend_as = [&](HeadKind kind, double scale) {
     GroupSelection out(group.size);
@@ -159,7 +151,7 @@ std::vector<VectorD> HeadKinds::errors_by_kind(const KvHead& cache, const ExactZ
   };
   attend_as(HeadKind::kFlat, 1), attend_as(HeadKind::kClusters, 1);
   // As many tokens in whole clusters as single ones cost, with the keys that are looked into.
-  const double token = bytes_of(dtype_) * (cache.head_dim + cache.value_dim);
+  const double token = bytes_of(rule_.dtype) * (cache.head_dim + cache.value_dim);
   attend_as(HeadKind::kClusters, 1 + kLookedInto * keys_.bytes_per_token() / token);
   attend_as(HeadKind::kTokens, 1);
   attend_as(HeadKind::kDense, 1);
@@ -183,7 +175,7 @@ void HeadKinds::choose(const KvHead& cache, const ClusteredCache& clusters,
         for (std::size_t k = 0; k < found.size(); ++k) errors[k].row(i) = found[k].transpose();
       });
   group_size_ = group.size;
-  const int rows = gqa_ == NucleusOptions::Gqa::kGroupSum ? group.size : 1;
+  const int rows = rule_.gqa == NucleusOptions::Gqa::kGroupSum ? group.size : 1;
   for (int first = 0; first < group.size; first += rows) {
     std::vector<MatrixD> mine;
     for (const MatrixD& all : errors) mine.push_back(all.middleCols(first, rows));

@@ -8,10 +8,9 @@
 
 #include "core/base/matrix.h"
 #include "core/base/parameters.h"
-#include "core/index/mass_estimate.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/prompt_replay.h"
-#include "core/policy/refinement.h"
+#include "core/policy/ranked_clusters.h"
 #include "core/policy/token_level.h"
 
 namespace doublep {
@@ -28,7 +27,8 @@ inline constexpr HeadKind kHeadKinds[] = {HeadKind::kFlat, HeadKind::kClusters, 
 std::string_view name_of(HeadKind kind);  ///< "flat", "clusters", "tokens", "dense"
 
 /// How many of the prompt's queries tell, spread over those that were recorded; and how many times
-/// the exact tokens are looked into for single ones.
+/// the exact tokens are looked into for single ones. Of fewer than kFewestPositions
+/// (core/index/query_metric.h) nothing is believed.
 inline constexpr std::int64_t kKindQueries = 32;
 inline constexpr double kLookedInto = 4;
 /// How finely single tokens are looked at: bits an element of what a key differs from its
@@ -56,7 +56,8 @@ class HeadKinds {
   HeadKinds(const Parameters& parameters, KvDtype dtype);
 
   void prefill(const KvHead& cache, const ClusteredCache& clusters);
-  /// False where there is nothing to choose: then `out` is as it was.
+  /// False where there is nothing to choose, or no cluster yet to choose by: then `out` is as it
+  /// was.
   bool select(const KvHead& cache, const ClusteredCache& clusters, const QueryGroup& group,
               GroupSelection& out);
   /// Adds the keys in a few bits, and what the prompt's queries cost.
@@ -76,11 +77,7 @@ class HeadKinds {
 
   bool wanted_;
   double bound_;
-  Estimator estimator_;
-  RefinementOptions refinement_;
-  NucleusOptions::Gqa gqa_;
-  bool shifted_;
-  KvDtype dtype_;
+  RankingRule rule_;
   PromptReplay prompt_;
   ResidualKeys keys_;
   int group_size_ = 0;  ///< of the heads that kinds were chosen for

@@ -7,13 +7,8 @@
 namespace doublep {
 
 PromiseLearner::PromiseLearner(const Parameters& p, KvDtype dtype)
-    : promise_(promise_options(p), p.real("error")),
-      estimator_(parse_estimator(p)),
-      refinement_(refinement_options(p)),
-      gqa_(nucleus_options(p).gqa),
-      shifted_(parse_value_shift(p)),
-      dtype_(dtype) {
-  refinement_.calibrated = active();
+    : promise_(promise_options(p), p.real("error")), rule_(p, dtype) {
+  rule_.refinement.calibrated = active();
 }
 
 bool PromiseLearner::wants_step() const {
@@ -28,28 +23,23 @@ void PromiseLearner::prefill(const KvHead& cache, const ClusteredCache& clusters
   if (prompt_.recorded() < least)
     fail_input("calibration: prompt needs ", least, " of the prompt's last queries, and the trace ",
                "holds ", prompt_.recorded(), "; record them, or set calibration to steps or none");
-  cost_ = prompt_.cost(cache, *clusters.index(), dtype_);
+  cost_ = prompt_.cost(cache, *clusters.index(), rule_.dtype);
 }
 
 // What the group would have needed for one query over so many tokens.
 void PromiseLearner::learn(const KvHead& cache, const ExactZone& zone,
                            const ClusteredCache& clusters, const QueryGroup& group) {
   const auto& index = clusters.index();
-  const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
-  const TermErrors errors = term_errors(cache, zone, group, *index, log_masses,
-                                        logit_variances(*index, group), refinement_.needs_values());
-  const auto orders =
-      refinement_orders(refinement_, gqa_, *index, group,
-                        refinement_scores(refinement_, *index, group, errors), errors);
+  const RankedClusters ranked = rank_clusters(rule_, cache, zone, *index, group);
   GroupSelection terms(group.size);
   for (int h = 0; h < group.size; ++h) {
     terms.heads[h].index = index;
     for (std::int32_t c = 0; c < index->num_clusters(); ++c)
-      if (index->size(c) > 0) terms.heads[h].terms.push_back({c, log_masses(h, c)});
+      if (index->size(c) > 0) terms.heads[h].terms.push_back({c, ranked.log_masses(h, c)});
   }
-  if (shifted_) shift_values(group, terms);
-  promise_.learn(prefix_predictions(errors.squared, orders),
-                 prefix_errors(cache, zone, group, terms, orders), orders);
+  if (rule_.shifted) shift_values(group, terms);
+  promise_.learn(prefix_predictions(ranked.errors.squared, ranked.orders),
+                 prefix_errors(cache, zone, group, terms, ranked.orders), ranked.orders);
 }
 
 void PromiseLearner::learn_from_step(const KvHead& cache, const ClusteredCache& clusters,

@@ -3,10 +3,10 @@
 #pragma once
 
 #include "core/cost/cost.h"
-#include "core/index/mass_estimate.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/error_promise.h"
 #include "core/policy/prompt_replay.h"
+#include "core/policy/ranked_clusters.h"
 
 namespace doublep {
 
@@ -35,11 +35,7 @@ class PromiseLearner {
              const QueryGroup& group);
 
   ErrorPromise promise_;
-  Estimator estimator_;
-  RefinementOptions refinement_;
-  NucleusOptions::Gqa gqa_;
-  bool shifted_;
-  KvDtype dtype_;
+  RankingRule rule_;
   PromptReplay prompt_;
   Work cost_;
 };

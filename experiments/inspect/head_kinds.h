@@ -68,8 +68,8 @@ void judge_estimates(const ClusterIndex& index, const StepWeights& truth,
                      const LogMasses& estimates, HeadStatistics& out);
 
 /// What `double_p`, `variant: best`, takes each head of the group for at its usual share, by
-/// `head_kinds: auto` and a selection a head. `cache`, `group`: of the first step. Empty where
-/// there are no prompt queries.
+/// `head_kinds: auto` and a selection a head. `cache`, `group`: of the first step; `prompt`: the
+/// tokens that the index is built on, as a replay does. Empty where there are no prompt queries.
 std::vector<std::string_view> policy_kinds(const KvHead& cache, const QueryGroup& group,
                                            std::int64_t prompt, const PolicyContext& context);
 

@@ -127,7 +127,7 @@ std::vector<HeadStatistics> inspect_layer(const Trace& trace, int layer,
     if (options.heads && index)
       kinds = policy_kinds(cache.first(info.positions[0] + 1).head(kv_head),
                            trace.queries(data, 0).group(kv_head, info.num_kv_heads),
-                           info.positions[0], {layer, kv_head});
+                           info.positions[0] + 1, {layer, kv_head});
     for (int g = 0; g < group_size; ++g) {
       const int head = kv_head * group_size + g;
       HeadStatistics& mean = means[head];
