@@ -2,13 +2,17 @@
 #include "core/trace/hdf5/probe.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <csignal>
 #include <fstream>
 #include <iterator>
+#include <new>
 
+#include "core/base/memory.h"
 #include "core/base/parallel.h"
 #include "core/base/random.h"
+#include "tests/support/program.h"
 #include "tests/support/refusal.h"
 #include "tests/support/run_policy.h"
 
@@ -37,6 +41,32 @@ TEST_CASE("what a probed reading does to its process is told as damage") {
   };
   CHECK(contains(probed(greedy), "more than 96 MiB"));
   CHECK(probed([] { fail_input("t.h5: is odd; mend it"); }) == "t.h5: is odd; mend it");
+}
+
+TEST_CASE("a crash where memory is short says nothing of the file") {
+  if (kSanitized) return;  // a sanitizer takes the whole address space
+  rlimit before = {};
+  REQUIRE(::getrlimit(RLIMIT_AS, &before) == 0);
+  rlimit tight = before;
+  tight.rlim_cur = address_space() + (std::size_t{32} << 20);
+  const auto probed = [&](const std::function<void()>& read) {
+    REQUIRE(::setrlimit(RLIMIT_AS, &tight) == 0);
+    std::string outcome = "read";
+    try {
+      h5::probe("t.h5", read);
+    } catch (const std::bad_alloc&) {
+      outcome = "no memory";
+    } catch (const InputError& error) {
+      outcome = error.what();
+    }
+    REQUIRE(::setrlimit(RLIMIT_AS, &before) == 0);
+    return outcome;
+  };
+  CHECK(probed([] { std::raise(SIGSEGV); }) == "no memory");
+  CHECK(probed([] { std::_Exit(86); }) == "no memory");
+  CHECK(probed([] { throw std::bad_alloc(); }) == "no memory");
+  CHECK(probed([] { fail_input("t.h5: is odd; mend it"); }) == "t.h5: is odd; mend it");
+  CHECK(probed([] {}) == "read");
 }
 
 TEST_CASE("a probe leaves nothing behind, and may loop in parallel") {

@@ -94,20 +94,21 @@ void probe(const std::string& path, const std::function<void()>& read, const Pro
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   const char* remedy = "; the file is damaged: restore it, or record it again";
-  if (WIFSIGNALED(status)) {
-    const int signal = WTERMSIG(status);
-    if (signal == SIGINT || signal == SIGTERM) return;  // meant for the whole program: it decides
-    if (signal == SIGXCPU || signal == SIGALRM)
-      fail_input(path, ": HDF5 comes to no end reading it", remedy);
-    fail_input(path, ": HDF5 crashes reading it (signal ", signal, ")", remedy);
-  }
-  const int code = WEXITSTATUS(status);
+  const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  if (signal == SIGINT || signal == SIGTERM) return;  // meant for the whole program: it decides
+  if (signal == SIGXCPU || signal == SIGALRM)
+    fail_input(path, ": HDF5 comes to no end reading it", remedy);
+  const int code = signal ? -1 : WEXITSTATUS(status);
+  if (code == kFine) return;
   if (code == kRefused && !message.empty()) throw InputError(message);
-  if (code == kNoMemory && !may_grow_by(limits.memory)) throw std::bad_alloc();
+  // Where the process may not have the memory that a probe is granted, libhdf5 and the C library's
+  // stack die of that as well: it says nothing of the file.
+  if (!may_grow_by(limits.memory)) throw std::bad_alloc();
   if (code == kNoMemory)
     fail_input(path, ": reading its structure takes more than ", limits.memory >> 20, " MiB",
                remedy);
-  if (code != kFine) fail_input(path, ": HDF5 crashes reading it", remedy);
+  if (signal) fail_input(path, ": HDF5 crashes reading it (signal ", signal, ")", remedy);
+  fail_input(path, ": HDF5 crashes reading it", remedy);
 }
 
 }  // namespace doublep::h5

@@ -14,8 +14,9 @@ struct ProbeLimits {
 
 /// Runs `read` in a forked child under the limits, throws away what it made, and returns when it
 /// went well: the same reading may then be done here. Throws InputError: the one that `read` threw,
-/// or one that says that `path` is damaged where the child crashed or did not come to an end. Throws
-/// std::bad_alloc where the program itself may not take limits.memory more.
+/// or one that says that `path` is damaged where the child crashed or did not come to an end.
+/// Throws std::bad_alloc where the child failed and the program itself may not take limits.memory
+/// more: then nobody can say what it died of.
 ///
 /// Why: on damaged metadata libhdf5 (1.10, and later ones) loops for ever or crashes, nearly always
 /// in its heap of variable-length strings and in chunk indexes, and a library cannot be interrupted
