@@ -30,7 +30,7 @@ void synth(Arguments arguments) {
   if (type == types.end())
     fail_input("type: '", arguments.type, "' is not known; expected float16, bfloat16 or float32");
   o.type = type->second;
-  if (!arguments.heads.empty()) o.heads = parse_head_kinds(arguments.heads);
+  if (!arguments.heads.empty()) o.heads = parse_head_patterns(arguments.heads);
   const StopOnSignal guard;
   try {
     write_synth(o);

@@ -56,7 +56,7 @@ CounterRng HeadModel::stream(int purpose, std::uint64_t item) const {
   return CounterRng(options_.seed, place_, static_cast<std::uint64_t>(purpose), item);
 }
 
-HeadKind HeadModel::kind(int query_head) const {
+HeadPattern HeadModel::kind(int query_head) const {
   return options_.heads[static_cast<std::size_t>(query_head) % options_.heads.size()];
 }
 
@@ -118,17 +118,17 @@ void HeadModel::values(std::int64_t first, std::int64_t count, float* rows) cons
 
 void HeadModel::query(int query_head, std::int64_t step, std::int64_t position, float* row) const {
   const std::int64_t d = options_.head_dim, width = d - content_;
-  const HeadKind kind = this->kind(query_head);
+  const HeadPattern kind = this->kind(query_head);
   const double longer = std::log(static_cast<double>(options_.tokens) / kReferenceTokens);
   // Heads of one kind differ in strength, by up to a tenth either way.
   const double strength = 0.9 + 0.2 * stream(kHead).uniform(static_cast<std::uint64_t>(query_head));
-  const auto logit = [&](HeadKind own, double full) {
+  const auto logit = [&](HeadPattern own, double full) {
     return kind == own ? strength * full + longer : kElsewhere * full;
   };
   Eigen::VectorXd q = Eigen::VectorXd::Zero(d);
-  q[0] = logit(HeadKind::kSink, options_.sink_logit) / kSinkMark;
+  q[0] = logit(HeadPattern::kSink, options_.sink_logit) / kSinkMark;
 
-  const double local = logit(HeadKind::kLocal, options_.local_logit) / static_cast<double>(pairs_);
+  const double local = logit(HeadPattern::kLocal, options_.local_logit) / static_cast<double>(pairs_);
   for (std::int64_t f = 0; f < pairs_; ++f) {
     const double angle = frequencies_[f] * static_cast<double>(position);
     q[1 + 2 * f] = local * std::cos(angle);
@@ -140,7 +140,7 @@ void HeadModel::query(int query_head, std::int64_t step, std::int64_t position, 
       options_.spread / std::sqrt((1 + options_.noise * options_.noise) * width);
   for (std::int64_t c = 0; c < width; ++c)
     q[content_ + c] = background * bell(rng, static_cast<std::uint64_t>(step * d + c));
-  if (kind == HeadKind::kClustered) {
+  if (kind == HeadPattern::kClustered) {
     const double first = strength * options_.topic_logit +
                          std::log(static_cast<double>(num_topics()) / kReferenceTopics);
     const auto topics = topics_of_query(query_head, step);

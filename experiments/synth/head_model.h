@@ -30,7 +30,7 @@ class HeadModel {
   std::int64_t topic_of(std::int64_t token) const;
   /// Those that a clustered query head looks at, most relevant first; may repeat.
   std::vector<std::int64_t> topics_of_query(int query_head, std::int64_t step) const;
-  HeadKind kind(int query_head) const;
+  HeadPattern kind(int query_head) const;
 
  private:
   CounterRng stream(int purpose, std::uint64_t item = 0) const;

@@ -10,15 +10,15 @@
 namespace doublep {
 
 /// Where a query head's mass lies. Every head has a little of everything; its kind outweighs it.
-enum class HeadKind {
+enum class HeadPattern {
   kSink,       ///< on the first tokens
   kLocal,      ///< on the latest tokens, decaying with distance
   kClustered,  ///< on the tokens of a few topics, a heavy tail of relevance among them
   kDiffuse,    ///< on everything, nearly evenly
 };
-const char* to_text(HeadKind kind);
+const char* to_text(HeadPattern kind);
 /// "local,sink" -> kinds. Throws InputError that lists the names.
-std::vector<HeadKind> parse_head_kinds(const std::string& text);
+std::vector<HeadPattern> parse_head_patterns(const std::string& text);
 
 /// Logits are natural logarithms of weight, over a background whose logits have mean 0. Those of
 /// sinks and the newest token are meant for 4096 tokens, those of topics for 64 of them: log(tokens
@@ -36,9 +36,9 @@ struct SynthOptions {
   bool beyond_disk = false;  ///< write even where the disk has no room for all of it
 
   /// Query head h of every layer is of kind heads[h mod size].
-  std::vector<HeadKind> heads = {HeadKind::kLocal, HeadKind::kClustered, HeadKind::kLocal,
-                                 HeadKind::kSink,  HeadKind::kLocal,     HeadKind::kClustered,
-                                 HeadKind::kLocal, HeadKind::kDiffuse};
+  std::vector<HeadPattern> heads = {HeadPattern::kLocal, HeadPattern::kClustered, HeadPattern::kLocal,
+                                 HeadPattern::kSink,  HeadPattern::kLocal,     HeadPattern::kClustered,
+                                 HeadPattern::kLocal, HeadPattern::kDiffuse};
   std::int64_t sinks = 4;     ///< tokens that sink heads look at
   double sink_logit = 9.0;    ///< of those, in a sink head
   double local_logit = 18.0;  ///< of the newest token, in a local head

@@ -15,8 +15,8 @@ namespace doublep {
 namespace {
 
 constexpr std::int64_t kRun = 32768, kPiece = 512;  // tokens written, and made by a thread, at once
-constexpr HeadKind kKinds[] = {HeadKind::kSink, HeadKind::kLocal, HeadKind::kClustered,
-                               HeadKind::kDiffuse};
+constexpr HeadPattern kKinds[] = {HeadPattern::kSink, HeadPattern::kLocal, HeadPattern::kClustered,
+                               HeadPattern::kDiffuse};
 
 // Calls make(first, count, rows) over pieces of a run, and write(first, count, rows) for each run;
 // rows have `d` channels.
@@ -48,26 +48,26 @@ void require_room(const SynthOptions& options) {
 
 }  // namespace
 
-const char* to_text(HeadKind kind) {
+const char* to_text(HeadPattern kind) {
   switch (kind) {
-    case HeadKind::kSink:
+    case HeadPattern::kSink:
       return "sink";
-    case HeadKind::kLocal:
+    case HeadPattern::kLocal:
       return "local";
-    case HeadKind::kClustered:
+    case HeadPattern::kClustered:
       return "clustered";
-    case HeadKind::kDiffuse:
+    case HeadPattern::kDiffuse:
       return "diffuse";
   }
   return "";
 }
 
-std::vector<HeadKind> parse_head_kinds(const std::string& text) {
-  std::vector<HeadKind> kinds;
+std::vector<HeadPattern> parse_head_patterns(const std::string& text) {
+  std::vector<HeadPattern> kinds;
   std::istringstream names(text);
   for (std::string name; std::getline(names, name, ',');) {
     const auto* kind = std::find_if(std::begin(kKinds), std::end(kKinds),
-                                    [&](HeadKind k) { return name == to_text(k); });
+                                    [&](HeadPattern k) { return name == to_text(k); });
     if (kind == std::end(kKinds))
       fail_input("heads: '", name,
                  "' is no kind of head; write a list of sink, local, clustered and "

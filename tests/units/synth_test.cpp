@@ -57,7 +57,7 @@ double topic_mass(const Trace& trace, const SynthOptions& options, int head) {
 TEST_CASE("a head's mass lies where its kind says", "[synth]") {
   const Output output("kinds");
   SynthOptions options = small(output);
-  options.heads = {HeadKind::kSink, HeadKind::kLocal, HeadKind::kClustered, HeadKind::kDiffuse};
+  options.heads = {HeadPattern::kSink, HeadPattern::kLocal, HeadPattern::kClustered, HeadPattern::kDiffuse};
   options.tokens = GENERATE(1024, 4096, 32768);
   options.head_dim = GENERATE(64, 128);
   options.layers = 1, options.steps = 4;
@@ -68,22 +68,22 @@ TEST_CASE("a head's mass lies where its kind says", "[synth]") {
   for (const HeadStatistics& s : heads) {
     CAPTURE(options.tokens, options.head_dim, s.head, s.sink_mass, s.window_mass, s.tokens_80,
             s.tokens_95);
-    const HeadKind kind = options.heads[static_cast<std::size_t>(s.head) % 4];
-    if (kind == HeadKind::kSink)
+    const HeadPattern kind = options.heads[static_cast<std::size_t>(s.head) % 4];
+    if (kind == HeadPattern::kSink)
       CHECK(s.sink_mass > 0.4);
     else
       CHECK(s.sink_mass < 0.15);
-    if (kind == HeadKind::kLocal)
+    if (kind == HeadPattern::kLocal)
       CHECK(s.window_mass > 0.4);
     else
       CHECK(s.window_mass < 0.2);
-    if (kind == HeadKind::kClustered) {
+    if (kind == HeadPattern::kClustered) {
       const double mass = topic_mass(trace, options, s.head);
       CAPTURE(mass);
       CHECK(mass > 0.35);  // these topics hold about 2 % of the tokens
       CHECK(s.tokens_80 < 0.12 * n);
     }
-    if (kind == HeadKind::kDiffuse)
+    if (kind == HeadPattern::kDiffuse)
       CHECK(s.tokens_80 > 0.2 * n);
     else
       CHECK(s.tokens_80 < 0.2 * n);
@@ -170,9 +170,9 @@ TEST_CASE("options out of range are refused before anything is written", "[synth
     CHECK_THROWS_AS(write_synth(options), InputError);
   }
   CHECK_FALSE(std::filesystem::exists(output.path));
-  CHECK(parse_head_kinds("sink,diffuse").size() == 2);
-  CHECK_THROWS_AS(parse_head_kinds("sinks"), InputError);
-  CHECK_THROWS_AS(parse_head_kinds(""), InputError);
+  CHECK(parse_head_patterns("sink,diffuse").size() == 2);
+  CHECK_THROWS_AS(parse_head_patterns("sinks"), InputError);
+  CHECK_THROWS_AS(parse_head_patterns(""), InputError);
 }
 
 }  // namespace
