@@ -174,6 +174,22 @@ ClusterIndex ClusterIndex::joined(const KvHead& head, const ClusterIndex& earlie
   return index;
 }
 
+ClusterIndex ClusterIndex::until(const KvHead& head, std::int64_t cut) const {
+  DP_EXPECTS(begin_ <= cut && cut <= end_, "cut within the index");
+  std::vector<std::int32_t> assignment(cut - begin_);
+  for (std::int64_t i = 0; i < num_clusters(); ++i)
+    for (std::int32_t j : members(i))
+      if (j < cut) assignment[j - begin_] = static_cast<std::int32_t>(i);
+  MatrixF means = centroids_;
+  move_to_means(head, begin_, assignment, means);
+  for (std::int64_t i = 0; i < num_clusters(); ++i)  // whole clusters keep theirs to the last bit
+    if (size(i) == 0 || members(i).back() < cut) means.row(i) = centroids_.row(i);
+  ClusterIndex left = from_assignment(head, begin_, cut, std::move(means), assignment);
+  left.add_moments(head, {.per_dimension = dimension_variances_.rows() > 0});
+  left.value_map_ = value_map_, left.key_shape_ = key_shape_;
+  return left;
+}
+
 double ClusterIndex::memory_bytes(KvDtype dtype) const {
   const double moments =
       static_cast<double>(dimension_variances_.size() + value_map_.size() + key_shape_.size());

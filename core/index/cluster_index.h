@@ -53,6 +53,10 @@ class ClusterIndex {
   /// Moments beyond the variances are left out. The build work is that of `later`.
   static ClusterIndex joined(const KvHead& head, const ClusterIndex& earlier,
                              const ClusterIndex& later);
+  /// What the index holds of the tokens before `cut` (begin() <= cut <= end()), as if the later
+  /// ones had never been there: the same clusters, centroids and moments of the members that are
+  /// left; pooled moments stay as they are. `head`: the cache that the index was built on.
+  ClusterIndex until(const KvHead& head, std::int64_t cut) const;
   /// Computes what else is wanted, from the cache that the index was built on.
   void add_moments(const KvHead& head, const IndexMoments& wanted);
 

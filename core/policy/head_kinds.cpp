@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/attention/attend.h"
+#include "core/cost/stages.h"
 #include "core/index/query_metric.h"
 #include "core/index/value_shift.h"
 
@@ -53,6 +54,12 @@ void HeadKinds::prefill(const KvHead& cache, const ClusteredCache& clusters) {
   if (!wanted_ || cache.prefill_queries.count < kFewestPositions) return;
   prompt_.prefill(cache, kKindQueries);
   learning_ = prompt_.cost(cache, *clusters.index(), rule_.dtype);
+  const double wanted = wanted_tokens(rule_.refinement, cache.length),
+               most = static_cast<double>(clusters.index()->end() - clusters.index()->begin());
+  learning_ += cost::compare_head_kinds(
+      static_cast<double>(prompt_.asked()), cache.prefill_queries.heads, std::min(most, wanted),
+      std::min(most, kLookedInto * wanted), static_cast<double>(clusters.index()->num_clusters()),
+      cache.head_dim, cache.value_dim);
   keys_.follow(cache, clusters.index());
 }
 
@@ -150,9 +157,14 @@ std::vector<VectorD> HeadKinds::errors_by_kind(const KvHead& cache, const ExactZ
     outputs.push_back(output.cast<double>());
   };
   attend_as(HeadKind::kFlat, 1), attend_as(HeadKind::kClusters, 1);
-  // As many tokens in whole clusters as single ones cost, with the keys that are looked into.
-  const double token = bytes_of(rule_.dtype) * (cache.head_dim + cache.value_dim);
-  attend_as(HeadKind::kClusters, 1 + kLookedInto * keys_.bytes_per_token() / token);
+  // As many tokens in whole clusters as single ones cost: these read keys in a few bits, and the
+  // mean value of every cluster, where whole clusters spare theirs.
+  const double token = bytes_of(rule_.dtype) * (cache.head_dim + cache.value_dim),
+               spared = bytes_of(rule_.dtype) * cache.value_dim *
+                        static_cast<double>(index->num_clusters()) /
+                        static_cast<double>(index->end() - index->begin());
+  attend_as(HeadKind::kClusters,
+            (token + kLookedInto * keys_.bytes_per_token()) / std::max(token - spared, token / 2));
   attend_as(HeadKind::kTokens, 1);
   attend_as(HeadKind::kDense, 1);
   const MatrixD& dense = outputs.back();
@@ -167,13 +179,16 @@ std::vector<VectorD> HeadKinds::errors_by_kind(const KvHead& cache, const ExactZ
 
 void HeadKinds::choose(const KvHead& cache, const ClusteredCache& clusters,
                        const QueryGroup& group) {
+  const ResidualKeys keys = keys_;  // the index of an earlier query needs others
   std::vector<MatrixD> errors(std::size(kHeadKinds), MatrixD(prompt_.asked(), group.size));
-  prompt_.each(
-      cache, clusters, group,
-      [&](std::int64_t i, const KvHead& seen, const ExactZone& zone, const QueryGroup& asked) {
-        const auto found = errors_by_kind(seen, zone, clusters.index(), asked);
-        for (std::size_t k = 0; k < found.size(); ++k) errors[k].row(i) = found[k].transpose();
-      });
+  prompt_.each(cache, clusters, group,
+               [&](std::int64_t i, const KvHead& seen, const ExactZone& zone,
+                   const std::shared_ptr<const ClusterIndex>& index, const QueryGroup& asked) {
+                 const auto found = errors_by_kind(seen, zone, index, asked);
+                 for (std::size_t k = 0; k < found.size(); ++k)
+                   errors[k].row(i) = found[k].transpose();
+               });
+  keys_ = keys;
   group_size_ = group.size;
   const int rows = rule_.gqa == NucleusOptions::Gqa::kGroupSum ? group.size : 1;
   for (int first = 0; first < group.size; first += rows) {

@@ -28,8 +28,8 @@ void PromiseLearner::prefill(const KvHead& cache, const ClusteredCache& clusters
 
 // What the group would have needed for one query over so many tokens.
 void PromiseLearner::learn(const KvHead& cache, const ExactZone& zone,
-                           const ClusteredCache& clusters, const QueryGroup& group) {
-  const auto& index = clusters.index();
+                           const std::shared_ptr<const ClusterIndex>& index,
+                           const QueryGroup& group) {
   const RankedClusters ranked = rank_clusters(rule_, cache, zone, *index, group);
   GroupSelection terms(group.size);
   for (int h = 0; h < group.size; ++h) {
@@ -44,14 +44,15 @@ void PromiseLearner::learn(const KvHead& cache, const ExactZone& zone,
 
 void PromiseLearner::learn_from_step(const KvHead& cache, const ClusteredCache& clusters,
                                      const QueryGroup& group) {
-  learn(cache, clusters.exact(), clusters, group);
+  learn(cache, clusters.exact(), clusters.index(), group);
 }
 
 void PromiseLearner::learn_from_prompt(const KvHead& cache, const ClusteredCache& clusters,
                                        const QueryGroup& group) {
   prompt_.each(cache, clusters, group,
                [&](std::int64_t, const KvHead& seen, const ExactZone& zone,
-                   const QueryGroup& asked) { learn(seen, zone, clusters, asked); });
+                   const std::shared_ptr<const ClusterIndex>& index,
+                   const QueryGroup& asked) { learn(seen, zone, index, asked); });
 }
 
 }  // namespace doublep

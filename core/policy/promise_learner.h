@@ -31,8 +31,8 @@ class PromiseLearner {
   VectorD factors(int group_size) const { return promise_.factors(group_size); }
 
  private:
-  void learn(const KvHead& cache, const ExactZone& zone, const ClusteredCache& clusters,
-             const QueryGroup& group);
+  void learn(const KvHead& cache, const ExactZone& zone,
+             const std::shared_ptr<const ClusterIndex>& index, const QueryGroup& group);
 
   ErrorPromise promise_;
   RankingRule rule_;

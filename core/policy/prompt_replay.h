@@ -2,7 +2,9 @@
 // would have done for them, where their dense output can be known.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
 
 #include "core/cache/kv_cache.h"
 #include "core/cache/query_block.h"
@@ -19,26 +21,37 @@ class PromptReplay {
   std::int64_t asked() const { return asked_; }  ///< how many, 0 once they were
   /// What asking them costs, which belongs to the prompt.
   Work cost(const KvHead& cache, const ClusterIndex& index, KvDtype dtype) const;
-  /// Calls ask(i, cache, zone, group) for each, with the tokens that the query saw, and forgets
-  /// them. Spread over all that was recorded: neighbours resemble each other, and the last ones
-  /// have made the metric, so that clusters are better for them than for those to come.
+  /// Calls ask(i, cache, zone, index, group) for each, with what the query would have had in
+  /// decoding: the tokens that it saw, the last ones of them exact, and of the index no token after
+  /// them; and forgets the queries. They are spread over all that were recorded: neighbours
+  /// resemble each other, and the last ones have made the metric, so that clusters are better for
+  /// them than for those to come.
   template <class Ask>
   void each(const KvHead& cache, const ClusteredCache& clusters, const QueryGroup& step, Ask ask) {
+    std::shared_ptr<const ClusterIndex> index = clusters.index();
     for (std::int64_t i = 0; i < asked_; ++i) {
       const std::int64_t place = (2 * i + 1) * queries_.count / (2 * asked_);
-      // A query from before the window sees all of the index.
+      const std::int64_t visible = length_ - queries_.count + place;
+      const std::int64_t cut = index_end(*clusters.index(), visible);
+      if (cut != index->end())
+        index = cut == clusters.index()->end()
+                    ? clusters.index()
+                    : std::make_shared<ClusterIndex>(clusters.index()->until(cache, cut));
       KvHead seen = cache;
-      seen.length = std::max(length_ - queries_.count + place, clusters.index()->end());
+      seen.length = std::max(visible, cut);
       ExactZone zone = clusters.exact();
-      zone.length = seen.length;
+      zone.tail_begin = cut, zone.length = seen.length;
       QueryGroup group = step;
       group.queries = queries_.query(place, 0);
-      ask(i, seen, zone, group);
+      ask(i, seen, zone, index, group);
     }
     asked_ = 0;
   }
 
  private:
+  /// Where the index ends for a query that sees so many tokens.
+  std::int64_t index_end(const ClusterIndex& index, std::int64_t visible) const;
+
   PrefillQueries queries_;
   std::int64_t asked_ = 0, length_ = 0;
 };

@@ -59,6 +59,28 @@ TEST_CASE("means and variances by hand") {
   CHECK(index.variances()[2] == 2);  // (4,4), (4,8) around (4,6): 4 and 4, over 4
 }
 
+TEST_CASE("an index as it was before later tokens came, by hand") {
+  // Clusters {1, 3}, none and {2, 4} again; what is left before token 4 is {1, 3}, none and {2}.
+  const HandCache cache(2, {9, 9, 0, 0, 4, 4, 2, 2, 4, 8}, {9, 9, 1, 2, 3, 4, 5, 6, 7, 8});
+  const auto index = ClusterIndex::from_assignment(
+      cache.head(), 1, 5, (MatrixF(3, 2) << 1.5f, 1, 100, 100, 4, 6).finished(),
+      Indices{0, 2, 0, 2});
+  const auto left = index.until(cache.head(), 4);
+  CHECK(left.begin() == 1);
+  CHECK(left.end() == 4);
+  CHECK(to_vector(left.members(0)) == Indices{1, 3});
+  CHECK(left.members(1).empty());
+  CHECK(to_vector(left.members(2)) == Indices{2});
+  CHECK(left.centroids()(0, 0) == 1.5f);  // lost nobody: as it was, even where it is no mean
+  CHECK(left.centroids()(1, 0) == 100);
+  CHECK(left.centroids().row(2) == (MatrixF(1, 2) << 4, 4).finished());
+  CHECK(left.mean_values().row(2) == (MatrixF(1, 2) << 3, 4).finished());
+  CHECK(left.variances()[2] == 0);
+  CHECK(left.value_spreads()[2] == 0);
+  CHECK(index.until(cache.head(), 5).centroids() == index.centroids());
+  CHECK(index.until(cache.head(), 1).members(0).empty());
+}
+
 TEST_CASE("the members of a built index partition its range") {
   const RandomCache cache({1, 1, 500, 12});
   for (std::int64_t segment : {0, 64, 100, 499, 5000})
