@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "core/base/error.h"
+#include "core/base/memory.h"
 #include "core/base/text.h"
 #include "experiments/commands/commands.h"
 #include "experiments/commands/suggest.h"
@@ -55,7 +56,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", version_text, "what this program was built from");
   app.set_help_all_flag("--help-all", "help of every subcommand");
   app.footer(
-      "Exit codes: 0 success, 1 a regression or a target that nothing meets, 2 bad input or cannot compare, 130 interrupted.");
+      "Exit codes: 0 success, 1 a regression or a target that nothing meets, 2 bad input or cannot "
+      "compare, 130 interrupted.");
   for (auto* add : {add_run, add_validate, add_inspect, add_synth, add_export, add_policies,
                     add_check, add_tune})
     add(app);
@@ -66,6 +68,7 @@ int main(int argc, char** argv) {
   add_simulate(app);
 #endif
   try {
+    reserve_stack();
     check_command(app, argc, argv);
     app.parse(argc, argv);
     if (!std::cout.flush()) return fail("standard output: writing failed; is the disk full?", 2);

@@ -12,4 +12,9 @@ std::size_t address_space();
 /// want of memory is no damage, and another thread's stack would leave no room to work in.
 bool may_grow_by(std::size_t bytes);
 
+/// Takes the stack that this thread will compute on now. Where the address space has a limit it may
+/// not be able to grow later, and the program would die of that without a word. Throws
+/// std::bad_alloc. Of threads of the pool the whole stack is there from the start.
+void reserve_stack();
+
 }  // namespace doublep

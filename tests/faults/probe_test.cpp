@@ -15,6 +15,7 @@
 #include "tests/support/program.h"
 #include "tests/support/refusal.h"
 #include "tests/support/run_policy.h"
+#include "tests/support/temp_dir.h"
 
 using namespace doublep;
 using namespace doublep::test;
@@ -41,6 +42,28 @@ TEST_CASE("what a probed reading does to its process is told as damage") {
   };
   CHECK(contains(probed(greedy), "more than 96 MiB"));
   CHECK(probed([] { fail_input("t.h5: is odd; mend it"); }) == "t.h5: is odd; mend it");
+}
+
+TEST_CASE("stopped for computing long, when it has not, is no damage: it is tried again") {
+  // A child's memory is its own: what it leaves for the next try is a file.
+  const TempDir folder;
+  const auto stopped_until = [&](int tries) {
+    h5::probe("t.h5", [&] {
+      int before = 0;
+      while (std::ifstream(folder.file(std::to_string(before)))) ++before;
+      std::ofstream(folder.file(std::to_string(before))) << "tried";
+      if (before + 1 < tries) std::raise(SIGXCPU);
+    });
+  };
+  CHECK_NOTHROW(stopped_until(3));
+  CHECK(std::ifstream(folder.file("2")));
+  CHECK(!std::ifstream(folder.file("3")));
+  const std::string message = message_of([&] { stopped_until(100); });
+  CHECK(contains(message, "t.h5: reading its structure is stopped"));
+  CHECK(contains(message, "ulimit -t"));
+  CHECK(!contains(message, "damaged"));
+  CHECK(
+      contains(message_of([] { h5::probe("t.h5", [] { std::raise(SIGALRM); }); }), "file system"));
 }
 
 TEST_CASE("a crash where memory is short says nothing of the file") {

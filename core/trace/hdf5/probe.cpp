@@ -11,6 +11,7 @@
 #include <csignal>
 #include <exception>
 #include <new>
+#include <optional>
 
 #include "core/base/error.h"
 #include "core/base/memory.h"
@@ -29,14 +30,18 @@ void lower(int resource, rlim_t value) {
   ::setrlimit(static_cast<__rlimit_resource>(resource), &limit);
 }
 
+// Waiting is not computing: a file system that hangs is given much longer.
+unsigned waiting_seconds(const ProbeLimits& limits) {
+  return static_cast<unsigned>(60 + 10 * limits.cpu_seconds);
+}
+
 void confine(const ProbeLimits& limits) {
   for (int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGXCPU, SIGALRM, SIGINT, SIGTERM})
     std::signal(signal, SIG_DFL);
   lower(RLIMIT_CORE, 0);
   lower(RLIMIT_CPU, static_cast<rlim_t>(std::ceil(limits.cpu_seconds)));
   if (const std::size_t now = address_space()) lower(RLIMIT_AS, now + limits.memory);
-  // Waiting is not computing: a file system that hangs is given much longer.
-  ::alarm(static_cast<unsigned>(60 + 10 * limits.cpu_seconds));
+  ::alarm(waiting_seconds(limits));
   // What a library says as it dies is no message for a user.
   if (const int nowhere = ::open("/dev/null", O_WRONLY); nowhere >= 0)
     ::dup2(nowhere, STDERR_FILENO), ::dup2(nowhere, STDOUT_FILENO);
@@ -71,11 +76,16 @@ std::string read_all(int pipe) {
   }
 }
 
-}  // namespace
+struct Ended {
+  int signal = 0, code = kFine;
+  double cpu_seconds = 0;  ///< that it computed
+  std::string message;
+};
 
-void probe(const std::string& path, const std::function<void()>& read, const ProbeLimits& limits) {
+// nullopt where no process could be made.
+std::optional<Ended> in_child(const std::function<void()>& read, const ProbeLimits& limits) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return;
+  if (::pipe2(ends, O_CLOEXEC) != 0) return std::nullopt;
   const pid_t child = ::fork();
   if (child == 0) {
     confine(limits);
@@ -86,29 +96,57 @@ void probe(const std::string& path, const std::function<void()>& read, const Pro
     }
     ::_exit(code);
   }
+  Ended ended;
   ::close(ends[1]);
-  const std::string message = child < 0 ? "" : read_all(ends[0]);
+  if (child > 0) ended.message = read_all(ends[0]);
   ::close(ends[0]);
-  if (child < 0) return;
+  if (child < 0) return std::nullopt;
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  rusage used = {};
+  while (::wait4(child, &status, 0, &used) < 0 && errno == EINTR) {
   }
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  ended.cpu_seconds = seconds(used.ru_utime) + seconds(used.ru_stime);
+  if (WIFSIGNALED(status)) ended.signal = WTERMSIG(status), ended.code = -1;
+  if (WIFEXITED(status)) ended.code = WEXITSTATUS(status);
+  return ended;
+}
+
+[[noreturn]] void refuse(const std::string& path, const Ended& ended, const ProbeLimits& limits) {
   const char* remedy = "; the file is damaged: restore it, or record it again";
-  const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-  if (signal == SIGINT || signal == SIGTERM) return;  // meant for the whole program: it decides
-  if (signal == SIGXCPU || signal == SIGALRM)
-    fail_input(path, ": HDF5 comes to no end reading it", remedy);
-  const int code = signal ? -1 : WEXITSTATUS(status);
-  if (code == kFine) return;
-  if (code == kRefused && !message.empty()) throw InputError(message);
+  if (ended.signal == SIGXCPU) fail_input(path, ": HDF5 comes to no end reading it", remedy);
+  if (ended.signal == SIGALRM)
+    fail_input(path, ": reading its structure takes more than ", waiting_seconds(limits),
+               " s; is the file system that it lies on there?");
+  if (ended.code == kRefused && !ended.message.empty()) throw InputError(ended.message);
   // Where the process may not have the memory that a probe is granted, libhdf5 and the C library's
   // stack die of that as well: it says nothing of the file.
   if (!may_grow_by(limits.memory)) throw std::bad_alloc();
-  if (code == kNoMemory)
+  if (ended.code == kNoMemory)
     fail_input(path, ": reading its structure takes more than ", limits.memory >> 20, " MiB",
                remedy);
-  if (signal) fail_input(path, ": HDF5 crashes reading it (signal ", signal, ")", remedy);
+  if (ended.signal)
+    fail_input(path, ": HDF5 crashes reading it (signal ", ended.signal, ")", remedy);
   fail_input(path, ": HDF5 crashes reading it", remedy);
+}
+
+}  // namespace
+
+void probe(const std::string& path, const std::function<void()>& read, const ProbeLimits& limits) {
+  for (int tries = 0; tries < 3; ++tries) {
+    const auto ended = in_child(read, limits);
+    if (!ended || ended->code == kFine) return;
+    if (ended->signal == SIGINT || ended->signal == SIGTERM)
+      return;  // meant for the whole program: it decides
+    // Stopped for computing too long, and it has not: some systems count a child's time from that
+    // of its parent. Not the file's doing.
+    if (ended->signal == SIGXCPU && ended->cpu_seconds < 0.9 * limits.cpu_seconds) continue;
+    refuse(path, *ended, limits);
+  }
+  fail_input(path, ": reading its structure is stopped before it has computed for ",
+             limits.cpu_seconds, " s; raise the limit on processor time (ulimit -t)");
 }
 
 }  // namespace doublep::h5
