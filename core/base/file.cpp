@@ -3,8 +3,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <fstream>
+#include <new>
 
 #include "core/base/error.h"
 
@@ -35,6 +39,39 @@ void require_regular_file(const std::string& path) {
     fail_input(path, ": cannot be opened: it is a pipe, socket or device; name a regular file");
   if (::access(path.c_str(), R_OK) != 0)
     fail_input(path, ": cannot be opened: ", std::strerror(errno), "; change its permissions");
+}
+
+void visit_file(const std::string& path, const std::function<bool(std::string_view)>& visit) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail_input(path, ": cannot be opened for reading; check the path and its permissions");
+  std::string buffer(1 << 20, '\0');
+  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), file.gcount() > 0)
+    if (!visit({buffer.data(), static_cast<std::size_t>(file.gcount())})) return;
+  if (file.bad()) fail_input(path, ": reading failed; is it a regular file?");
+}
+
+std::string read_file(const std::string& path, std::int64_t most) {
+  std::string bytes;
+  bytes.reserve(static_cast<std::size_t>(std::min(FileStamp::of(path).size, most)));
+  visit_file(path, [&](std::string_view part) {
+    bytes += part;
+    return static_cast<std::int64_t>(bytes.size()) <= most;
+  });
+  return bytes;
+}
+
+std::string read_if_room(const std::string& path, std::int64_t most) {
+  try {
+    return read_file(path, most);
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
+}
+
+bool FileStamp::settled() const {
+  using std::chrono::nanoseconds, std::chrono::seconds;
+  const nanoseconds now = std::chrono::system_clock::now().time_since_epoch();
+  return nanoseconds(changed) + seconds(2) <= now;
 }
 
 FileStamp FileStamp::of(const std::string& path) {

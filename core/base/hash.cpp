@@ -2,10 +2,8 @@
 
 #include <cstdio>
 #include <cstring>
-#include <memory>
-#include <vector>
 
-#include "core/base/error.h"
+#include "core/base/file.h"
 #include "core/base/random.h"
 
 namespace doublep {
@@ -33,14 +31,12 @@ std::string Hasher::hex() const {
 }
 
 std::string hash_file(const std::string& path) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
-                                                       &std::fclose);
-  if (!file) fail_input(path, ": cannot be opened for reading; check the path and its permissions");
-  std::vector<char> buffer(1 << 20);  // a multiple of 8, so that chunks do not change the hash
   Hasher hasher;
-  while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), file.get()))
-    hasher.add(buffer.data(), n);
-  if (std::ferror(file.get())) fail_input(path, ": reading failed; is it a regular file?");
+  // A MiB is a multiple of 8, so that the cuts do not change the hash.
+  visit_file(path, [&](std::string_view bytes) {
+    hasher.add(bytes);
+    return true;
+  });
   return hasher.hex();
 }
 

@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <fstream>
-#include <vector>
 
-#include "core/base/error.h"
+#include "core/base/file.h"
 
 namespace doublep {
 namespace {
@@ -81,13 +79,11 @@ std::string Sha256::hex() const {
 }
 
 std::string sha256_of_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) fail_input(path, ": cannot be opened for reading; check the path and its permissions");
-  std::vector<char> buffer(1 << 16);
   Sha256 hasher;
-  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), file.gcount() > 0)
-    hasher.add(buffer.data(), static_cast<std::size_t>(file.gcount()));
-  if (file.bad()) fail_input(path, ": reading failed; is it a regular file?");
+  visit_file(path, [&](std::string_view bytes) {
+    hasher.add(bytes);
+    return true;
+  });
   return hasher.hex();
 }
 

@@ -45,7 +45,7 @@ std::string name_of(const std::string& folder) {
 
 class FolderSource final : public TraceSource {
  public:
-  explicit FolderSource(const std::string& folder)
+  FolderSource(const std::string& folder, std::int64_t most_held)
       : folder_(folder), description_(read_description(folder)) {
     info_.path = folder, info_.name = name_of(folder);
     info_.model = description_.model, info_.task = description_.task;
@@ -55,6 +55,8 @@ class FolderSource final : public TraceSource {
     choose_layers();
     read_counts();
     check_tensors();
+    hold_files(most_held);
+    for (const auto& [which, tensor] : tensors_) tensor.check_values();
   }
 
   const TraceInfo& info() const override { return info_; }
@@ -64,9 +66,19 @@ class FolderSource final : public TraceSource {
     return found == tensors_.end() ? std::vector<float>{} : found->second.read();
   }
 
-  std::string hash() const override {
+  std::int64_t held_bytes() const override {
+    std::int64_t bytes = 0;
+    for (const auto& [path, held] : held_) bytes += static_cast<std::int64_t>(held.size());
+    return bytes;
+  }
+
+  std::string hash(bool on_disk) const override {
     Hasher hasher;
-    for (const std::string& file : files_) hasher.add(file).add(hash_file(inside(file)));
+    for (const std::string& file : files_) {
+      const auto held = on_disk ? held_.end() : held_.find(inside(file));
+      hasher.add(file).add(held == held_.end() ? hash_file(inside(file))
+                                               : Hasher().add(held->second).hex());
+    }
     return hasher.hex();
   }
 
@@ -192,7 +204,19 @@ class FolderSource final : public TraceSource {
         if (expected.shape[0] == kAnyExtent)
           note_prefill_queries(tensor.shape[0], tensor.place, info_);
       }
-    for (const auto& [which, tensor] : tensors_) tensor.check_values();
+  }
+
+  // All of them or none.
+  void hold_files(std::int64_t most) {
+    std::int64_t bytes = 0;
+    for (const std::string& file : files_) bytes += FileStamp::of(inside(file)).size;
+    if (bytes > most) return;
+    for (const std::string& file : files_) {
+      const std::string path = inside(file);
+      held_[path] = read_if_room(path, most);
+      if (held_[path].empty()) return held_.clear();
+    }
+    for (auto& [which, tensor] : tensors_) tensor.held = held_.at(tensor.path);
   }
 
   std::string folder_;
@@ -200,14 +224,15 @@ class FolderSource final : public TraceSource {
   TraceInfo info_;
   std::vector<std::string> files_;  // relative to the folder, in the order that they are hashed in
   std::map<std::pair<int, std::string>, RawTensor> tensors_;  // by layer and tensor
+  std::map<std::string, std::string> held_;                   // bytes of the files, by path
 };
 
 }  // namespace
 
-std::unique_ptr<TraceSource> open_folder(const std::string& folder) {
+std::unique_ptr<TraceSource> open_folder(const std::string& folder, std::int64_t most_held) {
   if (std::error_code error; !fs::is_directory(folder, error))
     fail_input(folder, ": is no folder; name one that holds tensors and a ", kDescriptionName);
-  return std::make_unique<FolderSource>(folder);
+  return std::make_unique<FolderSource>(folder, most_held);
 }
 
 std::vector<std::string> trace_files(const std::string& path) {

@@ -2,6 +2,7 @@
 // they are named (data/TRACE_FORMAT.md). Needs no HDF5.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,8 +11,8 @@
 
 namespace doublep {
 
-/// Opens and checks all of it. Throws InputError.
-std::unique_ptr<TraceSource> open_folder(const std::string& folder);
+/// Opens and checks all of it, and holds at most `most_held` bytes of its files. Throws InputError.
+std::unique_ptr<TraceSource> open_folder(const std::string& folder, std::int64_t most_held);
 
 /// What opening a trace may read: the file itself, or the tensors and the description of a folder.
 /// For who writes and must not write over them.

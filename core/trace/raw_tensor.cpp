@@ -1,6 +1,7 @@
 #include "core/trace/raw_tensor.h"
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 
 #include "core/base/error.h"
@@ -14,19 +15,25 @@ constexpr std::int64_t kBlock = 4 << 20;  // values in memory at a time, beside 
 // float32.
 template <class Visit>
 void visit_blocks(const RawTensor& tensor, const Visit& visit) {
-  std::ifstream in(tensor.path, std::ios::binary);
-  in.seekg(tensor.begin);
+  std::ifstream in;
+  if (tensor.held.empty()) in.open(tensor.path, std::ios::binary), in.seekg(tensor.begin);
+  const int width = *tensor.type == StoredType::kFloat32 ? 4 : 2;
+  const auto fetch = [&](std::int64_t at, std::int64_t size, void* target) {
+    if (tensor.held.empty()) return !!in.read(static_cast<char*>(target), size * width);
+    const std::int64_t from = tensor.begin + at * width;
+    if (from + size * width > static_cast<std::int64_t>(tensor.held.size())) return false;
+    std::memcpy(target, tensor.held.data() + from, static_cast<std::size_t>(size * width));
+    return true;
+  };
   const auto total = static_cast<std::int64_t>(num_values(tensor.shape));
   std::vector<std::uint16_t> bits;
   for (std::int64_t at = 0; at < total; at += kBlock) {
     const std::int64_t size = std::min(kBlock, total - at);
     visit(at, size, [&](float* out) {
-      const bool wide = *tensor.type == StoredType::kFloat32;
-      if (!wide) bits.resize(static_cast<std::size_t>(size));
-      void* target = wide ? static_cast<void*>(out) : bits.data();
-      if (!in.read(static_cast<char*>(target), size * (wide ? 4 : 2)))
+      if (width == 2) bits.resize(static_cast<std::size_t>(size));
+      if (!fetch(at, size, width == 4 ? static_cast<void*>(out) : bits.data()))
         fail_input(tensor.path, ": cannot be read to its end; it was cut, write it again");
-      if (!wide) widen(*tensor.type, bits, out);
+      if (width == 2) widen(*tensor.type, bits, out);
     });
   }
 }

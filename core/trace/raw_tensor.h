@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/trace/tensor.h"
@@ -21,6 +22,7 @@ struct RawTensor {
   std::optional<StoredType> type;  ///< none: a type that traces do not have
   std::vector<std::int64_t> shape;
   std::int64_t begin = 0;  ///< of its bytes in the file
+  std::string_view held;   ///< the file's bytes, where it is in memory, or empty
 
   /// All of it as float32. Throws InputError where the file has become shorter.
   std::vector<float> read() const;

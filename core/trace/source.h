@@ -2,6 +2,7 @@
 // (core/trace/folder_source.h).
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -10,16 +11,20 @@
 namespace doublep {
 
 /// A trace that was opened, and with it checked: what it says of itself, the shapes of its tensors,
-/// and that all of their values are there and finite. Every failure is an InputError that names
-/// file, tensor and remedy.
+/// and that all of their values are there and finite. Where its files fit into the memory that the
+/// opener was given, they are read once, as they are stored: checks, hash and values come from
+/// there. Every failure is an InputError that names file, tensor and remedy.
 class TraceSource {
  public:
   virtual ~TraceSource() = default;
   virtual const TraceInfo& info() const = 0;
   /// float32, row-major, in the tensor's shape; empty where it is optional and not there.
   virtual std::vector<float> read(int layer, const LayerTensor& tensor) const = 0;
-  /// 16 hex digits over all bytes that are ever read, as they are on the disk now.
-  virtual std::string hash() const = 0;
+  /// Bytes of its files that are held in memory: all that is ever read, or 0.
+  virtual std::int64_t held_bytes() const = 0;
+  /// 16 hex digits over all bytes that are ever read: of those held, where they are, and else (or
+  /// `on_disk`) as they are on the disk now.
+  virtual std::string hash(bool on_disk) const = 0;
 };
 
 }  // namespace doublep

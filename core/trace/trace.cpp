@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "core/base/file.h"
 #include "core/trace/folder_source.h"
 
 namespace doublep {
@@ -19,31 +18,39 @@ void refuse_holes(const FileStamp& stamp, const std::string& path) {
 
 }  // namespace
 
-Trace Trace::open_by(Opener& opener, const std::string& path) {
-  const std::vector<std::string> files = trace_files(path);
-  std::vector<FileStamp> stamps;
-  for (const std::string& file : files) {
-    require_regular_file(file);
-    stamps.push_back(FileStamp::of(file));
-    refuse_holes(stamps.back(), file);
-  }
+Trace Trace::open_by(Opener& opener, const std::string& path, std::int64_t most_held) {
   Trace trace;
-  trace.source_ = opener(path);
-  trace.hash_ = trace.source_->hash();
-  for (std::size_t i = 0; i < files.size(); ++i)
-    if (!(FileStamp::of(files[i]) == stamps[i]))
-      fail_input(files[i], ": changed while it was read; wait until it is written, then try again");
+  for (const std::string& file : trace_files(path)) {
+    require_regular_file(file);
+    const FileStamp stamp = FileStamp::of(file);
+    refuse_holes(stamp, file);
+    trace.settled_ &= stamp.settled();
+    trace.stamps_.emplace_back(file, stamp);
+  }
+  trace.source_ = opener(path, most_held);
+  trace.hash_ = trace.source_->hash(false);
+  for (const auto& [file, stamp] : trace.stamps_)
+    if (!(FileStamp::of(file) == stamp))
+      fail_input(file, ": changed while it was read; wait until it is written, then try again");
   return trace;
 }
 
-Trace Trace::open_folder(const std::string& folder) {
-  return open_by(doublep::open_folder, folder);
+Trace Trace::open_folder(const std::string& folder, std::int64_t most_held) {
+  return open_by(doublep::open_folder, folder, most_held);
+}
+
+bool Trace::stamps_changed() const {
+  return std::any_of(stamps_.begin(), stamps_.end(),
+                     [](const auto& s) { return !(FileStamp::of(s.first) == s.second); });
 }
 
 void Trace::require_unchanged() const {
-  // Not size and times alone: clocks are coarse, times can be set, and a file that was touched or
-  // copied anew with the same bytes is the same trace.
-  if (source_->hash() != hash_)
+  // Layers come from the very bytes that were hashed, where those are held: what is computed from
+  // them is right whatever becomes of the files, and size and times are enough to notice it. Else
+  // they are not: times can be set, and a file that was touched or copied anew with the same bytes
+  // is the same trace.
+  if (held_bytes() > 0 && settled_ && !stamps_changed()) return;
+  if (source_->hash(true) != hash_)
     fail_input(info().path,
                ": changed while it was replayed; what was read of it is not kept, run again");
 }

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "core/base/file.h"
 #include "core/cache/kv_cache.h"
 #include "core/cache/query_block.h"
 #include "core/trace/source.h"
@@ -24,6 +26,10 @@ struct TraceLayer {
   std::vector<float> prefill_queries;
 };
 
+/// Bytes of a trace's files that opening may hold in memory where nothing else is said: so much is
+/// read once, more is read from the disk for its hash, for its checks and for every read_layer.
+inline constexpr std::int64_t kMostHeld = std::int64_t{1} << 30;
+
 class Trace {
  public:
   /// Opens and validates everything, of a kv-trace or a folder: what it says of itself, shapes,
@@ -31,13 +37,14 @@ class Trace {
   /// metadata, and what passes through filters, are read in a child process first
   /// (core/trace/hdf5/probe.h). Throws InputError that names file, tensor and remedy. A part of the
   /// library doublep::kv_trace, with HDF5.
-  static Trace open(const std::string& path);
+  static Trace open(const std::string& path, std::int64_t most_held = kMostHeld);
   /// The same for folders only: a part of doublep::trace, without HDF5.
-  static Trace open_folder(const std::string& folder);
+  static Trace open_folder(const std::string& folder, std::int64_t most_held = kMostHeld);
 
   const TraceInfo& info() const { return source_->info(); }
   /// 16 hex digits over the bytes of its file or files, which are all that is ever read.
   const std::string& content_hash() const { return hash_; }
+  std::int64_t held_bytes() const { return source_->held_bytes(); }
   /// Throws InputError where its files no longer hold what was opened.
   void require_unchanged() const;
   /// Throws InputError, naming it, for a layer that the trace does not hold or whose attention is
@@ -51,10 +58,13 @@ class Trace {
   QueryBlock queries(const TraceLayer& layer, std::int64_t step) const;
 
  private:
-  using Opener = std::unique_ptr<TraceSource>(const std::string& path);
-  static Trace open_by(Opener& opener, const std::string& path);
+  using Opener = std::unique_ptr<TraceSource>(const std::string& path, std::int64_t most_held);
+  static Trace open_by(Opener& opener, const std::string& path, std::int64_t most_held);
+  bool stamps_changed() const;
 
   std::string hash_;
+  std::vector<std::pair<std::string, FileStamp>> stamps_;  // of its files, before they were read
+  bool settled_ = true;                                    // see FileStamp::settled
   std::shared_ptr<const TraceSource> source_;
 };
 

@@ -2,7 +2,6 @@
 
 #include <yaml-cpp/eventhandler.h>
 
-#include <fstream>
 #include <set>
 #include <sstream>
 
@@ -129,12 +128,7 @@ Yaml Yaml::load(const std::string& path) {
   // No pipe, though it could be read: what it names is relative to its folder, and commands may
   // look at a configuration twice.
   require_regular_file(path);
-  std::ifstream in(path, std::ios::binary);
-  std::string text, chunk(1 << 16, '\0');
-  while (in && text.size() <= kMostBytes) {
-    in.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
-    text.append(chunk, 0, static_cast<std::size_t>(in.gcount()));
-  }
+  const std::string text = read_file(path, kMostBytes);
   if (text.empty()) fail_input(path, ": is empty; check the path");
   if (text.size() > kMostBytes)
     fail_input(path, ": is longer than ", kMostBytes >> 20,

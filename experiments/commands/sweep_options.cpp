@@ -20,9 +20,11 @@ void SweepOptions::add_to(CLI::App& command, const std::string& output_help) {
   command.add_flag("--dry-run", dry_run, "print the expanded runs and their count only");
   command.add_flag("--yes", any_number, "do more than 100000 runs");
   command
-      .add_option("--truth-memory", runner.truth_mebibytes,
-                  "MiB of a trace's ground truth that its runs share (default 2048); what does not "
-                  "fit is computed for every run")
+      .add_option(
+          "--truth-memory", runner.truth_mebibytes,
+          "MiB for what runs share: traces as they are stored, in half of it at most, and "
+          "a trace's ground truth (default 2048); what does not fit is read or computed for "
+          "every run")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
   command.add_flag("--fresh", runner.fresh, "do again what is there already");
   command.add_flag("--any-program", runner.any_program,

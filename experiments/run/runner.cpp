@@ -33,10 +33,11 @@ void report_mismatch(const Trace& trace, const ReplayResult& result, bool allow,
 
 }  // namespace
 
-std::vector<Trace> open_traces(const Sweep& sweep) {
+std::vector<Trace> open_traces(const Sweep& sweep, std::int64_t most_held) {
   std::vector<Trace> traces;
   for (const std::string& path : sweep.traces) {
-    traces.push_back(Trace::open(path));
+    traces.push_back(Trace::open(path, most_held));
+    most_held -= traces.back().held_bytes();
     for (std::size_t i = 0; i + 1 < traces.size(); ++i)
       if (traces[i].content_hash() == traces.back().content_hash())
         fail_input(sweep.path, ": ", path, " holds the same trace as ", traces[i].info().path,
@@ -63,7 +64,10 @@ std::vector<Trace> open_traces(const Sweep& sweep) {
 
 RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
   // Everything that can be refused is refused before the first run.
-  const std::vector<Trace> traces = open_traces(sweep);
+  const std::int64_t memory = options.truth_mebibytes << 20;
+  const std::vector<Trace> traces = open_traces(sweep, memory / 2);
+  std::int64_t held = 0;
+  for (const Trace& trace : traces) held += trace.held_bytes();
   std::vector<DecoderFactory> factories;
   for (const RunSpec& run : sweep.runs) factories.push_back(decoder_factory(sweep, run));
   ResultStore store(sweep);
@@ -96,7 +100,7 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
       const auto to_do =
           std::count(first, first + static_cast<std::ptrdiff_t>(sweep.runs.size()), false);
       truths = std::make_unique<TruthCache>(
-          trace, to_do > 1 ? static_cast<std::size_t>(options.truth_mebibytes) << 20 : 0);
+          trace, to_do > 1 ? static_cast<std::size_t>(memory - held) : 0);
     }
     const std::string name = trace.info().name + " " + runs[i].spec->label;
     if (there[i]) {

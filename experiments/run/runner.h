@@ -14,7 +14,8 @@ struct RunnerOptions {
   bool fresh = false;           ///< do every run again
   bool any_program = false;     ///< take results of another build for this one's
   bool allow_mismatch = false;  ///< recorded outputs that differ are a warning, not an error
-  /// How much of a trace's ground truth is kept for the runs to come; the rest is computed again.
+  /// For what the runs share: the traces as they are stored, in at most half of it, and a trace's
+  /// layers and ground truth in the rest. What does not fit is read, or computed, again.
   std::int64_t truth_mebibytes = 2048;
 };
 
@@ -28,7 +29,8 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options);
 
 /// Opens and validates every trace of the sweep, and refuses what cannot be run on them: layers
 /// that a trace does not hold, a backend that is not to be had. Throws InputError.
-std::vector<Trace> open_traces(const Sweep& sweep);
+/// They hold at most `most_held` bytes of their files.
+std::vector<Trace> open_traces(const Sweep& sweep, std::int64_t most_held = kMostHeld);
 
 /// A decoder for the run on its backend ("auto": cuda where there is a device and the policy has a
 /// CUDA decoder). Throws InputError where the backend is not to be had.

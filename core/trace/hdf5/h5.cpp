@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <new>
 
@@ -104,6 +105,30 @@ Handle open_file(const std::string& path) {
   quiet();
   require_regular_file(path);
   Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+  if (!file) explain_failed_open(path);
+  return file;
+}
+
+Handle open_image(const std::string& path, std::string_view bytes) {
+  quiet();
+  // HDF5 asks for memory and copies into it: it is given the bytes where they are.
+  H5FD_file_image_callbacks_t in_place = {};
+  in_place.image_malloc = [](std::size_t, H5FD_file_image_op_t, void* image) { return image; };
+  in_place.image_memcpy = [](void* to, const void*, std::size_t, H5FD_file_image_op_t, void*) {
+    return to;
+  };
+  in_place.image_free = [](void*, H5FD_file_image_op_t, void*) { return herr_t{0}; };
+  in_place.udata_copy = [](void* image) { return image; };
+  in_place.udata_free = [](void*) { return herr_t{0}; };
+  in_place.udata = const_cast<char*>(bytes.data());  // which a reader does not write to
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_fapl_core(access.get(), 1 << 20, false);
+  H5Pset_file_image_callbacks(access.get(), &in_place);
+  H5Pset_file_image(access.get(), in_place.udata, bytes.size());
+  // Of two files of one name HDF5 would open the first again, whatever has become of it.
+  static std::atomic<std::uint64_t> opened = 0;
+  const std::string name = concat(path, "#", ++opened);
+  Handle file(H5Fopen(name.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
   if (!file) explain_failed_open(path);
   return file;
 }

@@ -12,6 +12,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -50,6 +51,9 @@ void quiet();
 
 /// Read-only. Throws InputError if it is no regular file, is locked, or is not HDF5.
 Handle open_file(const std::string& path);
+/// The same of a file whose bytes are in memory, and stay there while it is open; they are not
+/// copied. `path` is for messages.
+Handle open_image(const std::string& path, std::string_view bytes);
 Handle create_file(const std::string& path);  ///< truncates; InputError if it cannot be written
 Handle open_group(hid_t parent, const std::string& name, const std::string& file);
 Handle create_group(hid_t parent, const std::string& name, const std::string& file);

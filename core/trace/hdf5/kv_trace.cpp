@@ -1,6 +1,7 @@
 // A kv-trace in HDF5, opened and checked.
 #include <filesystem>
 
+#include "core/base/file.h"
 #include "core/base/hash.h"
 #include "core/trace/folder_source.h"
 #include "core/trace/hdf5/float_dataset.h"
@@ -33,18 +34,22 @@ double check_values(hid_t file, const TraceInfo& info, Values kind) {
 
 class KvTraceSource final : public TraceSource {
  public:
-  explicit KvTraceSource(const std::string& path) {
+  KvTraceSource(const std::string& path, std::int64_t most_held) {
     h5::quiet();
     h5::probe(path, [&] { read_trace_header(h5::open_file(path).get(), path); });
-    file_ = h5::open_file(path);
+    if (FileStamp::of(path).size <= most_held) held_ = read_if_room(path, most_held);
+    file_ = held_.empty() ? h5::open_file(path) : h5::open_image(path, held_);
     info_ = read_trace_header(file_.get(), path);
     const double packed = check_values(file_.get(), info_, Values::kPlain);
     if (packed == 0) return;
     // What a chunk unpacks to is not bounded by what it says: in the child it is, by memory.
     h5::ProbeLimits limits;
     limits.cpu_seconds += packed / kUnpackedPerSecond;
-    h5::probe(
-        path, [&] { check_values(h5::open_file(path).get(), info_, Values::kFiltered); }, limits);
+    const auto check = [&] {
+      const h5::Handle own = held_.empty() ? h5::open_file(path) : h5::Handle();
+      check_values(own ? own.get() : file_.get(), info_, Values::kFiltered);
+    };
+    h5::probe(path, check, limits);
   }
 
   const TraceInfo& info() const override { return info_; }
@@ -55,21 +60,28 @@ class KvTraceSource final : public TraceSource {
     return FloatDataset(file_.get(), name, info_.path, tensor.shape).read();
   }
 
-  std::string hash() const override { return hash_file(info_.path); }
+  std::int64_t held_bytes() const override { return static_cast<std::int64_t>(held_.size()); }
+
+  std::string hash(bool on_disk) const override {
+    return on_disk || held_.empty() ? hash_file(info_.path) : Hasher().add(held_).hex();
+  }
 
  private:
   TraceInfo info_;
+  std::string held_;  // all bytes of file_, or none
   h5::Handle file_;
 };
 
-std::unique_ptr<TraceSource> open_either(const std::string& path) {
+std::unique_ptr<TraceSource> open_either(const std::string& path, std::int64_t most_held) {
   std::error_code error;
-  if (std::filesystem::is_directory(path, error)) return open_folder(path);
-  return std::make_unique<KvTraceSource>(path);
+  if (std::filesystem::is_directory(path, error)) return open_folder(path, most_held);
+  return std::make_unique<KvTraceSource>(path, most_held);
 }
 
 }  // namespace
 
-Trace Trace::open(const std::string& path) { return open_by(open_either, path); }
+Trace Trace::open(const std::string& path, std::int64_t most_held) {
+  return open_by(open_either, path, most_held);
+}
 
 }  // namespace doublep
