@@ -11,14 +11,15 @@
 
 namespace doublep {
 
-/// What a step reports beside its output. kSelection costs time on a GPU; off, it costs nothing.
-enum class Audit { kNone, kSelection };
+/// What a step reports: its output, or what it selected and what that cost too, which takes time on
+/// a GPU.
+enum class Detail { kOutput, kSelections };
 
 struct StepResult {
   std::vector<float> output;          ///< [num_query_heads, value_dim]
   std::vector<double> log_sum_exp;    ///< [num_query_heads], log of the denominator
   std::vector<StepCost> cost;         ///< [num_query_heads]; shared reads split evenly over a group
-  std::vector<Selection> selections;  ///< [num_query_heads] with Audit::kSelection, else empty
+  std::vector<Selection> selections;  ///< [num_query_heads] with Detail::kSelections, else empty
   std::vector<MassAudit> audits;      ///< [num_query_heads], or empty where the policy has none
 };
 
@@ -31,7 +32,7 @@ class Decoder {
   /// Generated tokens joined: the same cache with a larger length.
   virtual void append(const KvCacheView& grown) = 0;
   /// One decode step over the visible tokens.
-  virtual StepResult step(const QueryBlock& queries, Audit audit) = 0;
+  virtual StepResult step(const QueryBlock& queries, Detail detail) = 0;
   /// Memory of the index now, and the work of every build so far.
   virtual IndexCost index_cost() const = 0;
 };

@@ -35,7 +35,7 @@ void ReferenceDecoder::append(const KvCacheView& grown) {
   parallel_for(grown.num_kv_heads, [&](std::int64_t h) { heads_[h]->append(grown.head(h)); });
 }
 
-StepResult ReferenceDecoder::step(const QueryBlock& queries, Audit audit) {
+StepResult ReferenceDecoder::step(const QueryBlock& queries, Detail detail) {
   const int num_kv_heads = cache_.num_kv_heads, num_heads = queries.num_query_heads;
   DP_EXPECTS(!heads_.empty() && num_heads > 0 && num_heads % num_kv_heads == 0,
              "step after prefill, whole groups");
@@ -45,7 +45,7 @@ StepResult ReferenceDecoder::step(const QueryBlock& queries, Audit audit) {
   result.output.resize(static_cast<std::size_t>(num_heads) * cache_.value_dim);
   result.log_sum_exp.resize(num_heads);
   result.cost.resize(num_heads);
-  if (audit == Audit::kSelection) result.selections.resize(num_heads);
+  if (detail == Detail::kSelections) result.selections.resize(num_heads);
   std::vector<std::vector<MassAudit>> audits(num_kv_heads);
   parallel_for(num_kv_heads, [&](std::int64_t h) {
     const QueryGroup group = queries.group(static_cast<int>(h), num_kv_heads);
@@ -62,7 +62,7 @@ StepResult ReferenceDecoder::step(const QueryBlock& queries, Audit audit) {
     charged_[h] = built;
     std::copy(chosen.cost.begin(), chosen.cost.end(), result.cost.begin() + first);
     audits[h] = std::move(chosen.audits);
-    if (audit == Audit::kSelection)
+    if (detail == Detail::kSelections)
       std::move(chosen.heads.begin(), chosen.heads.end(), result.selections.begin() + first);
   });
   for (auto& group : audits) result.audits.insert(result.audits.end(), group.begin(), group.end());

@@ -31,7 +31,7 @@ class DeviceBuffer {
   void zero(cudaStream_t stream = nullptr) {
     if (size_ > 0) DP_CUDA(cudaMemsetAsync(data_, 0, size_ * sizeof(T), stream));
   }
-  /// Synchronous copies, for setup, audits and tests.
+  /// Synchronous copies, for setup, what a step reports, and tests.
   void upload(const T* host, std::size_t count, std::size_t at = 0) {
     if (count > 0) DP_CUDA(cudaMemcpy(data_ + at, host, count * sizeof(T), cudaMemcpyHostToDevice));
   }

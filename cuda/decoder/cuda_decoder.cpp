@@ -166,7 +166,7 @@ void CudaDecoder::load_tail(std::int64_t from) {
                     static_cast<std::int32_t>(view_.length));
 }
 
-StepResult CudaDecoder::step(const QueryBlock& queries, Audit wanted) {
+StepResult CudaDecoder::step(const QueryBlock& queries, Detail detail) {
   if (!step_) open(queries);
   DP_ASSERT(queries.num_query_heads == shape_.pairs * shape_.group, "the shape of a decoder stays");
   const std::int64_t values = static_cast<std::int64_t>(queries.num_query_heads) * queries.head_dim;
@@ -183,7 +183,7 @@ StepResult CudaDecoder::step(const QueryBlock& queries, Audit wanted) {
   result.log_sum_exp.assign(lse.begin(), lse.end());
   result.cost.resize(queries.num_query_heads);
   charge_index(result);
-  if (wanted == Audit::kSelection) audit(queries, result);
+  if (detail == Detail::kSelections) report_selections(queries, result);
   return result;
 }
 

@@ -18,9 +18,9 @@ class CudaDecoder final : public Decoder {
 
   void prefill(const KvCacheView& cache) override;
   void append(const KvCacheView& grown) override;
-  /// Costs other than of the index are counted only with an audit: counting reads the work lists
+  /// Costs other than of the index are counted only with kSelections: counting reads the work lists
   /// back.
-  StepResult step(const QueryBlock& queries, Audit audit) override;
+  StepResult step(const QueryBlock& queries, Detail detail) override;
   IndexCost index_cost() const override;
 
  private:
@@ -40,8 +40,8 @@ class CudaDecoder final : public Decoder {
   void load_tail(std::int64_t from);
   std::int64_t items() const;
   void charge_index(StepResult& result);
-  void audit(const QueryBlock& queries, StepResult& result) const;
-  void audit_head(int pair, const QueryGroup& group, GroupSelection& out) const;
+  void report_selections(const QueryBlock& queries, StepResult& result) const;
+  void report_pair(int pair, const QueryGroup& group, GroupSelection& out) const;
   const std::vector<std::int32_t>& host_order(int kv_head) const;
   std::shared_ptr<const ClusterIndex> host_index(int kv_head) const;
 

@@ -89,7 +89,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     s.codes = slot_codes_.get(), s.arrived = arrived_.get() + shape.pairs;
   }
 
-  // Kernels read whole vectors, beyond the last item; audits read whole rows.
+  // Kernels read whole vectors, beyond the last item; what is reported is read in whole rows.
   for (auto* buffer : {&logits_, &group_logits_, &slot_logits_, &zone_logits_}) buffer->zero();
   for (auto* buffer : {&codes_, &slot_codes_}) buffer->zero();
   for (auto* buffer : {&terms_, &tokens_, &slot_rows_}) buffer->zero();

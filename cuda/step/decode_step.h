@@ -38,7 +38,7 @@ struct StepOptions {
   bool overlap = true;                      ///< programmatic dependent launch (sm_90 and later)
 };
 
-/// What a step attended, for audits and for counting bytes. Host memory.
+/// What a step attended, to report it and to count bytes. Host memory.
 struct StepWork {
   std::vector<Run> runs;              ///< kItems, kZone
   std::vector<std::uint32_t> tokens;  ///< kTwilight: row | mask << 24

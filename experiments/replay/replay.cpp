@@ -99,7 +99,7 @@ ReplayResult replay(const Trace& trace, const ReplayOptions& options, const Deco
       if (t > 0) decoder->append(cache.first(info.positions[t] + 1));
       if (t % options.every_step == 0) {
         const QueryBlock queries = trace.queries(data, t);
-        const StepResult step = decoder->step(queries, Audit::kSelection);
+        const StepResult step = decoder->step(queries, Detail::kSelections);
         summary.seconds_steps += watch.lap();
         const Selection& first_head = step.selections[0];
         if (!std::isnan(first_head.target_p)) result.target_p = first_head.target_p;

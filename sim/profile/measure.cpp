@@ -92,7 +92,7 @@ Profile measure_profile(const Trace& trace, const PolicyInfo& policy, const Para
     for (std::int64_t t = 0; t < steps; ++t) {
       if (t > 0) decoder.append(cache.first(info.positions[t] + 1));
       const QueryBlock queries = trace.queries(data, t);
-      const StepResult step = decoder.step(queries, Audit::kSelection);
+      const StepResult step = decoder.step(queries, Detail::kSelections);
       const bool noted = t % options.every_step == 0;
       for (int kv = 0; kv < info.num_kv_heads; ++kv) {
         const int first = kv * info.group_size();

@@ -17,5 +17,5 @@ std::vector<float> decode(const std::string& policy, int tokens) {
   doublep::ReferenceDecoder decoder(info, doublep::resolve(info, {}), {});
   decoder.prefill({keys.data(), values.data(), kKvHeads, tokens, tokens, kDim});
   const doublep::QueryBlock block = {queries.data(), kHeads, kDim, 0.25, 0};
-  return decoder.step(block, doublep::Audit::kSelection).output;
+  return decoder.step(block, doublep::Detail::kSelections).output;
 }

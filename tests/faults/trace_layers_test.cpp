@@ -28,7 +28,7 @@ void record_outputs(const TraceFile& file, float off) {
     for (std::int64_t t = 0; t < trace.info().num_steps(); ++t) {
       const auto decoder = make_decoder("dense");
       decoder->prefill(trace.cache(data).first(trace.info().positions[t] + 1));
-      const auto step = decoder->step(trace.queries(data, t), Audit::kNone);
+      const auto step = decoder->step(trace.queries(data, t), Detail::kOutput);
       for (float o : step.output) outputs.push_back(o + off);
     }
   }

@@ -183,7 +183,7 @@ TEST_CASE("every policy keeps its invariants on every hostile cache") {
       std::string faults;
       while (faults.empty()) {
         const KvCacheView view = cache.view().first(length);
-        const StepResult result = decoder->step(cache.block(), Audit::kSelection);
+        const StepResult result = decoder->step(cache.block(), Detail::kSelections);
         for (int h = 0; h < scenario.shape.kv_heads * scenario.shape.group; ++h)
           faults += faults_of(cache, view, result, h);
         if (length == n) break;
@@ -212,13 +212,13 @@ TEST_CASE("every switch of every policy keeps the invariants") {
                                {"calibration_queries", i64(1)}};
         const bool promises = spec.name == "calibration" && policy.name == "double_p" &&
                               value != ParamValue(std::string("none"));
-        Given given = with(accepted(policy, promises ? with(kSmall, promise) : kSmall),
-                           {{spec.name, value}});
+        Given given =
+            with(accepted(policy, promises ? with(kSmall, promise) : kSmall), {{spec.name, value}});
         const auto decoder = make_decoder(policy.name, given);
         KvCacheView view = cache.view();  // with a prompt of one query, for what learns from it
         view.prefill_queries = {cache.queries.data(), 1, 6, 16, 6 * 16};
         decoder->prefill(view);
-        const StepResult result = decoder->step(cache.block(), Audit::kSelection);
+        const StepResult result = decoder->step(cache.block(), Detail::kSelections);
         std::string faults;
         for (int h = 0; h < 6; ++h) faults += faults_of(cache, cache.view(), result, h);
         CHECK(faults == "");
@@ -252,10 +252,10 @@ TEST_CASE("a step has no memory of the steps before it, and of what it reports")
     const auto once = make_decoder(policy.name), twice = make_decoder(policy.name);
     once->prefill(cache.view());
     twice->prefill(cache.view());
-    twice->step(cache.block(0), Audit::kNone);
-    twice->step(cache.block(1), Audit::kSelection);
-    const auto a = once->step(cache.block(0), Audit::kSelection);
-    const auto b = twice->step(cache.block(0), Audit::kNone);
+    twice->step(cache.block(0), Detail::kOutput);
+    twice->step(cache.block(1), Detail::kSelections);
+    const auto a = once->step(cache.block(0), Detail::kSelections);
+    const auto b = twice->step(cache.block(0), Detail::kOutput);
     CHECK(a.output == b.output);
     CHECK(a.log_sum_exp == b.log_sum_exp);
     CHECK(b.selections.empty());

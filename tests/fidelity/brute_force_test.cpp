@@ -68,7 +68,7 @@ TEST_CASE("oracle_top_k against a stable sort by long double's weights") {
     const auto decoder =
         make_decoder("oracle_top_k", {{"budget", budget}, {"sink", i64(2)}, {"window", i64(3)}});
     decoder->prefill(cache.view());
-    const auto result = decoder->step(cache.block(), Audit::kSelection);
+    const auto result = decoder->step(cache.block(), Detail::kSelections);
     for (int h = 0; h < 4; ++h) {
       auto w = brute_weights(cache.head(h / 2), cache.group(h / 2), h % 2);
       for (int j : {0, 1, 147, 148, 149}) w[j] = 2;
@@ -85,7 +85,7 @@ TEST_CASE("oracle_top_p against long double's smallest set") {
       const RandomCache cache({2, 2, 150, 16}, seed);
       const auto decoder = make_decoder("oracle_top_p", {{"p", p}});
       decoder->prefill(cache.view());
-      const auto result = decoder->step(cache.block(), Audit::kSelection);
+      const auto result = decoder->step(cache.block(), Detail::kSelections);
       for (int h = 0; h < 4; ++h) {
         const auto w = brute_weights(cache.head(h / 2), cache.group(h / 2), h % 2);
         Tokens expected;
@@ -114,7 +114,7 @@ TEST_CASE("double_p and cluster_top_p against METHODS' rule over the same index"
                                {"window", i64(10)}};
           const auto decoder = make_decoder("double_p", given);
           decoder->prefill(cache.view());
-          const auto result = decoder->step(cache.block(), Audit::kSelection);
+          const auto result = decoder->step(cache.block(), Detail::kSelections);
           for (int h = 0; h < 4; ++h) {
             ClusteringOptions options;
             options.tokens_per_cluster = 6;
@@ -144,7 +144,7 @@ TEST_CASE("whatever any policy selects, its output is the quotient of METHODS in
       for (std::int64_t t = 0; t < 4; ++t) {
         const KvCacheView view = cache.view().first(241 + 5 * t);
         decoder->append(view);
-        const auto result = decoder->step(cache.block(t), Audit::kSelection);
+        const auto result = decoder->step(cache.block(t), Detail::kSelections);
         for (int h = 0; h < 6; ++h) {
           const auto expected =
               brute_attend(view.head(h / 3), cache.group(h / 3, t), h % 3, result.selections[h]);

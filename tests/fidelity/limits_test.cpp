@@ -39,7 +39,7 @@ TEST_CASE("limits on random caches: every output is that of long double's dense 
       const auto decoder = make_decoder(policy, given);
       decoder->prefill(cache.view().first(280));
       decoder->append(cache.view());
-      const auto result = decoder->step(cache.block(), Audit::kSelection);
+      const auto result = decoder->step(cache.block(), Detail::kSelections);
       Selection all;
       for (std::int32_t j = 0; j < 300; ++j) all.tokens.push_back(j);
       for (int h = 0; h < 6; ++h) {

@@ -50,7 +50,7 @@ TEST_CASE("a folder of tensors opens without HDF5, and the reference decodes it"
     const PolicyInfo& policy = PolicyRegistry::instance().find("double_p");
     ReferenceDecoder decoder(policy, resolve(policy, {}), {});
     decoder.prefill(trace.cache(layer).first(17));
-    CHECK(decoder.step(trace.queries(layer, 0), Audit::kSelection).output.size() == 4 * 8);
+    CHECK(decoder.step(trace.queries(layer, 0), Detail::kSelections).output.size() == 4 * 8);
   }
 }
 

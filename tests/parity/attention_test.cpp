@@ -70,7 +70,7 @@ std::vector<Setup> setups_of(const std::string& policy) {
 void check(const Case& c, const Setup& setup) {
   const auto decoder = on_gpu(setup, c.dtype);
   decoder->prefill(c.cache());
-  const StepResult result = decoder->step(c.block(), Audit::kSelection);
+  const StepResult result = decoder->step(c.block(), Detail::kSelections);
   const Attended same = attend_same(c, result);
   bool terms = false;
   for (const Selection& s : result.selections) terms |= !s.terms.empty();
@@ -150,7 +150,7 @@ TEST_CASE("generated tokens join, and the index is rebuilt", "[parity][quick]") 
     decoder->prefill(c.cache());
     for (c.length = 301; c.length <= 400; c.length += 11) {
       decoder->append(c.cache());
-      const StepResult result = decoder->step(c.block(), Audit::kSelection);
+      const StepResult result = decoder->step(c.block(), Detail::kSelections);
       const Attended same = attend_same(c, result);
       INFO(setup.policy << " at " << c.length);
       CHECK(distance(result.output.data(), same.output.data(), result.output.size()) <
@@ -179,7 +179,7 @@ TEST_CASE("anomalies stand in the same places", "[parity]") {
       for (const Setup& setup : {Setup{"dense", {}}, Setup{"streaming", {}}}) {
         const auto decoder = on_gpu(setup, c.dtype);
         decoder->prefill(c.cache());
-        const StepResult result = decoder->step(c.block(), Audit::kSelection);
+        const StepResult result = decoder->step(c.block(), Detail::kSelections);
         const Attended same = attend_same(c, result);
         INFO(setup.policy << ", " << anomaly << (in_query ? " in a query" : " in a value"));
         for (std::size_t i = 0; i < same.output.size(); ++i)

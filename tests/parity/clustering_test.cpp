@@ -43,7 +43,7 @@ template <class Visit>
 void compare(const Case& c, const Setup& setup, Visit visit) {
   const auto decoder = on_gpu(setup, c.dtype);
   decoder->prefill(c.cache());
-  const StepResult result = decoder->step(c.block(), Audit::kSelection);
+  const StepResult result = decoder->step(c.block(), Detail::kSelections);
   for (int kv = 0; kv < c.kv_heads; ++kv) {
     const KvHead head = c.cache().head(kv);
     const ClusterIndex& gpu = *result.selections[kv * c.group].index;

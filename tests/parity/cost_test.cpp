@@ -69,8 +69,8 @@ TEST_CASE("a step's cost is the reference's, its index's too", "[parity]") {
       for (const int joined : {0, 7, 30}) {  // the last one re-clusters, where that is asked for
         c.length += joined;
         gpu->append(c.cache()), cpu->append(c.cache());
-        const StepResult mine = gpu->step(c.block(), Audit::kSelection);
-        const StepResult reference = cpu->step(c.block(), Audit::kSelection);
+        const StepResult mine = gpu->step(c.block(), Detail::kSelections);
+        const StepResult reference = cpu->step(c.block(), Detail::kSelections);
         INFO(each.setup.policy << ", " << c.text());
         check(mine, reference, each);
         const IndexCost a = gpu->index_cost(), b = cpu->index_cost();
@@ -83,16 +83,16 @@ TEST_CASE("a step's cost is the reference's, its index's too", "[parity]") {
     }
 }
 
-TEST_CASE("a step without an audit says only what its index cost", "[parity]") {
+TEST_CASE("a step that reports its output alone says only what its index cost", "[parity]") {
   if (without_device()) return;
   Case c;
   c.fill();
   const auto decoder = on_gpu({"quest", {{"budget", std::int64_t{200}}}}, c.dtype);
   decoder->prefill(c.cache());
-  CHECK(decoder->step(c.block(), Audit::kNone).cost[0][Stage::kIndex].bytes == 0);
+  CHECK(decoder->step(c.block(), Detail::kOutput).cost[0][Stage::kIndex].bytes == 0);
   c.length += 5;
   decoder->append(c.cache());
-  const StepResult result = decoder->step(c.block(), Audit::kNone);
+  const StepResult result = decoder->step(c.block(), Detail::kOutput);
   CHECK(result.selections.empty());
   CHECK(result.cost[0][Stage::kIndex].bytes > 0);
   CHECK(result.cost[0][Stage::kEstimate].bytes == 0);

@@ -158,7 +158,7 @@ TEST_CASE("what a selection touched costs what the reference counts for it", "[p
     const Plan plan = plan_of(setup.policy, setup.given);
     const auto reference = on_cpu(setup, c.dtype);
     reference->prefill(c.cache());
-    const StepResult step = reference->step(c.block(), Audit::kSelection);
+    const StepResult step = reference->step(c.block(), Detail::kSelections);
     const std::vector<Selection> group(step.selections.begin(), step.selections.begin() + c.group);
     const ExactZone zone = plan.zone(c.length);
     GroupSelection counted(c.group);
@@ -230,9 +230,10 @@ TEST_CASE("a timed point says what it is in fields, and any label is one text", 
   bench::write_subject(setting, mean, {11, 12}, 0.5, out);
   for (const char* member :
        {"\"label\": \"a \\\"label\\\"\\n\\\\\"", "\"policy\": \"double_p\"",
-        "\"parameters\": {\"alpha\": 0.05, \"audit\": 0,", "\"search\": \"clusters\"", "\"ranks_groups\": true",
-        "\"dense\": false", "\"select_items\": 5", "\"bytes\": 400", "\"estimate_bytes\": 100",
-        "\"select_flops\": 8", "\"attend_flops\": 400", "\"build_ms\": 0.5", "\"build_bytes\": 11"})
+        "\"parameters\": {\"alpha\": 0.05, \"audit\": 0,", "\"search\": \"clusters\"",
+        "\"ranks_groups\": true", "\"dense\": false", "\"select_items\": 5", "\"bytes\": 400",
+        "\"estimate_bytes\": 100", "\"select_flops\": 8", "\"attend_flops\": 400",
+        "\"build_ms\": 0.5", "\"build_bytes\": 11"})
     CHECK(contains(out.str(), member));
 }
 

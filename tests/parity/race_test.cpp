@@ -31,7 +31,7 @@ TEST_CASE("every kernel runs on a small cache", "[parity][race]") {
       for (const std::int64_t length : {190, 203}) {
         c.length = length;
         if (length > 190) decoder->append(c.cache());
-        const StepResult result = decoder->step(c.block(), Audit::kSelection);
+        const StepResult result = decoder->step(c.block(), Detail::kSelections);
         const Attended same = attend_same(c, result);
         INFO(setup.policy << ", " << c.text());
         CHECK(distance(result.output.data(), same.output.data(), result.output.size()) <

@@ -39,8 +39,8 @@ Set pages_of(const Selection& s, const ExactZone& zone, std::int64_t page_size) 
 /// Every page that one side only took has a bound within kNearTie of the last place's, and what is
 /// attended is the zone and whole pages.
 void check_quest(const Case& c, const Parameters& p, Both& decoders) {
-  const StepResult gpu = decoders.gpu->step(c.block(), Audit::kSelection);
-  const StepResult cpu = decoders.cpu->step(c.block(), Audit::kSelection);
+  const StepResult gpu = decoders.gpu->step(c.block(), Detail::kSelections);
+  const StepResult cpu = decoders.cpu->step(c.block(), Detail::kSelections);
   const ExactZone zone = ExactZone::of(p.integer("sink"), p.integer("window"), c.length);
   const std::int64_t size = p.integer("page_size"), k = p.budget("budget").pages(c.length, size);
   for (int h = 0; h < c.kv_heads * c.group; ++h) {
@@ -97,8 +97,8 @@ double tied_in_zone(const ExactZone& zone, std::span<const double> logits, const
 }
 
 void check_twilight(const Case& c, const Parameters& p, Both& decoders) {
-  const StepResult gpu = decoders.gpu->step(c.block(), Audit::kSelection);
-  const StepResult cpu = decoders.cpu->step(c.block(), Audit::kSelection);
+  const StepResult gpu = decoders.gpu->step(c.block(), Detail::kSelections);
+  const StepResult cpu = decoders.cpu->step(c.block(), Detail::kSelections);
   const ExactZone zone = ExactZone::of(p.integer("sink"), p.integer("window"), c.length);
   for (int kv = 0; kv < c.kv_heads; ++kv) {
     QuantisedKeys keys(4, c.dtype);
@@ -250,7 +250,7 @@ TEST_CASE("retroinfer ranks the reference's clusters for a group", "[parity]") {
     const auto decoder = on_gpu(setup, c.dtype);
     decoder->prefill(c.cache());
     INFO(parameters(setup).to_json() << ", " << c.text());
-    check_retroinfer(c, parameters(setup), decoder->step(c.block(), Audit::kSelection));
+    check_retroinfer(c, parameters(setup), decoder->step(c.block(), Detail::kSelections));
   });
 }
 
@@ -272,8 +272,8 @@ TEST_CASE("retroinfer's generated tokens are clustered by themselves", "[parity]
         c.length += 10;
         decoders.append(c);
         if (late && t < 10) continue;
-        const StepResult gpu = decoders.gpu->step(c.block(), Audit::kSelection);
-        const StepResult cpu = decoders.cpu->step(c.block(), Audit::kSelection);
+        const StepResult gpu = decoders.gpu->step(c.block(), Detail::kSelections);
+        const StepResult cpu = decoders.cpu->step(c.block(), Detail::kSelections);
         const auto index = gpu.selections[0].index, reference = cpu.selections[0].index;
         INFO(c.length << " tokens, " << clusters << " clusters, late " << late);
         REQUIRE(index->begin() == reference->begin());

@@ -13,7 +13,7 @@ void check(const Case& c, const Setup& setup) {
   const Parameters p = resolve(info, setup.given);
   const auto decoder = on_gpu(setup, c.dtype);
   decoder->prefill(c.cache());
-  const StepResult result = decoder->step(c.block(), Audit::kSelection);
+  const StepResult result = decoder->step(c.block(), Detail::kSelections);
   const ExactZone zone = ExactZone::of(p.integer("sink"), p.integer("window"), c.length);
   INFO(setup.policy << " " << p.to_json() << ", " << c.text());
   for (int kv = 0; kv < c.kv_heads; ++kv) {

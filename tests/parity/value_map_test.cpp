@@ -194,7 +194,7 @@ TEST_CASE("the shift is in the output, as large as the reference's", "[parity][q
                                       dtype);
           decoder->prefill(c.cache());
           StepResult& result = results[shifted];
-          result = decoder->step(c.block(), Audit::kSelection);
+          result = decoder->step(c.block(), Detail::kSelections);
           const Attended same = attend_same(c, result);
           if (shifted) {
             gpu = result.output, reference = same.output;

@@ -15,7 +15,7 @@ inline double distance_to_dense(const std::string& policy, const Given& given,
                                 const RandomCache& data) {
   auto decoder = make_decoder(policy, given);
   decoder->prefill(data.view());
-  const StepResult result = decoder->step(data.block(), Audit::kNone);
+  const StepResult result = decoder->step(data.block(), Detail::kOutput);
   Selection all;
   all.tokens.resize(data.shape.tokens);
   std::iota(all.tokens.begin(), all.tokens.end(), 0);

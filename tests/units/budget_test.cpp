@@ -142,7 +142,7 @@ TEST_CASE("sink and window are attended by every policy, at every length and bud
           const auto decoder = make_decoder(policy.name, given);
           decoder->prefill(cache.view().first(std::max<std::int64_t>(1, n - 2)));
           decoder->append(cache.view().first(n));
-          const auto result = decoder->step(cache.block(), Audit::kSelection);
+          const auto result = decoder->step(cache.block(), Detail::kSelections);
           bool all = true;
           for (const Selection& head : result.selections)
             ExactZone::of(sink, window, n).for_each([&](std::int32_t j) {

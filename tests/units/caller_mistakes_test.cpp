@@ -27,14 +27,14 @@ struct Toy {
 
 TEST_CASE("a decoder that is called out of order throws, and can still be used in order") {
   Toy toy;
-  CHECK_THROWS_AS(toy.decoder.step(toy.queries, Audit::kNone), std::invalid_argument);
+  CHECK_THROWS_AS(toy.decoder.step(toy.queries, Detail::kOutput), std::invalid_argument);
   CHECK_THROWS_AS(toy.decoder.append(toy.cache), std::invalid_argument);
   toy.decoder.prefill(toy.cache.first(30));
   CHECK_THROWS_AS(toy.decoder.prefill(toy.cache), std::invalid_argument);
   CHECK_THROWS_AS(toy.decoder.append(toy.cache.first(20)), std::invalid_argument);
   CHECK_THROWS_AS(toy.decoder.append(toy.cache.first(kTokens + 1)), std::invalid_argument);
   toy.decoder.append(toy.cache);
-  CHECK(toy.decoder.step(toy.queries, Audit::kNone).output[0] == Approx(0.5));
+  CHECK(toy.decoder.step(toy.queries, Detail::kOutput).output[0] == Approx(0.5));
 }
 
 TEST_CASE("shapes that do not fit are refused before anything is read") {
@@ -43,9 +43,9 @@ TEST_CASE("shapes that do not fit are refused before anything is read") {
   toy.decoder.prefill(toy.cache);
   QueryBlock odd = toy.queries;
   odd.num_query_heads = 3;
-  CHECK_THROWS_AS(toy.decoder.step(odd, Audit::kNone), std::invalid_argument);
+  CHECK_THROWS_AS(toy.decoder.step(odd, Detail::kOutput), std::invalid_argument);
   odd = toy.queries, odd.head_dim = 2 * kDim;
-  CHECK_THROWS_AS(toy.decoder.step(odd, Audit::kNone), std::invalid_argument);
+  CHECK_THROWS_AS(toy.decoder.step(odd, Detail::kOutput), std::invalid_argument);
 }
 
 TEST_CASE("keys that are not finite, and an estimator without its moments, are the caller's") {

@@ -20,7 +20,7 @@ StepResult step_of(const RandomCache& cache, const std::string& policy, const Gi
   context.kv_dtype = dtype;
   const auto decoder = make_decoder(policy, given, context);
   decoder->prefill(cache.view());
-  return decoder->step(cache.block(), Audit::kSelection);
+  return decoder->step(cache.block(), Detail::kSelections);
 }
 std::int64_t i64(std::int64_t x) { return x; }
 }  // namespace
@@ -112,13 +112,13 @@ TEST_CASE("building anew is the cost of the step after it") {
   const Work first = decoder->index_cost().build;
   CHECK(first.flops > 0);
   decoder->append(cache.view().first(159));
-  CHECK(decoder->step(cache.block(), Audit::kNone).cost[0][Stage::kIndex].flops == 0);
+  CHECK(decoder->step(cache.block(), Detail::kOutput).cost[0][Stage::kIndex].flops == 0);
   decoder->append(cache.view().first(160));
   const Work both = decoder->index_cost().build;
   CHECK(both.flops > first.flops);
-  const auto step = decoder->step(cache.block(), Audit::kNone);
+  const auto step = decoder->step(cache.block(), Detail::kOutput);
   // Two heads carry half each, of bytes and of FLOPs.
   CHECK(step.cost[0][Stage::kIndex].flops == Approx((both.flops - first.flops) / 2));
   CHECK(step.cost[1][Stage::kIndex].bytes == Approx((both.bytes - first.bytes) / 2));
-  CHECK(decoder->step(cache.block(), Audit::kNone).cost[0][Stage::kIndex].flops == 0);
+  CHECK(decoder->step(cache.block(), Detail::kOutput).cost[0][Stage::kIndex].flops == 0);
 }

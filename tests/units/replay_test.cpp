@@ -24,9 +24,9 @@ class Witness final : public Decoder {
     log_.push_back("append " + std::to_string(grown.length));
     inner_->append(grown);
   }
-  StepResult step(const QueryBlock& queries, Audit audit) override {
+  StepResult step(const QueryBlock& queries, Detail detail) override {
     log_.push_back("step " + std::to_string(queries.step));
-    return inner_->step(queries, audit);
+    return inner_->step(queries, detail);
   }
   IndexCost index_cost() const override { return inner_->index_cost(); }
 
@@ -117,7 +117,7 @@ TEST_CASE("recorded outputs are compared with dense attention, whatever the poli
   for (std::int64_t t = 0; t < 3; ++t) {
     const auto decoder = make_decoder("dense");
     decoder->prefill(plain.cache(data).first(plain.info().positions[t] + 1));
-    const auto step = decoder->step(plain.queries(data, t), Audit::kNone);
+    const auto step = decoder->step(plain.queries(data, t), Detail::kOutput);
     outputs.insert(outputs.end(), step.output.begin(), step.output.end());
   }
   const TraceFile recorded, wrong;

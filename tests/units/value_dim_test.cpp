@@ -62,7 +62,7 @@ TEST_CASE("every policy attends values of another width as its selection says") 
       const auto decoder = make_decoder(info.name, given);
       decoder->prefill(data.view().first(shape.tokens - 2));
       decoder->append(data.view());
-      const StepResult result = decoder->step(data.block(2), Audit::kSelection);
+      const StepResult result = decoder->step(data.block(2), Detail::kSelections);
       REQUIRE(result.output.size() ==
               static_cast<std::size_t>(shape.kv_heads * shape.group * shape.value_dim));
       for (int h = 0; h < shape.kv_heads * shape.group; ++h) {

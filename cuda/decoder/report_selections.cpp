@@ -53,7 +53,7 @@ const std::vector<std::int32_t>& CudaDecoder::host_order(int kv_head) const {
   return order;
 }
 
-void CudaDecoder::audit_head(int pair, const QueryGroup& group, GroupSelection& out) const {
+void CudaDecoder::report_pair(int pair, const QueryGroup& group, GroupSelection& out) const {
   const auto& order = host_order(pair);
   const StepWork work = step_->work(pair);
   const auto take = [&](std::int64_t row, std::uint32_t mask) {
@@ -87,11 +87,11 @@ void CudaDecoder::audit_head(int pair, const QueryGroup& group, GroupSelection& 
               context_.kv_dtype, out);
 }
 
-void CudaDecoder::audit(const QueryBlock& queries, StepResult& result) const {
+void CudaDecoder::report_selections(const QueryBlock& queries, StepResult& result) const {
   result.selections.resize(queries.num_query_heads);
   for (int pair = 0; pair < shape_.pairs; ++pair) {
     GroupSelection chosen(shape_.group);
-    audit_head(pair, queries.group(pair, shape_.pairs), chosen);
+    report_pair(pair, queries.group(pair, shape_.pairs), chosen);
     for (int h = 0; h < shape_.group; ++h) {
       const std::size_t at = static_cast<std::size_t>(pair) * shape_.group + h;
       result.selections[at] = std::move(chosen.heads[h]);
