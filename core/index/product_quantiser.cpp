@@ -68,12 +68,6 @@ void ProductQuantiser::charge(GroupSelection& out) const {
              table_flops + static_cast<double>(parts() * length_));
 }
 
-void ProductQuantiser::reconstruct(std::int64_t token, float* key) const {
-  for (std::int64_t part = 0; part < parts(); ++part)
-    Eigen::Map<Eigen::RowVectorXf>(key + first(part), books_[part].cols()) =
-        books_[part].row(codes_[part][token]);
-}
-
 double ProductQuantiser::centroid_bytes() const {
   double elements = 0;
   for (const MatrixF& book : books_) elements += static_cast<double>(book.size());

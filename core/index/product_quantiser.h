@@ -34,8 +34,6 @@ class ProductQuantiser {
 
   /// scale q.k' of every token, k' its reconstruction: float64 [group size, tokens].
   MatrixD scores(const QueryGroup& group) const;
-  /// k': float32 [d].
-  void reconstruct(std::int64_t token, float* key) const;
 
   std::int64_t parts() const { return static_cast<std::int64_t>(books_.size()); }
   std::int64_t length() const { return length_; }

@@ -1,5 +1,3 @@
-#include "core/trace/folder_source.h"
-
 #include <algorithm>
 #include <filesystem>
 #include <limits>
@@ -11,6 +9,7 @@
 #include "core/base/hash.h"
 #include "core/trace/description.h"
 #include "core/trace/raw_tensor.h"
+#include "core/trace/source.h"
 
 namespace doublep {
 namespace {

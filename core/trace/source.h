@@ -1,8 +1,10 @@
-// Where a trace lies, behind one interface: an HDF5 file (core/trace/hdf5) or a folder of tensors
-// (core/trace/folder_source.h).
+// Where a trace lies, behind one interface: an HDF5 file (core/trace/hdf5) or, as users dump it, a
+// folder of .npy or .safetensors tensors and a trace.yaml that says how they are named
+// (data/TRACE_FORMAT.md), which needs no HDF5.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,5 +28,13 @@ class TraceSource {
   /// `on_disk`) as they are on the disk now.
   virtual std::string hash(bool on_disk) const = 0;
 };
+
+/// A folder of tensors: opens and checks all of it, and holds at most `most_held` bytes of its
+/// files. Throws InputError.
+std::unique_ptr<TraceSource> open_folder(const std::string& folder, std::int64_t most_held);
+
+/// What opening a trace may read: the file itself, or the tensors and the description of a folder.
+/// For who writes and must not write over them.
+std::vector<std::string> trace_files(const std::string& path);
 
 }  // namespace doublep

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "core/trace/folder_source.h"
+#include "core/trace/source.h"
 
 namespace doublep {
 namespace {

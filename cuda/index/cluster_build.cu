@@ -6,7 +6,6 @@
 #include "cuda/index/assign.h"
 #include "cuda/index/cluster_build.h"
 #include "cuda/index/cluster_kernels.cuh"
-#include "cuda/index/key_means.cuh"
 #include "cuda/index/refill.cuh"
 #include "cuda/index/value_map.h"
 

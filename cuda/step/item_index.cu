@@ -182,14 +182,6 @@ std::int32_t ItemIndex::occupied(int pair) const {
   return count;
 }
 
-void ItemIndex::build_pages(Cache& cache, int sequence, cudaStream_t stream) {
-  const std::int32_t length = cache.zones(sequence).length, pages = length / kTile;
-  PageParams p;
-  p.num_pages = pages, p.rows = length, p.tail_begin = pages * kTile;
-  cache.set_zones(sequence, 0, pages * kTile, length);  // an unfinished page is always attended
-  summarise(cache, sequence, p, 0, stream);
-}
-
 void ItemIndex::extend_pages(Cache& cache, int sequence, std::int64_t page_size, std::int32_t from,
                              cudaStream_t stream) {
   const Cache::Zones zones = cache.zones(sequence);
@@ -198,11 +190,6 @@ void ItemIndex::extend_pages(Cache& cache, int sequence, std::int64_t page_size,
   p.page_size = static_cast<std::int32_t>(std::min(page_size, cache.capacity()));
   p.num_pages = (p.rows + p.page_size - 1) / p.page_size;
   p.first_page = from / p.page_size;  // the one that was not full yet, too
-  summarise(cache, sequence, p, from, stream);
-}
-
-void ItemIndex::summarise(Cache& cache, int sequence, PageParams p, std::int32_t from,
-                          cudaStream_t stream) {
   const int heads = cache.shape().kv_heads;
   const std::int64_t pair = static_cast<std::int64_t>(sequence) * heads;
   if (p.num_pages > capacity_) throw CudaError("the index has no room for so many pages");
@@ -210,7 +197,7 @@ void ItemIndex::summarise(Cache& cache, int sequence, PageParams p, std::int32_t
   p.keys = cache.keys(pair), p.capacity = cache.capacity();
   p.highs = rows(pair), p.lows = others(pair), p.offsets = offsets(pair);
   p.page_capacity = capacity_;
-  doublep::cuda::build_pages(p, stream);
+  build_pages(p, stream);
   set_items(sequence, heads, p.num_pages);
   if (codes_.size() == 0) return;
   NibbleParams n;

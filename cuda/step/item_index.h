@@ -51,8 +51,6 @@ class ItemIndex {
   /// steps over this index must be made anew. Synchronous.
   void append_clusters(Cache& cache, int sequence, std::int32_t tail_begin,
                        const Clustering& options, cudaStream_t stream);
-  /// Pages over all full pages of a sequence whose rows are in token order.
-  void build_pages(Cache& cache, int sequence, cudaStream_t stream);
   /// Pages on a grid over all rows, the last one as far as it is filled, beside the zones that the
   /// cache has. Rows before `from` were there at an earlier call and are not read again.
   void extend_pages(Cache& cache, int sequence, std::int64_t page_size, std::int32_t from,
@@ -66,8 +64,6 @@ class ItemIndex {
   void set_items(int sequence, int heads, std::int32_t items);
   void cluster(Cache& cache, std::int64_t pair, ClusterBuildParams params,
                const Clustering& options, cudaStream_t stream);
-  void summarise(Cache& cache, int sequence, PageParams params, std::int32_t from,
-                 cudaStream_t stream);
 
   std::int64_t capacity_, row_bytes_, map_bytes_;
   DeviceBuffer<unsigned char> rows_, others_;  // [pairs, capacity, head_dim]

@@ -1,11 +1,10 @@
 // doublep bench: what a decode step costs on this GPU.
-#include "experiments/bench/command.h"
-
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 
 #include "experiments/bench/bench.h"
+#include "experiments/commands/commands.h"
 
 namespace doublep {
 

@@ -2,7 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
-#include "experiments/bench/command.h"
+#include "experiments/commands/commands.h"
 
 int main(int argc, char** argv) {
   CLI::App app{"doublep_bench: the subcommand `doublep bench` alone"};

@@ -21,7 +21,6 @@ class RecordedHeads {
   int group() const { return group_; }
   int head_dim() const { return head_dim_; }
   float scale() const { return scale_; }
-  int num_queries() const { return num_queries_; }
   std::string description() const { return description_; }
 
   /// Fills one KV head of one sequence: keys or values, bfloat16 [context, head_dim]. Sequences

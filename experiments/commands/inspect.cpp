@@ -7,7 +7,7 @@
 #include "core/base/output.h"
 #include "core/base/parallel.h"
 #include "core/index/cluster_index.h"
-#include "core/trace/folder_source.h"
+#include "core/trace/source.h"
 #include "experiments/commands/commands.h"
 #include "experiments/inspect/report.h"
 #include "experiments/run/progress.h"

@@ -6,7 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
-#include "core/trace/folder_source.h"
+#include "core/trace/source.h"
 #include "core/yaml/yaml.h"
 #include "experiments/config/entry.h"
 #include "experiments/config/paths.h"

@@ -177,11 +177,6 @@ double real_of(const Attributes& all, const char* name, const std::string& place
   return get<double>(all, name, "a number", place);
 }
 
-const std::vector<std::int64_t>& integers_of(const Attributes& all, const char* name,
-                                             const std::string& place) {
-  return get<std::vector<std::int64_t>>(all, name, "a list of integers", place);
-}
-
 void add_to_hash(const Attributes& attributes, Sha256& hash) {
   for (const auto& [name, value] : in_pieces(attributes))
     if (name != kContentHash) hash.add(concat(name, " ", std::visit(Canonical(), value), "\n"));

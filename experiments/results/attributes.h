@@ -25,8 +25,6 @@ void write_attributes(hid_t group, const Attributes& attributes);
 const std::string& text_of(const Attributes& all, const char* name, const std::string& place);
 std::int64_t integer_of(const Attributes& all, const char* name, const std::string& place);
 double real_of(const Attributes& all, const char* name, const std::string& place);
-const std::vector<std::int64_t>& integers_of(const Attributes& all, const char* name,
-                                             const std::string& place);
 
 /// The attribute that holds the hash of everything else in its group (RESULT_FORMAT.md).
 inline constexpr const char* kContentHash = "content_hash";

@@ -1,5 +1,3 @@
-#include "experiments/simulate/command.h"
-
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>

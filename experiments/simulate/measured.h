@@ -1,4 +1,4 @@
-// Measured points from a file, for calibration.
+// What was measured, from files, for calibration: points of one layer, and whole decode steps.
 #pragma once
 
 #include <string>
@@ -6,6 +6,7 @@
 
 #include "core/yaml/yaml.h"
 #include "sim/calibration/calibrate.h"
+#include "sim/calibration/end_to_end.h"
 
 namespace doublep::sim {
 
@@ -18,5 +19,12 @@ std::vector<MeasuredPoint> load_measured(const std::string& path);
 /// them at the root.
 MeasuredPoint read_bench_work(const Yaml& node, const MeasuredPoint& shape);
 MeasuredPoint read_bench_shape(const Yaml& root);
+
+/// JSON of the format doublep-e2e, version 3 (SIMULATION_FORMAT.md). Throws InputError
+/// "file:line:column: ...".
+MeasuredModel load_measured_model(const std::string& path);
+
+/// The model of the plan that was measured must have the measured shape, but for its layers.
+void check_shape(const std::string& path, const Model& model);
 
 }  // namespace doublep::sim

@@ -1,5 +1,3 @@
-#include "experiments/simulate/measured_model.h"
-
 #include "experiments/simulate/measured.h"
 
 namespace doublep::sim {

@@ -4,7 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
-#include "core/trace/folder_source.h"
+#include "core/trace/source.h"
 #include "experiments/config/paths.h"
 #include "experiments/config/values.h"
 #include "experiments/simulate/describe.h"

@@ -8,7 +8,6 @@
 #include "core/base/parallel.h"
 #include "core/yaml/yaml.h"
 #include "experiments/simulate/measured.h"
-#include "experiments/simulate/measured_model.h"
 #include "sim/cost/search.h"
 #include "sim/decode/memory.h"
 #include "sim/decode/prefill.h"

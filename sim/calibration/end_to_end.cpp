@@ -6,7 +6,7 @@
 
 #include "core/base/error.h"
 #include "sim/calibration/fit.h"
-#include "sim/cost/gemm.h"
+#include "sim/cost/roofline.h"
 
 namespace doublep::sim {
 namespace {

@@ -1,9 +1,11 @@
-// The time of one kernel: a roofline with fitted efficiencies, plus what a launch costs.
+// The time of one kernel: a roofline with fitted efficiencies, plus what a launch costs. Matrix
+// products are such kernels: they read their weights once for the whole batch.
 #pragma once
 
 #include <string_view>
 
 #include "sim/hardware/hardware.h"
+#include "sim/model/model.h"
 
 namespace doublep::sim {
 
@@ -80,5 +82,12 @@ struct Timing {
 /// most loaded processor's part of the bytes, times the number of processors (1 = even).
 Timing kernel_time(const Machine& machine, Access access, double bytes, double flops,
                    const std::string& dtype, double slowest_share = 1, int launches = 1);
+
+/// y[rows, n] = x[rows, k] W: weights, inputs and outputs move once.
+Timing gemm_time(const Machine& machine, const Gemm& gemm, std::int64_t rows, KvDtype dtype);
+
+/// Sum of `bytes` over `degree` devices, in a ring: each moves 2 (degree - 1) / degree of them.
+/// Nothing for one device.
+Timing all_reduce_time(const Hardware& hardware, double bytes, int degree);
 
 }  // namespace doublep::sim

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "sim/cost/attention.h"
-#include "sim/cost/gemm.h"
+#include "sim/cost/roofline.h"
 #include "sim/model/model.h"
 #include "sim/profile/workload.h"
 

@@ -19,10 +19,6 @@ double Model::parameters() const {
 
 int Model::kv_heads_on_device(int degree) const { return std::max(1, kv_heads / degree); }
 
-double Model::kv_bytes_per_token_layer(KvDtype dtype, int degree) const {
-  return 2.0 * kv_heads_on_device(degree) * head_dim * bytes_of(dtype);
-}
-
 std::vector<Gemm> layer_gemms(const Model& m, int degree) {
   const std::int64_t q = divide_up(m.query_heads, degree) * m.head_dim;
   const std::int64_t kv = 2ll * m.kv_heads_on_device(degree) * m.head_dim;

@@ -23,9 +23,6 @@ struct Model {
   /// All of them, embedding and head included.
   double parameters() const;
   double weight_bytes() const { return parameters() * bytes_of(weights); }
-  /// Keys and values of one token in one layer, over the KV heads that one of `degree` devices
-  /// holds.
-  double kv_bytes_per_token_layer(KvDtype dtype, int degree = 1) const;
   /// KV heads on one device: all of a head, so that more devices than heads hold copies.
   int kv_heads_on_device(int degree) const;
 };

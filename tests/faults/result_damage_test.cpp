@@ -319,6 +319,9 @@ TEST_CASE("two traces of one name are told apart in the CSV, and a run says what
   const h5::Handle file = h5::open_file(sweep.result());
   const h5::Handle run = h5::open_group(file.get(), "runs/" + result.runs[0].key, "r");
   const Attributes all = read_attributes(run.get(), "r");
-  CHECK(integers_of(all, "layers_replayed", "r") == std::vector<std::int64_t>{10});
-  CHECK(integers_of(all, "steps_replayed", "r") == std::vector<std::int64_t>{0, 2});
+  const auto integers = [&](const char* name) {
+    return std::get<std::vector<std::int64_t>>(all.at(name));
+  };
+  CHECK(integers("layers_replayed") == std::vector<std::int64_t>{10});
+  CHECK(integers("steps_replayed") == std::vector<std::int64_t>{0, 2});
 }

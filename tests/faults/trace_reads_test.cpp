@@ -1,7 +1,7 @@
 // How often a trace is read from the disk: once, however many runs and layers want it.
 #include <filesystem>
 
-#include "core/trace/folder_source.h"
+#include "core/trace/source.h"
 #include "experiments/config/sweep.h"
 #include "experiments/run/runner.h"
 #include "tests/catch.h"

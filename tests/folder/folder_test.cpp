@@ -3,7 +3,7 @@
 #include <fstream>
 
 #include "core/decoder/reference_decoder.h"
-#include "core/trace/folder_source.h"
+#include "core/trace/source.h"
 #include "core/trace/trace.h"
 #include "tests/support/message.h"
 #include "tests/support/tensor_folder.h"

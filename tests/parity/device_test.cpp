@@ -127,7 +127,8 @@ TEST_CASE("quest takes the pages of highest bound", "[parity][quick]") {
   Batch batch({700});
   const Case& c = batch.cases[0];
   ItemIndex index(*batch.cache, 50, true, true);
-  index.build_pages(*batch.cache, 0, nullptr);
+  batch.zones(0, 0, c.length);
+  index.extend_pages(*batch.cache, 0, 16, 0, nullptr);
   StepOptions options;
   options.kind = StepKind::kItems, options.pages = true, options.rule = SelectRule::kCount;
   options.scale = kScale;
@@ -139,11 +140,11 @@ TEST_CASE("quest takes the pages of highest bound", "[parity][quick]") {
   for (int kv = 0; kv < kHeads; ++kv) {
     const StepWork work = step.work(kv);
     for (int g = 0; g < kGroup; ++g) {
-      std::vector<double> bounds(c.length / 16);
+      std::vector<double> bounds((c.length + 15) / 16);
       for (std::size_t page = 0; page < bounds.size(); ++page)
         for (int i = 0; i < kDim; ++i) {
           double best = -INFINITY;
-          for (int r = 0; r < 16; ++r)
+          for (std::int64_t r = 0; r < std::min<std::int64_t>(16, c.length - page * 16); ++r)
             best = std::max(best, double(c.queries[(kv * kGroup + g) * kDim + i]) *
                                       c.keys[(kv * c.capacity + page * 16 + r) * kDim + i]);
           bounds[page] += best;
@@ -154,7 +155,7 @@ TEST_CASE("quest takes the pages of highest bound", "[parity][quick]") {
         if (run.meta >> (8 + g) & 1)
           for (std::uint32_t r = 0; r < (run.meta & 0xFF); ++r) {
             tokens.push_back(static_cast<std::int32_t>(run.row + r));
-            if ((run.row + r) / 16 < taken.size()) taken[(run.row + r) / 16] = true;
+            taken[(run.row + r) / 16] = true;
           }
       double least = INFINITY, most = -INFINITY;
       for (std::size_t page = 0; page < bounds.size(); ++page)
@@ -173,12 +174,13 @@ TEST_CASE("twilight holds p of its candidates by their 4-bit keys, and its zone"
   Batch batch({700});
   const Case& c = batch.cases[0];
   ItemIndex index(*batch.cache, 50, true, true);
-  index.build_pages(*batch.cache, 0, nullptr);
+  batch.zones(0, 0, c.length / 16 * 16);
+  index.extend_pages(*batch.cache, 0, 16, 0, nullptr);
   StepOptions options;
   options.kind = StepKind::kTwilight, options.pages = true, options.twilight_p = 0.8;
   options.scale = kScale;
   DecodeStep step(*batch.cache, &index, options);
-  step.set_budget(0, 43, 43);  // every page is a candidate
+  step.set_budget(0, 44, 44);  // every page is a candidate
   batch.set_queries(step);
   step.enqueue(nullptr);
   const auto output = batch.output(step);

@@ -2,7 +2,7 @@
 #include <vector>
 
 #include "sim/cost/attention.h"
-#include "sim/cost/gemm.h"
+#include "sim/cost/roofline.h"
 #include "sim/cost/search.h"
 #include "tests/catch.h"
 #include "tests/sim/machine.h"

@@ -23,8 +23,13 @@ TEST_CASE("A model's weights and cache", "[sim]") {
   // q, k, v, o: 1024 x (1024 + 512) + 1024 x 1024; gate, up, down: 3 x 1024 x 4096
   CHECK(m.layer_parameters() == 1024.0 * 1536 + 1024.0 * 1024 + 3.0 * 1024 * 4096);
   CHECK(m.parameters() == 4 * m.layer_parameters() + 2.0 * 32000 * 1024);
-  CHECK(m.kv_bytes_per_token_layer(KvDtype::kBf16) == 2 * 2 * 128 * 2);
-  CHECK(m.kv_bytes_per_token_layer(KvDtype::kFp8, 2) == 2 * 1 * 128 * 1);
+  const auto kv_bytes = [&](KvDtype dtype, int devices) {  // of one token in one layer
+    DecodePoint point = simple_point(1, 1);
+    point.kv_dtype = dtype, point.tensor_parallel = devices;
+    return memory_use(m, dense_workload(), point).kv / m.layers;
+  };
+  CHECK(kv_bytes(KvDtype::kBf16, 1) == 2 * 2 * 128 * 2);
+  CHECK(kv_bytes(KvDtype::kFp8, 2) == 2 * 1 * 128 * 1);
 }
 
 TEST_CASE("A step is the sum of its parts, and dense attention reads the whole cache", "[sim]") {

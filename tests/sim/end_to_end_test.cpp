@@ -8,7 +8,7 @@
 
 #include "core/trace/hdf5/h5.h"
 #include "experiments/simulate/describe.h"
-#include "experiments/simulate/measured_model.h"
+#include "experiments/simulate/measured.h"
 #include "tests/catch.h"
 #include "tests/sim/machine.h"
 #include "tests/support/message.h"

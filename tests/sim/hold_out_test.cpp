@@ -9,7 +9,6 @@
 
 #include "experiments/simulate/describe.h"
 #include "experiments/simulate/measured.h"
-#include "experiments/simulate/measured_model.h"
 #include "experiments/simulate/plan.h"
 #include "sim/calibration/calibrate.h"
 #include "sim/calibration/end_to_end.h"

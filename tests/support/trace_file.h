@@ -36,9 +36,9 @@ class TraceFile {
     const h5::Handle layers = h5::create_group(f.get(), "layers", path_);
     for (const char* layer : {"1", "10"}) {
       const h5::Handle group = h5::create_group(layers.get(), layer, path_);
-      write_floats(group.get(), "keys", cache_shape(), data.keys.data(), type, path_);
-      write_floats(group.get(), "values", cache_shape(), data.values.data(), type, path_);
-      write_floats(group.get(), "queries", step_shape(), data.queries.data(), type, path_);
+      write(group, "keys", cache_shape(), data.keys, type);
+      write(group, "values", cache_shape(), data.values, type);
+      write(group, "queries", step_shape(), data.queries, type);
     }
     write_ints(f, "positions", {16, 17, 19});
   }
@@ -101,6 +101,12 @@ class TraceFile {
  private:
   h5::Handle writable() const {
     return {H5Fopen(path_.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose};
+  }
+  void write(const h5::Handle& group, const char* name, const std::vector<std::int64_t>& shape,
+             const std::vector<float>& values, StoredType type) const {
+    const h5::Handle set = create_float_dataset(group.get(), name, shape, type, path_);
+    const std::vector<std::int64_t> start(shape.size(), 0);
+    write_float_block(set.get(), start, shape, values.data(), type, path_);
   }
   static void write_ints(const h5::Handle& f, const char* name,
                          const std::vector<std::int64_t>& values) {

@@ -6,6 +6,16 @@
 using namespace doublep;
 using namespace doublep::test;
 
+namespace {
+
+// The keys as they are remembered, float32 [tokens, d]: scored by the unit vectors.
+MatrixF remembered_keys(const ProductQuantiser& pq, int d) {
+  const MatrixF units = MatrixF::Identity(d, d);
+  return pq.scores({units.data(), d, d, 1, 0}).cast<float>().transpose();
+}
+
+}  // namespace
+
 TEST_CASE("a PQ score is the dot product with the reconstructed key") {
   for (int d : {16, 80}) {
     for (std::int64_t parts : {1, 2, 3, 7}) {
@@ -13,10 +23,10 @@ TEST_CASE("a PQ score is the dot product with the reconstructed key") {
       ProductQuantiser pq(parts, 4, 3, KvDtype::kBf16);
       pq.train(data.head());
       const MatrixD scores = pq.scores(data.group());
-      std::vector<float> key(d);
+      const MatrixF keys = remembered_keys(pq, d);
       double worst = 0;
       for (std::int64_t j = 0; j < 150; ++j) {
-        pq.reconstruct(j, key.data());
+        const std::vector<float> key(keys.row(j).data(), keys.row(j).data() + d);
         const HandCache remembered(d, key, key);
         for (int h = 0; h < 3; ++h)
           worst =
@@ -35,12 +45,9 @@ TEST_CASE("PQ by hand: few distinct parts are remembered exactly") {
   pq.train(cache.first(3));
   pq.extend(cache.head());
   const float expected[4][2] = {{0, 1}, {4, -1}, {4, 1}, {4, 1}};
-  for (int j = 0; j < 4; ++j) {
-    float key[2];
-    pq.reconstruct(j, key);
-    CHECK(key[0] == expected[j][0]);
-    CHECK(key[1] == expected[j][1]);
-  }
+  const MatrixF keys = remembered_keys(pq, 2);
+  for (int j = 0; j < 4; ++j)
+    for (int i = 0; i < 2; ++i) CHECK(keys(j, i) == expected[j][i]);
   CHECK(pq.code_bytes() == 4 * 2 / 8.0);
   CHECK(pq.centroid_bytes() == 4 * 2.0);
 

@@ -167,22 +167,23 @@ bool narrow(const float* data, std::size_t n, StoredType stored, std::uint16_t* 
   return finite;
 }
 
-void write_values(hid_t dataset, const std::vector<std::int64_t>& start,
-                  const std::vector<std::int64_t>& count, const float* data, StoredType stored,
-                  const std::string& place, bool check) {
+}  // namespace
+
+void write_float_block(hid_t dataset, const std::vector<std::int64_t>& start,
+                       const std::vector<std::int64_t>& count, const float* data, StoredType stored,
+                       const std::string& place) {
   std::size_t size = 1;
   for (std::int64_t n : count) size *= static_cast<std::size_t>(n);
   std::vector<std::uint16_t> bits;
   bool finite = true;
   if (stored == StoredType::kFloat32) {
-    if (check)
-      finite =
-          Eigen::Map<const Eigen::ArrayXf>(data, static_cast<Eigen::Index>(size)).isFinite().all();
+    finite =
+        Eigen::Map<const Eigen::ArrayXf>(data, static_cast<Eigen::Index>(size)).isFinite().all();
   } else {
     bits.resize(size);
     finite = narrow(data, size, stored, bits.data());
   }
-  if (check && !finite)
+  if (!finite)
     fail_input(place, ": a value of the block at ", shape_text(start),
                " is NaN, infinite or too large for the stored type; mend it, or store float32");
   const h5::Handle half = float16_type();
@@ -191,22 +192,6 @@ void write_values(hid_t dataset, const std::vector<std::int64_t>& start,
                                                        : H5T_NATIVE_FLOAT;
   write_block(dataset, start, count, type,
               bits.empty() ? static_cast<const void*>(data) : bits.data(), place);
-}
-
-}  // namespace
-
-void write_float_block(hid_t dataset, const std::vector<std::int64_t>& start,
-                       const std::vector<std::int64_t>& count, const float* data, StoredType type,
-                       const std::string& place) {
-  write_values(dataset, start, count, data, type, place, true);
-}
-
-void write_floats(hid_t parent, const std::string& name, const std::vector<std::int64_t>& shape,
-                  const float* data, StoredType type, const std::string& path) {
-  const std::string place = path + ": dataset " + name;
-  const h5::Handle dataset = create_float_dataset(parent, name, shape, type, place);
-  write_values(dataset.get(), std::vector<std::int64_t>(shape.size(), 0), shape, data, type, place,
-               false);
 }
 
 }  // namespace doublep

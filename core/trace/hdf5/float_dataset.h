@@ -49,8 +49,4 @@ void write_float_block(hid_t dataset, const std::vector<std::int64_t>& start,
                        const std::vector<std::int64_t>& count, const float* data, StoredType type,
                        const std::string& place);
 
-/// Both at once, for a whole dataset. Does not look at the values: NaN is written as NaN.
-void write_floats(hid_t parent, const std::string& name, const std::vector<std::int64_t>& shape,
-                  const float* data, StoredType type, const std::string& path);
-
 }  // namespace doublep
