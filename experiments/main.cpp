@@ -104,7 +104,7 @@ int main(int argc, char** argv) {
   } catch (const std::filesystem::filesystem_error& e) {  // a path that the system cannot take
     return fail(concat(e.path1().string(), ": ", e.code().message(), "; check the path"), 2);
   } catch (const std::bad_alloc&) {
-    return fail("out of memory; use fewer threads, a shorter trace or fewer layers", 2);
+    return fail("out of memory; use fewer threads, a smaller --truth-memory, a shorter trace or fewer layers", 2);
   } catch (const std::exception& e) {
     return fail(concat("unexpected: ", e.what()), 3);
   }

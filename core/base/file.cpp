@@ -11,6 +11,7 @@
 #include <new>
 
 #include "core/base/error.h"
+#include "core/base/memory.h"
 
 namespace doublep {
 namespace {
@@ -61,6 +62,10 @@ std::string read_file(const std::string& path, std::int64_t most) {
 }
 
 std::string read_if_room(const std::string& path, std::int64_t most) {
+  // What a file takes the work cannot have: libhdf5 is granted 96 MiB alone
+  // (core/trace/hdf5/probe.h).
+  constexpr std::size_t kWork = std::size_t{256} << 20;
+  if (!may_grow_by(static_cast<std::size_t>(FileStamp::of(path).size) + kWork)) return {};
   try {
     return read_file(path, most);
   } catch (const std::bad_alloc&) {

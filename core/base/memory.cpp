@@ -1,5 +1,6 @@
 #include "core/base/memory.h"
 
+#include <alloca.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -25,16 +26,19 @@ namespace {
 
 constexpr std::size_t kStack = 1 << 20;  // Eigen alone takes 128 KiB for a product
 
-[[gnu::noinline]] void touch_stack() {
-  [[maybe_unused]] volatile char bytes[kStack];
-  for (std::size_t i = kStack; i > 0; i -= std::min<std::size_t>(i, 4096)) bytes[i - 1] = 0;
+[[gnu::noinline]] void touch_stack(std::size_t size) {
+  auto* bytes = static_cast<volatile char*>(alloca(size));
+  for (std::size_t i = size; i > 0; i -= std::min<std::size_t>(i, 4096)) bytes[i - 1] = 0;
 }
 
 }  // namespace
 
 void reserve_stack() {
+  rlimit space = {}, stack = {};
+  if (::getrlimit(RLIMIT_AS, &space) != 0 || space.rlim_cur == RLIM_INFINITY) return;
+  if (::getrlimit(RLIMIT_STACK, &stack) != 0) return;
   if (!may_grow_by(2 * kStack)) throw std::bad_alloc();
-  touch_stack();
+  touch_stack(std::min<std::size_t>(kStack, stack.rlim_cur / 2));
 }
 
 }  // namespace doublep

@@ -30,7 +30,8 @@ class PromptReplay {
   void each(const KvHead& cache, const ClusteredCache& clusters, const QueryGroup& step, Ask ask) {
     std::shared_ptr<const ClusterIndex> index = clusters.index();
     for (std::int64_t i = 0; i < asked_; ++i) {
-      const std::int64_t place = (2 * i + 1) * queries_.count / (2 * asked_);
+      const std::int64_t span = asked_span(*clusters.index());
+      const std::int64_t place = queries_.count - span + (2 * i + 1) * span / (2 * asked_);
       const std::int64_t visible = length_ - queries_.count + place;
       const std::int64_t cut = index_end(*clusters.index(), visible);
       if (cut != index->end())
@@ -38,7 +39,7 @@ class PromptReplay {
                     ? clusters.index()
                     : std::make_shared<ClusterIndex>(clusters.index()->until(cache, cut));
       KvHead seen = cache;
-      seen.length = std::max(visible, cut);
+      seen.length = visible;
       ExactZone zone = clusters.exact();
       zone.tail_begin = cut, zone.length = seen.length;
       QueryGroup group = step;
@@ -49,6 +50,8 @@ class PromptReplay {
   }
 
  private:
+  /// The last of the recorded queries, over which those that are asked are spread.
+  std::int64_t asked_span(const ClusterIndex& index) const;
   /// Where the index ends for a query that sees so many tokens.
   std::int64_t index_end(const ClusterIndex& index, std::int64_t visible) const;
 

@@ -40,8 +40,13 @@ Trace Trace::open_folder(const std::string& folder, std::int64_t most_held) {
 }
 
 bool Trace::stamps_changed() const {
-  return std::any_of(stamps_.begin(), stamps_.end(),
-                     [](const auto& s) { return !(FileStamp::of(s.first) == s.second); });
+  return std::any_of(stamps_.begin(), stamps_.end(), [](const auto& s) {
+    try {
+      return !(FileStamp::of(s.first) == s.second);
+    } catch (const InputError&) {  // gone: a folder's may be none of the trace
+      return true;
+    }
+  });
 }
 
 void Trace::require_unchanged() const {

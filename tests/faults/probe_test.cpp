@@ -66,6 +66,13 @@ TEST_CASE("stopped for computing long, when it has not, is no damage: it is trie
       contains(message_of([] { h5::probe("t.h5", [] { std::raise(SIGALRM); }); }), "file system"));
 }
 
+TEST_CASE("a probe that is killed from outside says nothing of the file") {
+  // A hard limit on processor time, or a system out of memory.
+  const std::string killed = message_of([] { h5::probe("t.h5", [] { std::raise(SIGKILL); }); });
+  CHECK(contains(killed, "killed from outside"));
+  CHECK(!contains(killed, "damaged"));
+}
+
 TEST_CASE("a crash where memory is short says nothing of the file") {
   if (kSanitized) return;  // a sanitizer takes the whole address space
   rlimit before = {};

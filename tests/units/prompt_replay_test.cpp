@@ -70,11 +70,21 @@ TEST_CASE("a prompt's query sees no later token, and its last ones exactly") {
   CHECK(indexes.size() == 4);  // one in 64 positions
 }
 
-TEST_CASE("of a short prompt at least half of the index is asked") {
+TEST_CASE("of a short prompt with all its queries the last ones are asked, no later token either") {
   std::vector<float> queries;
-  for (const Asked& a : ask(256, 32, 64, queries, 300)) {
-    CHECK(a.index_end >= 4 + (300 - 64 - 4) / 2);
-    CHECK(a.visible >= a.index_end);
-    CHECK(a.last_member == a.index_end - 1);
+  for (const auto& [tokens, recorded] :
+       {std::pair{300, 256}, std::pair{1000, 900}, std::pair{3000, 2900}})
+    for (const Asked& a : ask(recorded, 32, 64, queries, tokens)) {
+      const std::int64_t place = (a.query - queries.data()) / 16;
+      CHECK(a.visible == tokens - recorded + place);
+      CHECK(a.index_end >= 4 + (tokens - 64 - 4) / 2);
+      CHECK(a.last_member == a.index_end - 1);
+      CHECK(a.visible - a.tail_begin >= 64);
+      CHECK(a.visible - a.tail_begin < 128);
+    }
+  for (const Asked& a : ask(60, 32, 64, queries, 80)) {  // hardly longer than its window
+    CHECK(a.visible == 80 - 60 + (a.query - queries.data()) / 16);
+    CHECK(a.index_end <= a.visible);
+    CHECK(a.last_member < a.visible);
   }
 }

@@ -120,6 +120,11 @@ std::optional<Ended> in_child(const std::function<void()>& read, const ProbeLimi
   if (ended.signal == SIGALRM)
     fail_input(path, ": reading its structure takes more than ", waiting_seconds(limits),
                " s; is the file system that it lies on there?");
+  if (ended.signal == SIGKILL || ended.signal == SIGHUP || ended.signal == SIGQUIT)
+    fail_input(path,
+               ": reading its structure was killed from outside; by a limit on processor time "
+               "(ulimit -t), or "
+               "for want of memory");
   if (ended.code == kRefused && !ended.message.empty()) throw InputError(ended.message);
   // Where the process may not have the memory that a probe is granted, libhdf5 and the C library's
   // stack die of that as well: it says nothing of the file.
