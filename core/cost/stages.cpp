@@ -92,13 +92,10 @@ Work learn_factors(double queries, double heads, double tokens, double clusters,
   work += order(clusters);
   return {dense.bytes + work.bytes, queries * heads * (dense.flops + work.flops)};
 }
-Work compare_head_kinds(double queries, double heads, double picked, double looked_into,
+Work compare_head_kinds(double queries, double heads, double attended, double looked_into,
                         double clusters, int head_dim, int value_dim) {
-  // Single tokens and clusters at the same number of tokens, clusters at the cost of single ones
-  // (looked_into keys are worth looked_into / 4 tokens at most), and terms alone.
-  const double tokens = 3 * picked + looked_into / 4;
   return {0, queries * heads *
-                 (attend_flops(tokens, 4 * clusters, false, head_dim, value_dim) +
+                 (attend_flops(attended, 4 * clusters, false, head_dim, value_dim) +
                   weigh_quantised_flops(looked_into, head_dim) + order(looked_into).flops)};
 }
 Work change_metric(double points, int head_dim) {

@@ -55,10 +55,10 @@ Work key_shape(double points, int head_dim);
 /// read once for all of them.
 Work learn_factors(double queries, double heads, double tokens, double clusters, int head_dim,
                    int value_dim, KvDtype dtype);
-/// Build, beside it: what the same queries would have missed with `picked` single tokens out of
-/// `looked_into`, with as many in whole clusters and as many as these cost, and with none. All of
-/// it is read for learn_factors() already.
-Work compare_head_kinds(double queries, double heads, double picked, double looked_into,
+/// Build, beside it: what the same queries would have missed in four ways, with `attended` exact
+/// tokens in all of them together, single ones among them out of `looked_into`. All of it is read
+/// for learn_factors() already.
+Work compare_head_kinds(double queries, double heads, double attended, double looked_into,
                         double clusters, int head_dim, int value_dim);
 Work change_metric(double points, int head_dim);
 /// Build: extremes of the pages that `tokens` join; the same tokens in a few bits.

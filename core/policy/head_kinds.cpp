@@ -54,13 +54,17 @@ void HeadKinds::prefill(const KvHead& cache, const ClusteredCache& clusters) {
   if (!wanted_ || cache.prefill_queries.count < kFewestPositions) return;
   prompt_.prefill(cache, kKindQueries);
   learning_ = prompt_.cost(cache, *clusters.index(), rule_.dtype);
-  const double wanted = wanted_tokens(rule_.refinement, cache.length),
-               most = static_cast<double>(clusters.index()->end() - clusters.index()->begin());
-  learning_ += cost::compare_head_kinds(
-      static_cast<double>(prompt_.asked()), cache.prefill_queries.heads, std::min(most, wanted),
-      std::min(most, kLookedInto * wanted), static_cast<double>(clusters.index()->num_clusters()),
-      cache.head_dim, cache.value_dim);
   keys_.follow(cache, clusters.index());
+  // Clusters, single tokens, and clusters at the cost of these (errors_by_kind).
+  const ClusterIndex& index = *clusters.index();
+  const double wanted = wanted_tokens(rule_.refinement, cache.length),
+               most = static_cast<double>(index.end() - index.begin()),
+               attended = 2 * std::min(most, wanted) +
+                          std::min(most, wanted * tokens_at_equal_cost(cache, index));
+  learning_ += cost::compare_head_kinds(
+      static_cast<double>(prompt_.asked()), cache.prefill_queries.heads, attended,
+      std::min(most, kLookedInto * wanted), static_cast<double>(index.num_clusters()),
+      cache.head_dim, cache.value_dim);
 }
 
 bool HeadKinds::select(const KvHead& cache, const ClusteredCache& clusters, const QueryGroup& group,
@@ -143,6 +147,16 @@ void HeadKinds::attend_by(const Kinds& kinds, const KvHead& cache, const ExactZo
               [](const ClusterTerm& a, const ClusterTerm& b) { return a.cluster < b.cluster; });
 }
 
+// Single tokens read keys in a few bits, and the mean value of every cluster, where whole clusters
+// spare theirs.
+double HeadKinds::tokens_at_equal_cost(const KvHead& cache, const ClusterIndex& index) const {
+  const double token = bytes_of(rule_.dtype) * (cache.head_dim + cache.value_dim),
+               spared = bytes_of(rule_.dtype) * cache.value_dim *
+                        static_cast<double>(index.num_clusters()) /
+                        static_cast<double>(index.end() - index.begin());
+  return (token + kLookedInto * keys_.bytes_per_token()) / std::max(token - spared, token / 2);
+}
+
 std::vector<VectorD> HeadKinds::errors_by_kind(const KvHead& cache, const ExactZone& zone,
                                                const std::shared_ptr<const ClusterIndex>& index,
                                                const QueryGroup& group) {
@@ -157,14 +171,7 @@ std::vector<VectorD> HeadKinds::errors_by_kind(const KvHead& cache, const ExactZ
     outputs.push_back(output.cast<double>());
   };
   attend_as(HeadKind::kFlat, 1), attend_as(HeadKind::kClusters, 1);
-  // As many tokens in whole clusters as single ones cost: these read keys in a few bits, and the
-  // mean value of every cluster, where whole clusters spare theirs.
-  const double token = bytes_of(rule_.dtype) * (cache.head_dim + cache.value_dim),
-               spared = bytes_of(rule_.dtype) * cache.value_dim *
-                        static_cast<double>(index->num_clusters()) /
-                        static_cast<double>(index->end() - index->begin());
-  attend_as(HeadKind::kClusters,
-            (token + kLookedInto * keys_.bytes_per_token()) / std::max(token - spared, token / 2));
+  attend_as(HeadKind::kClusters, tokens_at_equal_cost(cache, *index));
   attend_as(HeadKind::kTokens, 1);
   attend_as(HeadKind::kDense, 1);
   const MatrixD& dense = outputs.back();

@@ -69,6 +69,8 @@ class HeadKinds {
   void attend_by(const Kinds& kinds, const KvHead& cache, const ExactZone& zone,
                  const std::shared_ptr<const ClusterIndex>& index, const QueryGroup& group,
                  GroupSelection& out, double scale = 1);
+  /// How many tokens in whole clusters cost what a single token does.
+  double tokens_at_equal_cost(const KvHead& cache, const ClusterIndex& index) const;
   /// How the heads would have erred, as choose_kind() asks: [heads] each.
   std::vector<VectorD> errors_by_kind(const KvHead& cache, const ExactZone& zone,
                                       const std::shared_ptr<const ClusterIndex>& index,

@@ -29,8 +29,8 @@ class PromptReplay {
   template <class Ask>
   void each(const KvHead& cache, const ClusteredCache& clusters, const QueryGroup& step, Ask ask) {
     std::shared_ptr<const ClusterIndex> index = clusters.index();
+    const std::int64_t span = asked_span(*clusters.index());
     for (std::int64_t i = 0; i < asked_; ++i) {
-      const std::int64_t span = asked_span(*clusters.index());
       const std::int64_t place = queries_.count - span + (2 * i + 1) * span / (2 * asked_);
       const std::int64_t visible = length_ - queries_.count + place;
       const std::int64_t cut = index_end(*clusters.index(), visible);
