@@ -108,8 +108,13 @@ class Pool {
 
 int all_cores() { return std::max(1u, std::thread::hardware_concurrency()); }
 
+std::atomic<bool> pool_is_there = false;
+
 std::unique_ptr<Pool>& pool() {
-  static auto instance = std::make_unique<Pool>(all_cores());
+  static auto instance = [] {
+    pool_is_there = true;
+    return std::make_unique<Pool>(all_cores());
+  }();
   return instance;
 }
 
@@ -121,6 +126,13 @@ void set_num_threads(int threads) {
 }
 
 void stay_serial() { inside_loop = true; }
+
+void renew_threads() {
+  if (!pool_is_there) return;
+  const int threads = pool()->asked();
+  (void)pool().release();  // its threads cannot be joined here, nor its locks be trusted
+  pool() = std::make_unique<Pool>(threads);
+}
 
 int num_threads() { return pool()->size(); }
 

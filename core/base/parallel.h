@@ -15,6 +15,10 @@ int num_threads();  ///< that there are
 /// From now on parallel_for does everything in this thread: in a forked child, which has no other.
 void stay_serial();
 
+/// In a forked child that goes on to work: the pool's threads stayed with the parent, so that a
+/// loop would wait for them for ever. Makes new ones.
+void renew_threads();
+
 /// Calls body(i) for i in [0, n), spread over the pool, and returns when all are done. The first
 /// exception is rethrown here. Nested calls run in the calling thread. Bodies must write to places
 /// of their own, so that results do not depend on the number of threads.

@@ -29,7 +29,8 @@ void ReferenceDecoder::prefill(const KvCacheView& cache) {
 
 void ReferenceDecoder::append(const KvCacheView& grown) {
   DP_EXPECTS(!heads_.empty() && grown.length >= cache_.length && grown.length <= grown.capacity &&
-                 grown.keys == cache_.keys,
+                 grown.num_kv_heads == cache_.num_kv_heads && grown.head_dim == cache_.head_dim &&
+                 grown.value_dim == cache_.value_dim,
              "append continues the cache that prefill saw");
   cache_ = grown;
   parallel_for(grown.num_kv_heads, [&](std::int64_t h) { heads_[h]->append(grown.head(h)); });

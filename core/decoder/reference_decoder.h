@@ -18,6 +18,7 @@ class ReferenceDecoder final : public Decoder {
 
   /// Throws ParameterError where a parameter does not fit the cache's head_dim.
   void prefill(const KvCacheView& cache) override;
+  /// The rows may lie elsewhere than before: no policy keeps a pointer to them.
   void append(const KvCacheView& grown) override;
   StepResult step(const QueryBlock& queries, Detail detail) override;
   IndexCost index_cost() const override;

@@ -44,13 +44,19 @@ void widen(StoredType type, const std::vector<std::uint16_t>& bits, float* out) 
                                 : widen_as<Eigen::half>(bits, out);
 }
 
+std::int64_t find_unfit(const float* values, std::int64_t size) {
+  const auto good =
+      Eigen::Map<const Eigen::ArrayXf>(values, size).abs() <= static_cast<float>(kLargestValue);
+  if (good.all()) return size;  // NaN compares false
+  std::int64_t at = 0;
+  while (std::abs(values[at]) <= static_cast<float>(kLargestValue)) ++at;
+  return at;
+}
+
 void check_values(const float* block, std::int64_t size, std::int64_t offset,
                   const std::vector<std::int64_t>& shape, const std::string& place) {
-  const auto good =
-      Eigen::Map<const Eigen::ArrayXf>(block, size).abs() <= static_cast<float>(kLargestValue);
-  if (good.all()) return;  // NaN compares false
-  std::int64_t at = 0;
-  while (std::abs(block[at]) <= static_cast<float>(kLargestValue)) ++at;
+  const std::int64_t at = find_unfit(block, size);
+  if (at == size) return;
   std::vector<std::int64_t> index(shape.size());
   std::int64_t rest = offset + at;
   for (std::size_t k = shape.size(); k-- > 0; rest /= shape[k]) index[k] = rest % shape[k];

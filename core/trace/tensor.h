@@ -25,6 +25,9 @@ double num_values(const std::vector<std::int64_t>& shape);
 /// 16-bit values (kFloat16 or kBfloat16) to float32.
 void widen(StoredType type, const std::vector<std::uint16_t>& bits, float* out);
 
+/// Where the first value is that is NaN, infinity or more than kLargestValue; `size` for none.
+std::int64_t find_unfit(const float* values, std::int64_t size);
+
 /// Throws InputError with the first index that holds NaN, infinity or more than kLargestValue.
 /// `block`: `size` values of a tensor of that shape, row-major, from the `offset`th on; `place` is
 /// "file: tensor name".

@@ -1,6 +1,9 @@
 // Does the pool run every index once, pass exceptions on, and leave results independent of threads?
 #include "core/base/parallel.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <stdexcept>
 #include <vector>
@@ -86,4 +89,23 @@ TEST_CASE("a sum over places of their own has the same bits for 1, 2, 3 and 7 th
     sums.push_back(sum);
   }
   for (double s : sums) CHECK(s == sums[0]);
+}
+
+TEST_CASE("a forked child loops with threads of its own") {
+  const ThreadGuard guard;
+  set_num_threads(3);
+  parallel_for(3, [](std::int64_t) {});  // the pool is there
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);  // instead of waiting for ever for threads that are not there
+    renew_threads();
+    std::vector<int> calls(100, 0);
+    parallel_for(100, [&](std::int64_t i) { ++calls[i]; });
+    _exit(num_threads() == 3 && calls == std::vector<int>(100, 1) ? 0 : 1);
+  }
+  REQUIRE(child > 0);
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
 }
