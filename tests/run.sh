@@ -32,9 +32,25 @@ passed=0 failed=0 skipped=0
 
 bash experiments/install.sh ${extra[@]+"${extra[@]}"} || { echo "0 passed, 1 failed"; exit 1; }
 
-build() {  # preset, rooms of tests
+# The Python package is a part of the build where pip can bring nanobind, which not every Debian packs: into an
+# environment of the build, which finds the package there.
+package=(-DDOUBLEP_PYTHON=OFF)
+prepare_package() {  # preset
+  local venv="$root/build/$1/venv" log="$logs/venv-$1" nanobind
+  nanobind=$(grep -oE 'nanobind[^"]*' pyproject.toml | head -1)
+  if ! { "${PYTHON:-/usr/bin/python3}" -m venv --system-site-packages "$venv" &&
+    "$venv/bin/pip" install --quiet --retries 1 "$nanobind"; } >"$log" 2>&1; then
+    echo "SKIPPED: python package: pip could not install $nanobind: $(tail -n 1 "$log")"
+    skipped=$((skipped + 1))
+    return 1
+  fi
+  echo "$root/build/$1/python" >"$("$venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')/doublep.pth"
+  package=(-DDOUBLEP_PYTHON=ON -DPython_EXECUTABLE="$venv/bin/python")
+}
+
+build() {  # preset, rooms of tests, cache entries...
   local start=$SECONDS
-  if ! { cmake --preset "$1" -DDOUBLEP_TEST_ROOMS="${2// /;}" && cmake --build --preset "$1"; } \
+  if ! { cmake --preset "$1" -DDOUBLEP_TEST_ROOMS="${2// /;}" "${@:3}" && cmake --build --preset "$1"; } \
     >"$logs/build-$1" 2>&1; then
     grep -E "error|Error|FAILED" -A5 "$logs/build-$1" | head -60
     echo "the build of $1 failed"
@@ -130,13 +146,18 @@ rooms() {  # preset, its rooms, arguments for every room...
 }
 
 python=()
-if [ -n "$optimised" ] && build "$optimised" "$optimised_rooms"; then
+[ -z "$optimised" ] || prepare_package "$optimised"
+if [ -n "$optimised" ] && build "$optimised" "$optimised_rooms" "${package[@]}"; then
   python=(tests/analysis tests/recorder)
   export DOUBLEP_PROGRAM="$root/build/$optimised/experiments/doublep"
   start_python tests/analysis "${PYTHON:-/usr/bin/python3}"
   # The recorder's tests of models want data/requirements.txt, which nothing else does: name an
   # interpreter that has it, or they are skipped.
   start_python tests/recorder "${RECORDER_PYTHON:-${PYTHON:-/usr/bin/python3}}"
+  if [ "${package[0]}" = -DDOUBLEP_PYTHON=ON ]; then
+    python+=(tests/python)
+    start_python tests/python "build/$optimised/venv/bin/python"
+  fi
   rooms "$optimised" "$optimised_rooms"
   run_logged "$logs/consumer" bash tests/consumer/run.sh "build/$optimised"
   count_consumer "$optimised"
