@@ -137,7 +137,7 @@ void bind_step(nb::module_& m) {
             return counts(self, [](const auto& s) { return s.terms.size(); });
           },
           "int64 [num_query_heads]: clusters entered as one term. On CUDA None without audit.")
-      .def_prop_ro("audited_mass", audits,
+      .def_prop_ro("mass_audit", audits,
                    "float64 [num_query_heads, 3]: the policy's own sampled estimate of the mass it "
                    "covers and its interval's ends (parameter `audit`); None where it makes none.")
       .def_prop_ro(

@@ -30,7 +30,7 @@ class AgainstNumpy(unittest.TestCase):
         # bf16 keys and values of a KV head, once for its group of four.
         np.testing.assert_array_equal(step.bytes[:, doublep.STAGES.index("attend")],
                                       [300 * 2 * 32 * 2 / 4] * 8)
-        self.assertIsNone(step.audited_mass)
+        self.assertIsNone(step.mass_audit)
         self.assertIsNone(step.selections)
 
     def test_policies_in_their_dense_limit(self):
@@ -139,10 +139,10 @@ class AgainstReplay(unittest.TestCase):
                           self.layer.queries[t], self.trace.softmax_scale)
         error = (np.linalg.norm(step.output - output, axis=1) / np.linalg.norm(output, axis=1))
         np.testing.assert_allclose(error, rows["output_error"], atol=2e-6, rtol=1e-4)
-        if step.audited_mass is None:
+        if step.mass_audit is None:
             self.assertTrue(np.isnan(rows["audited_mass"]).all())
         else:
-            np.testing.assert_array_equal(step.audited_mass.T, [
+            np.testing.assert_array_equal(step.mass_audit.T, [
                 rows[name] for name in ("audited_mass", "audited_low", "audited_high")])
         for selection, exact, terms in zip(step.selections, rows["exact_tokens"],
                                            rows["approximated_clusters"]):
