@@ -48,8 +48,8 @@ TEST_CASE("every policy decodes the same over a cache that lies elsewhere after 
       packed = std::move(next);
       still->append(cache.view().first(length));
       moved->append(packed->view);
-      const StepResult a = still->step(cache.block(t), Audit::kSelection),
-                       b = moved->step(cache.block(t), Audit::kSelection);
+      const StepResult a = still->step(cache.block(t), Detail::kSelections),
+                       b = moved->step(cache.block(t), Detail::kSelections);
       CHECK(a.output == b.output);
       for (std::size_t h = 0; h < a.selections.size(); ++h)
         CHECK(a.selections[h].tokens == b.selections[h].tokens);
