@@ -84,11 +84,16 @@ def below(rows, target):
     return np.where(np.isfinite(mass), mass < target - 1e-12, np.nan)
 
 
-def predicted_and_true(rows):
-    """(predicted, true output error) of the rows where both are above 0 and finite."""
+def predicted_rows(rows):
+    """Those whose predicted and true output error are both above 0 and finite."""
     predicted, true = rows["predicted_error"], rows["output_error"]
-    good = np.isfinite(predicted) & np.isfinite(true) & (predicted > 0) & (true > 0)
-    return predicted[good], true[good]
+    return rows[np.isfinite(predicted) & np.isfinite(true) & (predicted > 0) & (true > 0)]
+
+
+def predicted_and_true(rows):
+    """(predicted, true output error) of `predicted_rows`."""
+    good = predicted_rows(rows)
+    return good["predicted_error"], good["output_error"]
 
 
 def log_correlation(x, y):

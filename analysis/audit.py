@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.table import grid, number
+from analysis.table import Table, number
 
 
 def coverage(rows):
@@ -16,8 +16,8 @@ def coverage(rows):
     return int(good.sum()), float(holds.mean()), float((high[good] - low[good]).mean())
 
 
-def markdown(summaries, names):
-    """A line per audited run and layer; empty where no run was audited."""
+def tables(summaries, names):
+    """A line per audited run and layer; no table where no run was audited."""
     lines = []
     for s in summaries:
         rows = s.run.rows
@@ -29,4 +29,4 @@ def markdown(summaries, names):
             lines.append([s.run.trace.name, names.run(s.run), layer, count,
                           number(100 * share, 1), number(width, 4)])
     header = ["trace", "run", "layer", "audited rows", "interval holds %", "mean width"]
-    return grid(header, lines, left=2) if lines else ""
+    return [Table(header, lines, 2)] if lines else []

@@ -31,11 +31,23 @@ def series_look(series):
     return looks
 
 
-def panel(ax, by_series, looks, accuracy, cost, bottom):
-    """Dominated points faint, a line through the others; dense as a line where its cost is.
+def placed(points, accuracy, cost, left, bottom):
+    """(x, y, non-dominated, dominated, the non-dominated above the lower edge): places on the axes, and indices.
 
-    Values a logarithmic axis cannot hold are drawn at its lower edge.
+    Values a logarithmic axis cannot hold are placed at its lower edge.
     """
+    x = np.array([cost.of(s) for s in points])
+    y = np.array([accuracy.of(s) for s in points])
+    keep = front(x, np.round(y, 9))  # rounding noise is no improvement
+    x = np.where(x < left, left, x)
+    if accuracy.log:
+        y = np.where(y < bottom, bottom, y)
+    rest = [i for i in range(len(points)) if i not in keep]
+    return x, y, keep, rest, [i for i in keep if y[i] > bottom or not accuracy.log]
+
+
+def panel(ax, by_series, looks, accuracy, cost, bottom):
+    """Dominated points faint, a line through the others; dense as a line where its cost is."""
     everything = [s for points in by_series.values() for s in points]
     limit = max((DENSE_COST[cost.key](s) for s in everything), default=np.nan)
     left, right = log_limits([cost.of(s) for s in everything] + [limit])
@@ -43,14 +55,7 @@ def panel(ax, by_series, looks, accuracy, cost, bottom):
         if series[0] == "dense":
             continue
         colour, marker, line = looks[series]
-        x = np.array([cost.of(s) for s in points])
-        y = np.array([accuracy.of(s) for s in points])
-        keep = front(x, np.round(y, 9))  # rounding noise is no improvement
-        x = np.where(x < left, left, x)
-        if accuracy.log:
-            y = np.where(y < bottom, bottom, y)
-        rest = [i for i in range(len(points)) if i not in keep]
-        held = [i for i in keep if y[i] > bottom or not accuracy.log]
+        x, y, keep, rest, held = placed(points, accuracy, cost, left, bottom)
         z = 6 if series[0] == "double_p" else 3
         ax.plot(x[rest], y[rest], ls="none", marker=marker, color=colour, alpha=0.3, ms=3.2, mew=0,
                 zorder=z - 1, clip_on=False)

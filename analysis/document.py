@@ -6,7 +6,7 @@ from analysis.aggregate import finite
 from analysis.naming import pretty
 from analysis.ranking import dominated_everywhere
 from analysis.results import ranges
-from analysis.table import escape, grid, number
+from analysis.table import Table, escape, number
 
 CAPTIONS = {
     "headline": "Mean output error against bytes read per layer and step. Lines join the "
@@ -28,7 +28,8 @@ CAPTIONS = {
 }
 
 
-def provenance(results):
+def origin(results):
+    """Where the numbers come from: a table of files and one of traces."""
     lines = [[os.path.basename(s.path), s.name, s.created, s.commit, s.config_hash, s.program_hash,
               s.seed, s.cpu, s.compiler] for s in results.sweeps]
     header = ["file", "sweep", "created", "commit", "config hash", "program hash", "seed", "CPU",
@@ -39,7 +40,7 @@ def provenance(results):
               for t in results.traces]
     head = ["trace", "hash", "model", "task", "tokens", "layers replayed", "query/KV heads",
             "head dim", "steps replayed", "runs"]
-    return grid(header, lines, left=9) + "\n" + grid(head, traces, left=4)
+    return [Table(header, lines, 9), Table(head, traces, 4)]
 
 
 def _replayed(part, whole):
@@ -48,7 +49,7 @@ def _replayed(part, whole):
 
 
 def notes(results, summaries, names):
-    """What a reader must know before trusting a comparison."""
+    """What a reader must know before trusting a comparison, a sentence each."""
     found = []
     if len({s.commit for s in results.sweeps}) > 1:
         found.append("The files come from different commits.")
@@ -63,7 +64,7 @@ def notes(results, summaries, names):
         gone = sorted(everything - have)
         if gone:
             more = f" and {len(gone) - 8} more" if len(gone) > 8 else ""
-            found.append(escape(f"Not run on {trace}: " + "; ".join(gone[:8]) + more + "."))
+            found.append(f"Not run on {trace}: " + "; ".join(gone[:8]) + more + ".")
     bad = max(finite([s.dense_mismatch for s in summaries]), default=0)
     if bad > 1e-4:
         found.append(f"Dense attention differs from the recorded outputs by up to {bad:.2g} "
@@ -73,15 +74,19 @@ def notes(results, summaries, names):
         found.append(f"Rows whose output error is not finite, left out of the means: {broken}.")
     for s in summaries:
         if s.run.policy == "dense" and abs(s.bytes_ratio - 1) > 0.01:
-            found.append(f"{escape(s.run.trace.name)}: `dense` is charged {number(s.bytes_ratio, 3)} times "
+            found.append(f"{s.run.trace.name}: dense is charged {number(s.bytes_ratio, 3)} times "
                          "the bytes of every visible key and value.")
     for trace in results.traces:
         mine = [s for s in summaries if s.run.trace.name == trace.name]
         never = dominated_everywhere(mine)
         if never and len(never) < len({s.run.policy for s in mine}):
-            found.append(f"{escape(trace.name)}: no run of " + escape(", ".join(map(pretty, never)))
+            found.append(f"{trace.name}: no run of " + ", ".join(map(pretty, never))
                          + " is on the common front of bytes and mean error.")
-    return "".join(f"- {line}\n" for line in found)
+    return found
+
+
+def bullets(sentences):
+    return "".join(f"- {escape(line)}\n" for line in sentences)
 
 
 class Document:

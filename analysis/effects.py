@@ -7,7 +7,7 @@ base is the value met first in the sweep; figures are geometric means of the rat
 import math
 
 from analysis.naming import show
-from analysis.table import escape, grid, number
+from analysis.table import Table, number
 
 
 def pairs(group, name):
@@ -35,9 +35,9 @@ def ratio(couples, of):
     return math.exp(math.fsum(logs) / len(logs)) if logs else math.nan
 
 
-def markdown(summaries, names):
-    """A table per trace; empty where nothing varies alone."""
-    parts = []
+def tables(summaries, names):
+    """One per trace; none where nothing varies alone."""
+    made = []
     for trace in dict.fromkeys(s.run.trace.name for s in summaries):
         mine, lines = [s for s in summaries if s.run.trace.name == trace], []
         for policy in dict.fromkeys(s.run.policy for s in mine):
@@ -54,5 +54,5 @@ def markdown(summaries, names):
         if lines:
             header = ["policy", "parameter", "value", "pairs", "error", "error p95",
                       "exact tokens", "bytes", "violation, points"]
-            parts.append(f"### {escape(trace)}\n\n" + grid(header, lines, left=3))
-    return "\n".join(parts)
+            made.append(Table(header, lines, 3, trace))
+    return made

@@ -30,13 +30,13 @@ def metrics(target):
 def draw(chosen, names, target=0.95):
     """Pages (figures) of at most ROWS_A_PAGE policies, all of one trace, on the same scales."""
     maps = [[head_map(s.run.rows, of(s.run.rows)) for _, of, _ in metrics(target)] for s in chosen]
-    scales = [_scale(column, [row[column][2] for row in maps]) for column in range(4)]
+    scales = [scale_of(column, [row[column][2] for row in maps]) for column in range(4)]
     pages = range(0, len(chosen), ROWS_A_PAGE)
     return [_page(chosen[i:i + ROWS_A_PAGE], maps[i:i + ROWS_A_PAGE], scales, names, target)
             for i in pages]
 
 
-def _scale(column, matrices):
+def scale_of(column, matrices):
     values = np.concatenate([matrix[np.isfinite(matrix)] for matrix in matrices])
     if column == 2:
         return Normalize(0, 100)

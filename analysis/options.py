@@ -1,4 +1,4 @@
-"""The arguments of report.py."""
+"""The arguments of report.py, and those that it shares with analysis/interactive."""
 
 import argparse
 
@@ -32,23 +32,12 @@ def arguments(argv):
         epilog="parts:\n" + "".join(f"  {name:11} {text}\n" for name, text in PARTS.items())
         + "\nErrors print one line and end with status 2. Equal results give equal files: no clock "
           "is read.")
-    parser.add_argument("results", nargs="+", metavar="RESULT.h5", help="files of `doublep run`")
+    add_selection(parser)
     parser.add_argument("--out", required=True, metavar="DIR",
                         help="folder to write to (made if absent)")
     parser.add_argument("--only", metavar="PART[,PART]", default="", help="some of the parts below")
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=list(FORMATS),
                         help="kinds of file to write (default: all)")
-    parser.add_argument("--policy", action="append", default=[], metavar="NAME",
-                        help="take this policy; may be repeated (default: all)")
-    parser.add_argument("--trace", action="append", default=[], metavar="NAME",
-                        help="take this trace; may be repeated (default: all)")
-    parser.add_argument("--target", type=_share, default=0.95, metavar="P",
-                        help="mass for the violation rate that compares runs (default: 0.95)")
-    parser.add_argument("--levels", type=_levels, default=ranking.LEVELS, metavar="PERCENT[,...]",
-                        help="output errors to rank at, in percent (default: 10,5,2,1)")
-    parser.add_argument("--look-at", type=float, default=100 * representative.LEVEL,
-                        metavar="PERCENT", help="heat maps and distributions show the cheapest run "
-                        "of each curve with at most this output error (default: 5)")
     parser.add_argument("--dpi", type=int, default=200, help="of the PNGs (default: 200)")
     args = parser.parse_args(argv)
     args.only = [word for word in args.only.split(",") if word] or list(PARTS)
@@ -58,6 +47,22 @@ def arguments(argv):
     if not 50 <= args.dpi <= 1200:
         parser.error(f"--dpi: expected 50 to 1200, found {args.dpi}")
     return args
+
+
+def add_selection(parser):
+    """Which runs to show, and against what they are measured."""
+    parser.add_argument("results", nargs="+", metavar="RESULT.h5", help="files of `doublep run`")
+    parser.add_argument("--policy", action="append", default=[], metavar="NAME",
+                        help="take this policy; may be repeated (default: all)")
+    parser.add_argument("--trace", action="append", default=[], metavar="NAME",
+                        help="take this trace; may be repeated (default: all)")
+    parser.add_argument("--target", type=_share, default=0.95, metavar="P",
+                        help="mass for the violation rate that compares runs (default: 0.95)")
+    parser.add_argument("--levels", type=_levels, default=ranking.LEVELS, metavar="PERCENT[,...]",
+                        help="output errors to rank at, in percent (default: 10,5,2,1)")
+    parser.add_argument("--look-at", type=float, default=100 * representative.LEVEL,
+                        metavar="PERCENT", help="what is looked into head by head is the cheapest run "
+                        "of each curve with at most this output error (default: 5)")
 
 
 def _share(text):

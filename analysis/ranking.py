@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.aggregate import below, head_map
 from analysis.pareto import cost_at, front
-from analysis.table import escape, grid, number
+from analysis.table import Table, number
 
 LEVELS = (0.1, 0.05, 0.02, 0.01)
 MEASURES = (  # of a run's error, that is to come down to the level
@@ -93,8 +93,9 @@ def build_cost(place):
     return number(max(costs, default=math.nan) / 1e9, 2)
 
 
-def ranking_markdown(summaries, names, levels=LEVELS):
-    parts = []
+def tables(summaries, names, levels=LEVELS):
+    """One per trace and level."""
+    found = []
     for trace in dict.fromkeys(s.run.trace.name for s in summaries):
         mine = [s for s in summaries if s.run.trace.name == trace]
         for level in levels:
@@ -110,9 +111,8 @@ def ranking_markdown(summaries, names, levels=LEVELS):
                               names.between([s.run for s in place.runs]) if place.runs else "–"])
             header = ["rank", "policy", *(f"x dense, {name}" for name, _ in MEASURES),
                       "build GFLOP", "at"]
-            parts.append(f"### {escape(trace)}, output error {100 * level:g} %\n\n"
-                         + grid(header, lines, left=2))
-    return "\n".join(parts)
+            found.append(Table(header, lines, 2, f"{trace}, output error {100 * level:g} %"))
+    return found
 
 
 def worst(run, values):
@@ -124,9 +124,9 @@ def worst(run, values):
     return int(layers[y]), int(heads[x]), float(matrix[y, x])
 
 
-def failures_markdown(chosen, names, target=0.95):
+def failure_tables(chosen, names, target=0.95):
     """A line per representative run: its worst head by error and by violation, beside its mean."""
-    parts = []
+    found = []
     for trace in dict.fromkeys(s.run.trace.name for s in chosen):
         lines = []
         for s in (s for s in chosen if s.run.trace.name == trace):
@@ -143,8 +143,8 @@ def failures_markdown(chosen, names, target=0.95):
         header = ["policy", "parameters", "error %", "worst head %", "layer.head",
                   f"violation % (mass < {target:g})", "worst head %", "layer.head",
                   "heads with > 5 % violation"]
-        parts.append(f"### {escape(trace)}\n\n" + grid(header, lines, left=2))
-    return "\n".join(parts)
+        found.append(Table(header, lines, 2, trace))
+    return found
 
 
 def _where(found):

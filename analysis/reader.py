@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis import content_hash
 from analysis.errors import ResultError
-from analysis.results import Replay, Results, Run, Sweep, Trace
+from analysis.results import Replay, Results, Run, Sweep, Trace, join, only
 from analysis.stored import member
 
 FORMAT, VERSION = "doublep-result", 3
@@ -44,6 +44,15 @@ def read(path):
             raise ResultError(path, "", f"readable data ({reason})", RERUN) from None
 
 
+def load(paths, policies=(), traces=()):
+    """Several files joined; of them the named policies and traces, or all. None left is an error."""
+    results = only(join([read(path) for path in paths]), policies, traces)
+    if not results.runs:
+        raise ResultError(", ".join(map(str, paths)), "", "runs of the policies and traces named",
+                          "check --policy and --trace against `table.md`")
+    return results
+
+
 def _read(path, file):
     found = _attribute(path, file, "format", str)
     if found != FORMAT:
@@ -55,6 +64,7 @@ def _read(path, file):
         raise ResultError(path, "attribute 'version'", f"{VERSION}, found {version}", remedy)
     text = {name: _attribute(path, file, name, str) for name in
             ("name", "config_hash", "created", "commit", "program_hash", "compiler", "cpu")}
+    text["config"] = _long_text(path, file, "config")
     number = {name: _attribute(path, file, name, int) for name in ("threads", "seed")}
     traces = {key: _trace(path, node) for key, node in _group(path, file, "traces").items()}
     groups = _group(path, file, "runs")
@@ -103,6 +113,15 @@ def _attribute(path, node, name, kind):
         raise ResultError(path, place, f"type {kind.__name__}, found {value!r}", RERUN) from None
 
 
+def _long_text(path, node, name):
+    """A text that may go on in `name`.1, `name`.2, ..."""
+    text, more = _attribute(path, node, name, str), 1
+    while f"{name}.{more}" in node.attrs:
+        text += _attribute(path, node, f"{name}.{more}", str)
+        more += 1
+    return text
+
+
 def _trace(path, node):
     kinds = dict(name=str, hash=str, model=str, task=str, num_tokens=int, num_query_heads=int,
                  num_kv_heads=int, head_dim=int, num_steps=int, layers=tuple)
@@ -126,7 +145,9 @@ def _run(path, node, key, traces, program):
     found = content_hash.of_run(key, node.attrs, (("rows", rows), ("layers", layers)))
     _check(path, node, f"rows and attributes of '{text['label']}'", found)
     return Run(key=key, program=program, place=(0, _attribute(path, node, "order", int)),
-               trace=replace(traces[trace], replay=replay), parameters=_parameters(path, node), rows=rows, layers=layers,
+               trace=replace(traces[trace], replay=replay), parameters=_parameters(path, node),
+               parameters_text=_attribute(path, node, "parameters", str), seed=_attribute(path, node, "seed", int),
+               rows=rows, layers=layers,
                reads_every_key=_attribute(path, node, "reads_every_key", bool), **text, **real)
 
 

@@ -21,8 +21,7 @@ from analysis.axes import ACCURACIES
 from analysis.errors import ResultError
 from analysis.naming import Names
 from analysis.options import arguments
-from analysis.reader import read
-from analysis.results import join, only
+from analysis.reader import load
 from analysis.writer import Writer
 
 
@@ -55,7 +54,7 @@ def headline(c):
 
 
 def ranked(c):
-    text = ranking.ranking_markdown(c.summaries, c.names, c.args.levels)
+    text = table.markdown(ranking.tables(c.summaries, c.names, c.args.levels))
     c.writer.text("ranking.md", "# Bytes at equal error\n\n" + document.HOW_RANKED + "\n" + text)
     c.doc.section("Bytes at equal error", document.HOW_RANKED, text)
 
@@ -69,7 +68,7 @@ def costs(c):
 
 
 def failures(c):
-    text = ranking.failures_markdown(c.everyone, c.names, c.args.target)
+    text = table.markdown(ranking.failure_tables(c.everyone, c.names, c.args.target))
     how = document.HOW_FAILED.format(level=c.args.look_at)
     c.writer.text("failures.md", "# Where each policy fails\n\n" + how + "\n" + text)
     c.doc.section("Where each policy fails", how, text)
@@ -106,14 +105,14 @@ def calibrations(c):
 
 
 def audits(c):
-    text = audit.markdown(c.summaries, c.names)
+    text = table.markdown(audit.tables(c.summaries, c.names))
     if text:
         c.doc.section("Audited mass", document.HOW_AUDITED, text)
         c.writer.text("audit.md", "# Audited mass\n\n" + document.HOW_AUDITED + "\n" + text)
 
 
 def switches(c):
-    text = effects.markdown(c.summaries, c.names)
+    text = table.markdown(effects.tables(c.summaries, c.names))
     if text:
         c.doc.section("What each parameter does", document.HOW_EFFECTS, text)
         c.writer.text("effects.md",
@@ -121,7 +120,7 @@ def switches(c):
 
 
 def tables(c):
-    text = table.markdown(c.summaries, c.names, c.args.target)
+    text = table.markdown(table.tables(c.summaries, c.names, c.args.target))
     c.writer.text("table.md", "# All runs\n\n" + document.HOW_TABLED + "\n" + text)
     c.writer.text("table.csv", table.to_csv(c.summaries, c.names))
     c.doc.section("All runs", document.HOW_TABLED, text)
@@ -135,13 +134,9 @@ def build(results, args):
     """Writes everything asked for; returns the text of report.md."""
     names = Names(results.runs)
     summaries = [summarise(run, args.target) for run in results.runs]
-    looked = {}
-    for trace in results.traces:
-        mine = [s for s in summaries if s.run.trace.id == trace.id]
-        chosen = representative.choose(mine, names, args.look_at / 100)
-        looked[trace.name] = [s for s in chosen if s.run.policy != "dense"]
+    looked = representative.by_trace(summaries, names, args.look_at / 100)
     doc = document.Document(", ".join(dict.fromkeys(s.name for s in results.sweeps)), args.target)
-    doc.section("Origin", document.provenance(results), document.notes(results, summaries, names))
+    doc.section("Origin", table.markdown(document.origin(results)), document.bullets(document.notes(results, summaries, names)))
     with Writer(args.out, args.format, args.dpi) as writer:
         c = Context(args, names, summaries, looked, writer, doc)
         for part, write in ORDER:
@@ -159,10 +154,7 @@ def slug(name):
 def main(argv=None):
     args = arguments(argv)
     try:
-        results = only(join([read(path) for path in args.results]), args.policy, args.trace)
-        if not results.runs:
-            raise ResultError(", ".join(args.results), "", "runs of the policies and traces named",
-                              "check --policy and --trace against `table.md`")
+        results = load(args.results, args.policy, args.trace)
         build(results, args)
     except ResultError as error:
         print(f"error: {error}", file=sys.stderr)

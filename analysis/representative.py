@@ -15,6 +15,15 @@ def choose(summaries, names, level=LEVEL):
     return [pick(group, level) for group in series.values()]
 
 
+def by_trace(summaries, names, level=LEVEL):
+    """{trace name: its runs to look into, dense aside}."""
+    mine = {}
+    for s in summaries:
+        mine.setdefault(s.run.trace.name, []).append(s)
+    return {trace: [s for s in choose(group, names, level) if s.run.policy != "dense"]
+            for trace, group in mine.items()}
+
+
 def pick(group, level=LEVEL):
     good = [s for s in group if s.error <= level]
     if good:

@@ -75,6 +75,7 @@ class Sweep:
     cpu: str
     threads: int
     seed: int
+    config: str  # the resolved configuration, YAML
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,8 @@ class Run:
     label: str
     trace: Trace
     parameters: dict  # flat: nested objects become dotted names
+    parameters_text: str  # the JSON that the file holds
+    seed: int
     target_p: float
     target_error: float  # NaN: no error is promised
     kv_dtype: str

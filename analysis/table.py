@@ -8,6 +8,7 @@ import io
 import json
 import math
 import re
+from dataclasses import dataclass
 
 from analysis.axes import MIB
 
@@ -71,21 +72,38 @@ def grid(header, lines, left=1):
     return "\n".join([pad(header), rule] + [pad(line) for line in lines]) + "\n"
 
 
-def markdown(summaries, names, target=0.95):
-    """A heading and a table per trace."""
-    header = ["policy", "parameters"] + [name.format(target=target) for name, _, _ in COLUMNS]
+@dataclass(frozen=True)
+class Table:
+    """Cells as people read them, whatever shows them: Markdown here, HTML in analysis/interactive."""
+
+    header: list
+    lines: list
+    left: int = 1  # so many columns are words; the others are numbers
+    heading: str = ""
+    note: str = ""
+
+
+def markdown(tables):
+    """All of them, each below its heading."""
     parts = []
+    for t in tables:
+        parts.append((f"### {escape(t.heading)}\n\n" if t.heading else "") + grid(t.header, t.lines, t.left))
+        parts += [escape(t.note) + "\n"] if t.note else []
+    return "\n".join(parts)
+
+
+def tables(summaries, names, target=0.95):
+    """One per trace."""
+    header = ["policy", "parameters"] + [name.format(target=target) for name, _, _ in COLUMNS]
+    found = []
     for trace in dict.fromkeys(s.run.trace.name for s in summaries):
         mine = [s for s in summaries if s.run.trace.name == trace]
         lines = [[s.run.policy, names.parameters(s.run) or "–"]
                  + [number(of(s), digits) for _, of, digits in COLUMNS] for s in mine]
-        parts.append(f"### {escape(trace)}\n\n" + grid(header, lines, left=2))
-        bad = [s for s in mine if s.not_finite]
-        if bad:
-            which = [f"{escape(names.run(s.run))}: {s.not_finite} of {len(s.run.rows)} rows" for s in bad]
-            parts.append("Output errors that are not finite, left out of the means above: "
-                         + "; ".join(which) + ".\n")
-    return "\n".join(parts)
+        bad = [f"{names.run(s.run)}: {s.not_finite} of {len(s.run.rows)} rows" for s in mine if s.not_finite]
+        note = "Output errors that are not finite, left out of the means above: " + "; ".join(bad) + "."
+        found.append(Table(header, lines, 2, trace, note if bad else ""))
+    return found
 
 
 def to_csv(summaries, names):

@@ -1,5 +1,6 @@
-"""The folder a report is written to."""
+"""The folder, or the one file, a report is written to."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -8,14 +9,41 @@ from analysis import style
 from analysis.errors import ResultError
 
 
-def write_text(path, content, instead="--out"):
-    """Writes one file; `instead` names the option that chooses another."""
+@contextlib.contextmanager
+def aside(path, instead="--out"):
+    """A path beside `path` to write to; what is there takes `path`'s place when the block ends well.
+
+    A link keeps pointing where it points, a device is written through, as `doublep` does. `instead`
+    names the option that chooses another path.
+    """
     try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(content)
+        target = os.path.realpath(path)
+        if os.path.exists(target) and not os.path.isfile(target):
+            yield target  # a folder is refused by whoever opens it
+            return
+        part = f"{target}.{os.getpid()}.partial"
+        try:
+            yield part
+            os.replace(part, target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
     except OSError as error:
-        raise ResultError(path, "", f"a file that can be written ({error.strerror})",
+        raise ResultError(path, "", f"a file that can be written ({error.strerror or error})",
                           f"choose another {instead} or make room") from None
+
+
+def write_text(path, content, instead="--out"):
+    """Writes one file, whole or not at all."""
+    with aside(path, instead) as part, open(part, "w", encoding="utf-8") as file:
+        file.write(content)
+
+
+def refuse_input(path, inputs, option="-o"):
+    """What is read is never overwritten."""
+    for read in inputs:
+        if os.path.exists(path) and os.path.exists(read) and os.path.samefile(path, read):
+            raise ResultError(path, "", "another file than the result that is read", f"choose another {option}")
 
 
 class Writer:

@@ -79,7 +79,7 @@ def write(path, traces, runs, **root):
             name = traces[int(item["trace"])]["hash"]
             group = groups.create_group(digits(item["policy"], item["parameters"], name,
                                                item["backend"], item["kv_dtype"]))
-            group.attrs.update({"title": "", "reads_every_key": 0, **item})
+            group.attrs.update({"title": "", "reads_every_key": 0, "seed": 0, **item})
             group.attrs.update(seconds=0.5, layers_replayed=np.unique(rows["layer"]),
                                steps_replayed=np.unique(rows["step"]))
             group["rows"] = rows

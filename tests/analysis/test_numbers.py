@@ -15,7 +15,7 @@ from analysis.aggregate import head_map, summarise
 from analysis.naming import Names
 from analysis.pareto import cost_at, front
 from analysis.reader import read
-from analysis.table import markdown, number, to_csv
+from analysis.table import markdown, number, tables, to_csv
 
 
 def load(traces, runs):
@@ -175,7 +175,7 @@ class Rankings(unittest.TestCase):
         self.assertEqual(place.bytes, 400)
 
     def test_words(self):
-        text = ranking.ranking_markdown(self.summaries, Names(self.results.runs), (0.02,))
+        text = markdown(ranking.tables(self.summaries, Names(self.results.runs), (0.02,)))
         self.assertIn("output error 2 %", text)
         self.assertRegex(text, r"\| –    \| tactic +\| never \(50.0 %\) \| never \(50.0 %\) ")
         self.assertIn("budget=0..1", text)
@@ -207,7 +207,7 @@ class Rankings(unittest.TestCase):
                          [("Quest, our parts", 100, False), ("quest", 200, True)])
         self.assertEqual({names.series_title(names.entrant_series(r)) for r in runs},
                          {"Quest", "Quest, our parts"})
-        text = ranking.ranking_markdown(mine, names, (0.02,))
+        text = markdown(ranking.tables(mine, names, (0.02,)))
         self.assertRegex(text, r"\| –    \| quest † ")
 
     def test_two_numbers_apart_are_no_curve(self):
@@ -243,7 +243,7 @@ class Effects(unittest.TestCase):
         self.assertEqual({value: len(couples) for value, couples in found.items()},
                          {"0.7": 2, "0.9": 1})
         self.assertAlmostEqual(effects.ratio(found["0.9"], lambda s: s.error), 3.0)
-        self.assertIn("| a → b", effects.markdown(group, Names(runs)))
+        self.assertIn("| a → b", markdown(effects.tables(group, Names(runs))))
 
 
 class NamesAndTables(unittest.TestCase):
@@ -299,8 +299,8 @@ class NamesAndTables(unittest.TestCase):
                 for policy, order in (("tactic", 2), ("quest", 1))]
         runs = load([synthetic.trace()], runs).runs
         summaries = [summarise(run) for run in runs]
-        text = markdown(summaries, Names(runs))
-        self.assertEqual(text, markdown(summaries, Names(runs)))
+        text = markdown(tables(summaries, Names(runs)))
+        self.assertEqual(text, markdown(tables(summaries, Names(runs))))
         self.assertLess(text.index("| quest"), text.index("| tactic"))
         cells = [c.strip() for c in text.splitlines()[4].split("|")]
         self.assertEqual(cells[1:5], ["quest", "–", "0.95", "0.624103"])
