@@ -49,25 +49,10 @@ MatrixF spread_out(const Eigen::Ref<const MatrixF>& points, std::uint64_t seed, 
 
 MatrixF first_centroids(const Eigen::Ref<const MatrixF>& points, const KmeansOptions& options,
                         std::int64_t k) {
-  const std::int64_t n = points.rows();
   if (options.init == KmeansOptions::Init::kPlusPlus) return spread_out(points, options.seed, k);
+  const auto rows = first_points(points.rows(), k, options);
   MatrixF centroids(k, points.cols());
-  if (options.init == KmeansOptions::Init::kEvenlySpaced) {
-    // The seed moves the comb by a low-discrepancy phase; seed 0 starts at the first point.
-    const double phase = std::fmod(static_cast<double>(options.seed) * 0.6180339887498949, 1.0);
-    for (std::int64_t i = 0; i < k; ++i) {
-      const auto row = static_cast<std::int64_t>((i + phase) * static_cast<double>(n) / k);
-      centroids.row(i) = points.row(std::min(row, n - 1));
-    }
-  } else {  // the first k of a seeded permutation (Fisher-Yates)
-    const CounterRng rng(options.seed, 0x6B6D);
-    std::vector<std::int64_t> rows(n);
-    std::iota(rows.begin(), rows.end(), 0);
-    for (std::int64_t i = 0; i < k; ++i) {
-      std::swap(rows[i], rows[i + static_cast<std::int64_t>(rng.below(i, n - i))]);
-      centroids.row(i) = points.row(rows[i]);
-    }
-  }
+  for (std::int64_t i = 0; i < k; ++i) centroids.row(i) = points.row(rows[i]);
   return centroids;
 }
 
@@ -116,6 +101,27 @@ void scale_to_unit_length(MatrixF& centroids) {
 }
 
 }  // namespace
+
+std::vector<std::int64_t> first_points(std::int64_t n, std::int64_t k,
+                                       const KmeansOptions& options) {
+  DP_EXPECTS(options.init != KmeansOptions::Init::kPlusPlus,
+             "chosen without looking at the points");
+  std::vector<std::int64_t> rows(n);
+  if (options.init == KmeansOptions::Init::kEvenlySpaced) {
+    // The seed moves the comb by a low-discrepancy phase; seed 0 starts at the first point.
+    const double phase = std::fmod(static_cast<double>(options.seed) * 0.6180339887498949, 1.0);
+    for (std::int64_t i = 0; i < k; ++i)
+      rows[i] =
+          std::min(static_cast<std::int64_t>((i + phase) * static_cast<double>(n) / k), n - 1);
+  } else {  // the first k of a seeded permutation (Fisher-Yates)
+    const CounterRng rng(options.seed, 0x6B6D);
+    std::iota(rows.begin(), rows.end(), 0);
+    for (std::int64_t i = 0; i < k; ++i)
+      std::swap(rows[i], rows[i + static_cast<std::int64_t>(rng.below(i, n - i))]);
+  }
+  rows.resize(k);
+  return rows;
+}
 
 std::vector<std::int32_t> assign_nearest(const Eigen::Ref<const MatrixF>& points,
                                          const MatrixF& centroids, std::vector<float>* distances) {

@@ -32,6 +32,11 @@ struct KmeansResult {
   Work work;  ///< what it took: points and centroids are read once per pass
 };
 
+/// Of `n` points the `clusters` that the first centroids sit on; not for kPlusPlus, which looks at
+/// the points themselves.
+std::vector<std::int64_t> first_points(std::int64_t n, std::int64_t clusters,
+                                       const KmeansOptions& options);
+
 /// Clusters the rows of points [n, d]; clusters is clipped to n. An empty cluster moves to the
 /// point farthest from its centroid (each point helps one cluster at most); where every point sits
 /// on its centroid it stays empty.

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/base/error.h"
+
 namespace doublep {
 
 ParamSpecs metric_params() {
@@ -100,6 +102,35 @@ double cross_validated_rho(const QueryHistory& history) {
   // What few positions in a row foretell of each other, they need not foretell of later ones.
   const double wanted = std::max(0.5, 16.0 / static_cast<double>(n));
   return gain >= wanted ? kGrid[static_cast<std::size_t>(best - losses.begin())] : kEuclidean;
+}
+
+void MetricLearner::prefill(const KvHead& cache) {
+  if (options_.kind == MetricOptions::Kind::kEuclidean || !from_prompt()) return;
+  if (options_.kind == MetricOptions::Kind::kQuery && cache.prefill_queries.count == 0)
+    fail_input(
+        "metric: query needs the prompt's last queries, and the trace holds no prefill_queries; "
+        "record them, or set metric_source to steps, or metric to auto");
+  history_.add(cache.prefill_queries);
+}
+
+void MetricLearner::observe(const QueryGroup& queries) {
+  if (options_.kind == MetricOptions::Kind::kEuclidean) return;
+  history_.add(queries);
+  ++observed_;
+}
+
+bool MetricLearner::steps_seen() {
+  if (options_.kind == MetricOptions::Kind::kEuclidean || from_prompt() || waited_) return false;
+  return waited_ = observed_ >= options_.queries;
+}
+
+std::shared_ptr<const MatrixD> MetricLearner::warp() const {
+  if (options_.kind == MetricOptions::Kind::kEuclidean || history_.positions() == 0) return nullptr;
+  const double rho =
+      options_.kind == MetricOptions::Kind::kAuto ? cross_validated_rho(history_) : options_.rho;
+  if (std::isinf(rho)) return nullptr;
+  return std::make_shared<const MatrixD>(
+      metric_root(query_moment(history_, 0, history_.positions()), rho));
 }
 
 }  // namespace doublep

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/base/matrix.h"
@@ -60,5 +61,31 @@ inline constexpr std::int64_t kFewestPositions = 16;
 /// metric beats Euclid's by less than max(0.5, 16 / positions) in twice the log likelihood of a
 /// dimension: queries that use many directions, of which few were seen (core/index/NOTES.md).
 double cross_validated_rho(const QueryHistory& history);
+
+/// The metric of one KV head's clusterings, learnt from the queries that its group asks.
+class MetricLearner {
+ public:
+  explicit MetricLearner(const MetricOptions& options)
+      : options_(options), history_(options.queries) {}
+
+  /// Throws InputError where the prompt's queries are needed and the cache has none.
+  void prefill(const KvHead& cache);
+  /// What a step asked.
+  void observe(const QueryGroup& queries);
+  /// True once, when as many steps as the metric waits for have been seen: the index that was built
+  /// without them is to be built anew.
+  bool steps_seen();
+  /// W of the queries seen last, as ClusteringOptions::warp has it; null: Euclid's metric, also
+  /// where no queries have been seen yet. [head_dim, head_dim]
+  std::shared_ptr<const MatrixD> warp() const;
+
+ private:
+  bool from_prompt() const { return options_.source == MetricOptions::Source::kPrompt; }
+
+  MetricOptions options_;
+  QueryHistory history_;
+  std::int64_t observed_ = 0;  ///< steps
+  bool waited_ = false;
+};
 
 }  // namespace doublep

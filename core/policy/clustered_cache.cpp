@@ -1,9 +1,6 @@
 #include "core/policy/clustered_cache.h"
 
 #include <algorithm>
-#include <cmath>
-
-#include "core/base/error.h"
 
 namespace doublep {
 
@@ -23,40 +20,16 @@ ClusteredCache::ClusteredCache(const Parameters& p, KvDtype dtype, const Cluster
       recluster_every_(p.integer("recluster_every")),
       options_(options),
       metric_(metric_options(p)),
-      history_(metric_.queries),
       growth_(growth),
       dtype_(dtype) {}
 
 void ClusteredCache::prefill(const KvHead& cache) {
-  const bool from_prompt = metric_.source == MetricOptions::Source::kPrompt;
-  if (metric_.kind == MetricOptions::Kind::kQuery && from_prompt &&
-      cache.prefill_queries.count == 0)
-    fail_input(
-        "metric: query needs the prompt's last queries, and the trace holds no prefill_queries; "
-        "record them, or set metric_source to steps, or metric to auto");
-  if (metric_.kind != MetricOptions::Kind::kEuclidean && from_prompt)
-    history_.add(cache.prefill_queries);
+  metric_.prefill(cache);
   build(cache);
 }
 
-void ClusteredCache::observe(const QueryGroup& queries) {
-  if (metric_.kind == MetricOptions::Kind::kEuclidean) return;
-  history_.add(queries);
-  ++observed_;
-}
-
-void ClusteredCache::adapt() {
-  options_.warp = nullptr;
-  if (metric_.kind == MetricOptions::Kind::kEuclidean || history_.positions() == 0) return;
-  const double rho =
-      metric_.kind == MetricOptions::Kind::kAuto ? cross_validated_rho(history_) : metric_.rho;
-  if (std::isinf(rho)) return;  // Euclid's
-  options_.warp = std::make_shared<const MatrixD>(
-      metric_root(query_moment(history_, 0, history_.positions()), rho));
-}
-
 void ClusteredCache::build(const KvHead& cache) {
-  adapt();
+  options_.warp = metric_.warp();
   exact_ = ExactZone::of(sink_, window_, cache.length);
   index_ = std::make_shared<const ClusterIndex>(
       ClusterIndex::build(cache, exact_.sink_end, exact_.tail_begin, options_));
@@ -66,13 +39,7 @@ void ClusteredCache::build(const KvHead& cache) {
 
 void ClusteredCache::append(const KvHead& grown) {
   exact_.length = grown.length;
-  // The first steps have been seen: the index that waited for them is built.
-  const bool from_steps = metric_.kind != MetricOptions::Kind::kEuclidean &&
-                          metric_.source == MetricOptions::Source::kSteps;
-  if (from_steps && observed_ >= metric_.queries && !calibrated_) {
-    calibrated_ = true;
-    return build(grown);
-  }
+  if (metric_.steps_seen()) return build(grown);
   if (recluster_every_ == 0 || grown.length - built_length_ < recluster_every_) return;
   if (growth_ == Growth::kRebuild || index_->begin() == index_->end())
     build(grown);
@@ -81,7 +48,7 @@ void ClusteredCache::append(const KvHead& grown) {
 }
 
 void ClusteredCache::grow(const KvHead& cache) {
-  adapt();
+  options_.warp = metric_.warp();
   const std::int64_t begin = index_->end(), end = std::max(begin, cache.length - window_);
   ClusteringOptions options = options_;
   // A fixed number of clusters means those of the first build; what joins gets its share.

@@ -30,7 +30,7 @@ class ClusteredCache {
   /// New tokens join the exact tail until the index is built anew or grows.
   void append(const KvHead& grown);
   /// What a step asked: the metric of the next build learns from it. Call it in every select.
-  void observe(const QueryGroup& queries);
+  void observe(const QueryGroup& queries) { metric_.observe(queries); }
 
   /// Sinks, then everything from the end of the index on: the window at the last build and all
   /// tokens generated since.
@@ -41,15 +41,10 @@ class ClusteredCache {
  private:
   void build(const KvHead& cache);
   void grow(const KvHead& cache);
-  /// Makes the metric of the queries seen last; leaves the Euclidean one where there are none yet.
-  void adapt();
 
   std::int64_t sink_, window_, recluster_every_;
   ClusteringOptions options_;
-  MetricOptions metric_;
-  QueryHistory history_;
-  std::int64_t observed_ = 0;  ///< steps
-  bool calibrated_ = false;    ///< built from the first steps
+  MetricLearner metric_;
   Growth growth_;
   KvDtype dtype_;
   ExactZone exact_;

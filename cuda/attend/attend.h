@@ -16,11 +16,12 @@ struct ClusterMeta;
 /// kDense: every visible row. kRuns: the list `runs`. kTokens: the list `tokens`, row by row.
 enum class WorkKind { kDense, kRuns, kTokens };
 
-/// One tile of work is a run, 16 tokens, or 16 cluster terms. All tiles of all pairs are numbered
-/// through and shared out evenly over the thread blocks; a pair that spans several blocks is merged
-/// by the one that finishes it last, in the order of the blocks, so the result does not depend on
-/// which one that is. Two kernels: rows straight into registers (attend_kernel.cuh), and for 16-bit
-/// dense attention from sm_90 on, rows through shared memory by bulk copies (bulk.cu).
+/// One tile of work is a run, 16 tokens, or 16 cluster terms of a list; of terms that are read in
+/// order it is 32, half as many bytes each, so that tiles cost alike. All tiles of all pairs are
+/// numbered through and shared out evenly over the thread blocks; a pair that spans several blocks
+/// is merged by the one that finishes it last, in the order of the blocks, so the result does not
+/// depend on which one that is. Two kernels: rows straight into registers (attend_kernel.cuh), and
+/// for 16-bit dense attention from sm_90 on, rows through shared memory by bulk copies (bulk.cu).
 struct AttendParams {
   Shape shape;
   WorkKind kind = WorkKind::kDense;
@@ -38,7 +39,9 @@ struct AttendParams {
   std::int64_t work_capacity = 0;
   const std::int32_t* num_work = nullptr;  ///< [pairs]: runs or tokens
 
-  const std::uint32_t* terms = nullptr;     ///< [pairs, term_capacity]: cluster | mask << 24
+  /// [pairs, term_capacity]: cluster | mask << 24. Null: every cluster is a term of every head, and
+  /// counts nothing where its log mass is -infinity, so that mean values are read in order.
+  const std::uint32_t* terms = nullptr;
   const std::int32_t* num_terms = nullptr;  ///< [pairs]; null: no terms
   const void* mean_values = nullptr;        ///< [pairs, term_capacity, head_dim]
   const float* log_masses = nullptr;        ///< [pairs * group, term_capacity], natural log
@@ -46,6 +49,9 @@ struct AttendParams {
   /// Terms whose values move with the query (core/index/value_shift.h); null: they do not.
   const ClusterMeta* meta = nullptr;  ///< [pairs, term_capacity]: variances
   const float* directions = nullptr;  ///< [pairs * group, head_dim]
+  /// Variance of a head's logits in a cluster of unit variance, which damps the shift; null:
+  /// scale^2 |q|^2. [pairs * group]
+  const float* forms = nullptr;
 
   float* output = nullptr;       ///< [pairs * group, head_dim]
   float* log_sum_exp = nullptr;  ///< [pairs * group], natural log; -infinity without mass

@@ -55,7 +55,8 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
     const auto* keys = static_cast<const T*>(p.keys) + pair * p.capacity * D;
     const auto* values = static_cast<const T*>(p.values) + pair * p.capacity * D;
     engine.begin(static_cast<const T*>(p.queries) + static_cast<std::int64_t>(pair) * group * D,
-                 group, p.directions ? 0.25f * p.scale * p.scale : 0.f);
+                 group, p.directions ? 0.25f * p.scale * p.scale : 0.f,
+                 p.forms ? p.forms + pair * group : nullptr);
 
     const std::uint32_t all = (1u << group) - 1;
     const int visible = kKind == WorkKind::kDense ? p.lengths[pair / p.shape.kv_heads] : 0;
@@ -79,15 +80,27 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
       engine.exact(rows, p.scale * kLog2e);
     }
     for (; kKind == WorkKind::kRuns && local < local_stop; local += warps) {
-      const int at = (local - exact) * kTile;
-      GlobalRows<T, D, true> rows{
-          nullptr, static_cast<const T*>(p.mean_values) + pair * p.term_capacity * D};
-      rows.ids = p.terms + pair * p.term_capacity + at;
+      const int first = (local - exact) * Shares<kKind>::terms_of_tile(p);
+      const T* means = static_cast<const T*>(p.mean_values) + pair * p.term_capacity * D;
+      const auto add = [&](auto rows, int at) {
+        rows.count = min(kTile, p.num_terms[pair] - at);
+        engine.terms(rows, p.log_masses + static_cast<std::int64_t>(pair) * group * p.term_capacity,
+                     p.term_capacity, p.meta ? p.meta + pair * p.term_capacity : nullptr);
+      };
+      if (!p.terms) {
+        GlobalRows<T, D, false> rows{nullptr, means};
+#pragma unroll 1
+        for (int at = first; at < min(first + 2 * kTile, p.num_terms[pair]); at += kTile) {
+          rows.row = at, rows.all = all;
+          add(rows, at);
+        }
+        continue;
+      }
+      GlobalRows<T, D, true> rows{nullptr, means};
+      rows.ids = p.terms + pair * p.term_capacity + first;
       if (local + warps < local_stop)  // the next tile's list would be waited for
         asm volatile("prefetch.global.L1 [%0];" ::"l"(rows.ids + warps * kTile));
-      rows.count = min(kTile, p.num_terms[pair] - at);
-      engine.terms(rows, p.log_masses + static_cast<std::int64_t>(pair) * group * p.term_capacity,
-                   p.term_capacity, p.meta ? p.meta + pair * p.term_capacity : nullptr);
+      add(rows, first);
     }
     engine.store(
         outputs + warp * group * D, states + warp * (group + group % 2),

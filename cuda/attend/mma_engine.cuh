@@ -60,14 +60,19 @@ class MmaEngine {
   static constexpr int kDim = D;
   static constexpr int kWarps = D > 128 ? 8 : 12;  // of a block, one block a multiprocessor
 
-  /// tilt: scale^2 / 4 where terms move with the query, else 0.
-  __device__ void begin(const T* queries, int group, float tilt = 0) {
+  /// tilt: scale^2 / 4 where terms move with the query, else 0; forms: scale^2 q'Sq of every head
+  /// where it takes the place of scale^2 |q|^2.
+  __device__ void begin(const T* queries, int group, float tilt = 0, const float* forms = nullptr) {
     group_ = group;
     q_.load(queries, group);
     out_.clear();
     max_[0] = max_[1] = -INFINITY, sum_[0] = sum_[1] = 0;
     shift_[0] = shift_[1] = 0;
-    if (tilt > 0) {
+    if (forms) {
+      const int c = threadIdx.x % 4;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) tilt_[i] = 2 * c + i < group ? 0.25f * forms[2 * c + i] : 0;
+    } else if (tilt > 0) {
       const float2 norms = q_.squared_norms();
       tilt_[0] = norms.x * tilt, tilt_[1] = norms.y * tilt;
     }

@@ -60,8 +60,11 @@ class Shares {
   }
   __device__ static std::int32_t tiles(const AttendParams& p, int pair) {
     if constexpr (kKind != WorkKind::kRuns) return exact_tiles(p, pair);
-    const std::int32_t terms = p.num_terms ? p.num_terms[pair] : 0;
-    return exact_tiles(p, pair) + (terms + kTile - 1) / kTile;
+    const std::int32_t terms = p.num_terms ? p.num_terms[pair] : 0, each = terms_of_tile(p);
+    return exact_tiles(p, pair) + (terms + each - 1) / each;
+  }
+  __device__ static std::int32_t terms_of_tile(const AttendParams& p) {
+    return p.terms ? kTile : 2 * kTile;
   }
 
   __device__ int blocks() const { return blocks_; }

@@ -13,12 +13,15 @@ class SimtEngine {
   static constexpr int kDim = D, kPerLane = (D + 31) / 32;
   static constexpr int kWarps = 8;
 
-  __device__ void begin(const float* queries, int group, float tilt = 0) {
+  __device__ void begin(const float* queries, int group, float tilt = 0,
+                        const float* forms = nullptr) {
     queries_ = queries, group_ = group;
 #pragma unroll
     for (int h = 0; h < kMaxGroup; ++h) {
       max_[h] = -INFINITY, sum_[h] = shift_[h] = tilt_[h] = 0;
-      if (tilt > 0 && h < group) {
+      if (forms && h < group) {
+        tilt_[h] = 0.25f * forms[h];
+      } else if (tilt > 0 && h < group) {
         for (int i = 0; i < D; ++i) tilt_[h] += queries[h * D + i] * queries[h * D + i];
         tilt_[h] *= tilt;
       }

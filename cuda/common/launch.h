@@ -25,6 +25,9 @@ struct LaunchConfig {
   std::size_t shared_bytes = 0;
   cudaStream_t stream = nullptr;
   bool overlap = false;  ///< programmatic dependent launch; sm_90 and later only
+  /// Neighbouring blocks (of grid.x, which it divides) that see each other's shared memory; more
+  /// than one on sm_90 and later only.
+  unsigned cluster = 1;
 };
 
 template <class Kernel, class... Args>
@@ -36,10 +39,18 @@ void launch(const LaunchConfig& config, Kernel kernel, const Args&... args) {
   cudaLaunchConfig_t launch_config{};
   launch_config.gridDim = config.grid, launch_config.blockDim = config.block;
   launch_config.dynamicSmemBytes = config.shared_bytes, launch_config.stream = config.stream;
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  launch_config.attrs = &attribute, launch_config.numAttrs = config.overlap ? 1 : 0;
+  cudaLaunchAttribute attributes[2]{};
+  launch_config.attrs = attributes;
+  if (config.overlap) {
+    auto& attribute = attributes[launch_config.numAttrs++];
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (config.cluster > 1) {
+    auto& attribute = attributes[launch_config.numAttrs++];
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim = {config.cluster, 1, 1};
+  }
   DP_CUDA(cudaLaunchKernelEx(&launch_config, kernel, args...));
   DP_CUDA(cudaGetLastError());
 }

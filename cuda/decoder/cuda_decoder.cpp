@@ -23,6 +23,10 @@ void CudaDecoder::prefill(const KvCacheView& cache) {
   if (const std::string line = refusal(policy_, parameters_, request); !line.empty())
     throw InputError(line);
   view_ = cache;
+  for (int h = 0; h < cache.num_kv_heads && plan_.clustered(); ++h) {
+    metrics_.emplace_back(plan_.index.metric);
+    metrics_.back().prefill(cache.head(h));
+  }
   place();
   build_ += plan_.paging_work(cache.length, cache.head_dim, context_.kv_dtype);
   charged_ = build_;  // the first index is the prompt's cost
@@ -33,11 +37,19 @@ void CudaDecoder::place() {
   sink_end_ = zone.sink_end, tail_begin_ = zone.tail_begin, built_length_ = view_.length;
   if (!plan_.clustered()) return;
   parts_.clear(), clusters_ = 0;
-  add_part(sink_end_, tail_begin_, plan_.index.clustering);
+  Warps warps;
+  for (const MetricLearner& metric : metrics_) warps.push_back(metric.warp());
+  add_part(sink_end_, tail_begin_, clustering_of(plan_.index, tail_begin_ - sink_end_, warps),
+           warped_share(warps));
+}
+
+void CudaDecoder::rebuild() {
+  place();
+  step_.reset(), index_.reset(), cache_.reset();
 }
 
 void CudaDecoder::add_part(std::int64_t begin, std::int64_t end,
-                           const ItemIndex::Clustering& clustering) {
+                           const ItemIndex::Clustering& clustering, double warped) {
   if (begin == end) return;
   parts_.push_back({begin, end, clustering});
   if (given_ && parts_.size() == 1) {
@@ -45,7 +57,7 @@ void CudaDecoder::add_part(std::int64_t begin, std::int64_t end,
     return;
   }
   clusters_ += static_cast<int>(clusters_of(end - begin, clustering));
-  build_ += clustering_work(end - begin, view_.head_dim, clustering);
+  build_ += clustering_work(end - begin, view_.head_dim, clustering, warped);
 }
 
 void CudaDecoder::append(const KvCacheView& grown) {
@@ -54,13 +66,12 @@ void CudaDecoder::append(const KvCacheView& grown) {
   const std::int64_t before = view_.length;
   view_ = grown;
   build_ += plan_.paging_work(grown.length - before, grown.head_dim, context_.kv_dtype);
+  bool seen = false;
+  for (MetricLearner& metric : metrics_) seen |= metric.steps_seen();  // all of them, or none
+  if (seen) return rebuild();
   const std::int64_t every = plan_.index.recluster_every;
   const bool due = every > 0 && grown.length - built_length_ >= every;
-  if (due && !(plan_.index.grows && !parts_.empty())) {
-    place();
-    step_.reset(), index_.reset(), cache_.reset();  // made anew at the next step
-    return;
-  }
+  if (due && !(plan_.index.grows && !parts_.empty())) return rebuild();
   if (!plan_.clustered()) place();
   if (step_) load_tail(before);
   if (due) grow();
@@ -169,6 +180,8 @@ void CudaDecoder::load_tail(std::int64_t from) {
 StepResult CudaDecoder::step(const QueryBlock& queries, Detail detail) {
   if (!step_) open(queries);
   DP_ASSERT(queries.num_query_heads == shape_.pairs * shape_.group, "the shape of a decoder stays");
+  for (int h = 0; h < static_cast<int>(metrics_.size()); ++h)
+    metrics_[h].observe(queries.group(h, shape_.pairs));
   const std::int64_t values = static_cast<std::int64_t>(queries.num_query_heads) * queries.head_dim;
   const auto bytes = to_device_type(queries.queries, values, dtype_);
   DP_CUDA(cudaMemcpy(step_->queries(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice));

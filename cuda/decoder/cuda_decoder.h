@@ -31,7 +31,10 @@ class CudaDecoder final : public Decoder {
   };
   /// Zones and clusters over the visible tokens as they are now.
   void place();
-  void add_part(std::int64_t begin, std::int64_t end, const ItemIndex::Clustering& clustering);
+  /// All of it anew at the next step.
+  void rebuild();
+  void add_part(std::int64_t begin, std::int64_t end, const ItemIndex::Clustering& clustering,
+                double warped = 0);
   void grow();
   /// Device objects need the group size, which only a query tells.
   void open(const QueryBlock& queries);
@@ -53,9 +56,10 @@ class CudaDecoder final : public Decoder {
   DType dtype_;
   KvCacheView view_;
   std::int64_t sink_end_ = 0, tail_begin_ = 0, built_length_ = 0;
-  std::vector<Part> parts_;  // of [sink_end_, tail_begin_), where clustered
-  int clusters_ = 0;         // of all parts
-  Work build_, charged_;     // of one KV head: all builds so far, and what steps were charged
+  std::vector<Part> parts_;             // of [sink_end_, tail_begin_), where clustered
+  std::vector<MetricLearner> metrics_;  // of every KV head, where clustered
+  int clusters_ = 0;                    // of all parts
+  Work build_, charged_;  // of one KV head: all builds so far, and what steps were charged
   double softmax_scale_ = 1;
   Shape shape_;
   std::unique_ptr<Cache> cache_;

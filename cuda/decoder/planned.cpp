@@ -9,7 +9,7 @@ std::unique_ptr<ItemIndex> make_index(const Plan& plan, const Cache& cache, std:
 
 void set_budgets(const Plan& plan, const Cache& cache, const ItemIndex* index, int sequence,
                  std::int64_t length, std::int64_t items, DecodeStep& step) {
-  if (plan.stop.rule == StopPlan::Rule::kMass) return;
+  if (plan.stop.rule == StopPlan::Rule::kMass || plan.ranked()) return;
   if (plan.stop.rule != StopPlan::Rule::kOccupied) {
     const auto [kept, refined] = plan.budgets(length, items, items);
     return step.set_budget(sequence, kept, refined);
@@ -63,12 +63,17 @@ void charge_step(const Plan& plan, const Touched& t, int head_dim, KvDtype dtype
   }
   if (plan.clustered()) {
     Work estimate = cost::weigh_clusters(t.items, head_dim, dtype);
-    if (plan.step.second_order) estimate += cost::correct_by_variance(t.items);
+    if (plan.step.estimator == MassEstimate::kSecondOrder)
+      estimate += cost::correct_by_variance(t.items);
+    if (plan.pooled()) estimate += cost::correct_by_shape(t.items, head_dim, dtype);
     out.charge(Stage::kEstimate, estimate);
-    out.charge_heads(Stage::kSelect,
-                     plan.step.rank_without_size ? cost::order_of_group(t.items, group)
-                     : plan.stop.rule == StopPlan::Rule::kMass ? cost::order(t.items)
-                                                               : cost::pick(t.items));
+    if (plan.ranked())
+      out.charge(Stage::kEstimate, cost::term_errors(t.items, t.zone, head_dim, dtype));
+    const bool ordered = plan.stop.rule == StopPlan::Rule::kMass || plan.ranked();
+    out.charge_heads(Stage::kSelect, plan.step.rank_without_size
+                                         ? cost::order_of_group(t.items, group)
+                                     : ordered ? cost::order(t.items)
+                                               : cost::pick(t.items));
     if (plan.mass_with_zone)
       out.charge(Stage::kEstimate, cost::weigh_keys(t.zone, head_dim, dtype));
   }

@@ -14,7 +14,7 @@ namespace doublep::cuda {
 std::unique_ptr<ItemIndex> make_index(const Plan& plan, const Cache& cache, std::int64_t items);
 
 /// Sets what `step` keeps and refines in a sequence of `length` tokens and `items` of the index;
-/// nothing where shares of the mass decide. Synchronous.
+/// nothing where shares of the mass or numbers of tokens decide. Synchronous.
 void set_budgets(const Plan& plan, const Cache& cache, const ItemIndex* index, int sequence,
                  std::int64_t length, std::int64_t items, DecodeStep& step);
 

@@ -30,7 +30,8 @@ std::shared_ptr<const ClusterIndex> CudaDecoder::host_index(int kv_head) const {
       labels[order[row] - sink_end_] = static_cast<std::int32_t>(c);
   ClusterIndex made = ClusterIndex::from_assignment(view_.head(kv_head), sink_end_, tail_begin_,
                                                     std::move(centroids), labels);
-  made.add_moments(view_.head(kv_head), {.value_map = plan_.step.value_shift});
+  made.add_moments(view_.head(kv_head),
+                   {.value_map = plan_.step.value_shift, .key_shape = plan_.pooled()});
   index = std::make_shared<const ClusterIndex>(std::move(made));
   return index;
 }
@@ -65,16 +66,16 @@ void CudaDecoder::report_pair(int pair, const QueryGroup& group, GroupSelection&
   for (const Run& run : work.runs)
     for (std::uint32_t i = 0; i < (run.meta & 0xFF); ++i) take(run.row + i, run.meta >> 8);
   for (const std::uint32_t token : work.tokens) take(token & kIdMask, token >> kIdBits);
-  std::vector<float> log_masses(work.terms.empty() ? 0 : group.size * step_->logit_stride());
+  std::vector<float> log_masses(work.terms.empty() ? 0 : group.size * step_->mass_stride());
   if (!log_masses.empty())
     DP_CUDA(cudaMemcpy(log_masses.data(),
-                       step_->logits() + static_cast<std::int64_t>(pair) * log_masses.size(),
+                       step_->log_masses() + static_cast<std::int64_t>(pair) * log_masses.size(),
                        log_masses.size() * sizeof(float), cudaMemcpyDeviceToHost));
   for (const std::uint32_t term : work.terms)
     for (int h = 0; h < group.size; ++h)
       if (term >> (kIdBits + h) & 1)
         out.heads[h].terms.push_back({static_cast<std::int32_t>(term & kIdMask),
-                                      log_masses[h * step_->logit_stride() + (term & kIdMask)]});
+                                      log_masses[h * step_->mass_stride() + (term & kIdMask)]});
   for (Selection& head : out.heads) {
     std::sort(head.tokens.begin(), head.tokens.end());
     head.target_p = plan_.target_p;

@@ -5,6 +5,7 @@
 #include "cuda/common/launch.h"
 #include "cuda/common/mma.cuh"
 #include "cuda/estimate/estimate.h"
+#include "cuda/estimate/pooled.cuh"
 
 namespace doublep::cuda {
 namespace {
@@ -21,22 +22,33 @@ __device__ const void* zone_row(const EstimateParams& p, int pair, int slot, int
          (pair * p.key_capacity + row) * p.shape.head_dim * bytes;
 }
 
-/// What lies on top of the scaled dot product.
+/// What lies on top of the scaled dot product, as far as this launch knows it.
 __device__ float correction(const EstimateParams& p, const ClusterMeta& meta, float spread) {
-  return meta.log_size + (p.second_order ? spread * meta.variance : 0.f);
+  return meta.log_size + (p.estimator == MassEstimate::kSecondOrder ? spread * meta.variance : 0.f);
 }
 
-/// Tiles of 16 rows: clusters or pages, then the zone's tokens, then the value map's.
+/// Tiles of 16 rows: clusters or pages, then the zone's tokens, then the value map's and the key
+/// shape's.
 struct Regions {
-  int zone, map, end;  ///< first tiles after the clusters'; the end of all
+  int zone, map, shape, end;  ///< first tiles after the clusters'; the end of all
 
-  enum Kind { kItems, kZone, kMap };
-  __device__ Kind kind(int tile) const { return tile < zone ? kItems : tile < map ? kZone : kMap; }
+  enum Kind { kItems, kZone, kMap, kShape };
+  __device__ Kind kind(int tile) const {
+    return tile < zone ? kItems : tile < map ? kZone : tile < shape ? kMap : kShape;
+  }
   /// First row of a tile within its region.
   __device__ int first(int tile) const {
-    return (tile - (tile < zone ? 0 : tile < map ? zone : map)) * kTile;
+    return (tile - (tile < zone ? 0 : tile < map ? zone : tile < shape ? map : shape)) * kTile;
   }
 };
+
+/// The matrix of a region of rows that are one, and where its products go.
+__device__ inline const void* matrix_of(const EstimateParams& p, Regions::Kind kind) {
+  return kind == Regions::kMap ? p.value_map : p.key_shape;
+}
+__device__ inline float* products_of(const EstimateParams& p, Regions::Kind kind) {
+  return kind == Regions::kMap ? p.directions : p.shape_directions;
+}
 
 /// Tiles that a warp has under way at once, as far as registers go.
 template <int D, bool kPages>
@@ -73,8 +85,8 @@ __global__ void __launch_bounds__(32 * kWarps)
       const Regions::Kind kind = regions.kind(tile);
       const auto row = [&](const void* from, int r) -> Bits* {
         if (tile >= regions.end) return nullptr;
-        if (kind == Regions::kMap)
-          return static_cast<Bits*>(p.value_map) +
+        if (kind >= Regions::kMap)
+          return static_cast<Bits*>(matrix_of(p, kind)) +
                  (static_cast<std::int64_t>(pair) * D + first + r) * D;
         if (kind == Regions::kZone)
           return first + r < p.zone_capacity ? static_cast<Bits*>(zone_row(p, pair, first + r, 2))
@@ -93,7 +105,7 @@ __global__ void __launch_bounds__(32 * kWarps)
       }
     }
     float2 spread = {0, 0};
-    if (p.second_order) {
+    if (p.estimator == MassEstimate::kSecondOrder) {
       spread = q.squared_norms();
       spread.x *= 0.5f * p.scale * p.scale, spread.y *= 0.5f * p.scale * p.scale;
     }
@@ -101,7 +113,7 @@ __global__ void __launch_bounds__(32 * kWarps)
     for (int t = 0; t < kTiles; ++t) {
       const int tile = base + t, first = regions.first(tile);
       const Regions::Kind kind = regions.kind(tile);
-      const int count = kind == Regions::kMap    ? D
+      const int count = kind >= Regions::kMap    ? D
                         : kind == Regions::kZone ? static_cast<int>(p.zone_capacity)
                                                  : num_rows;
       float s[4] = {0, 0, 0, 0};
@@ -117,8 +129,8 @@ __global__ void __launch_bounds__(32 * kWarps)
         const int head = 2 * c + (i & 1), r = first + (i < 2 ? g : g + 8);
         if (head >= group || (kind != Regions::kItems && r >= count)) continue;
         const std::int64_t out = static_cast<std::int64_t>(pair) * group + head;
-        if (kind == Regions::kMap)
-          p.directions[out * D + r] = s[i] * p.scale;
+        if (kind >= Regions::kMap)
+          products_of(p, kind)[out * D + r] = s[i] * p.scale;
         else if (kind == Regions::kZone)
           p.zone_logits[out * p.zone_capacity + r] = present[t][i / 2] ? s[i] * p.scale : -INFINITY;
         else  // the capacity is a multiple of 16
@@ -141,14 +153,14 @@ __global__ void estimate_simt(const __grid_constant__ EstimateParams p, Regions 
   const Regions::Kind kind = regions.kind(tile);
   const bool items = kind == Regions::kItems;
   const int r = regions.first(tile) + slot % kTile;
-  const int count = kind == Regions::kMap    ? d
+  const int count = kind >= Regions::kMap    ? d
                     : kind == Regions::kZone ? static_cast<int>(p.zone_capacity)
                                              : p.num_rows[pair];
   if (r >= (items ? (count + 3) / 4 * 4 : count)) return;
   const bool absent = r >= count;  // -infinity up to a multiple of 4
   const std::int64_t at = (pair * p.capacity + (absent ? 0 : r)) * d;
-  const float* row = kind == Regions::kMap
-                         ? static_cast<const float*>(p.value_map) + (pair * d + r) * d
+  const float* row = kind >= Regions::kMap
+                         ? static_cast<const float*>(matrix_of(p, kind)) + (pair * d + r) * d
                      : kind == Regions::kZone ? static_cast<const float*>(zone_row(p, pair, r, 4))
                                               : static_cast<const float*>(p.rows) + at;
   const bool pages = p.lows && items;
@@ -167,8 +179,8 @@ __global__ void estimate_simt(const __grid_constant__ EstimateParams p, Regions 
       norm += __shfl_xor_sync(~0u, norm, lanes);
     }
     if (lane != 0) continue;
-    if (kind == Regions::kMap)
-      p.directions[head * d + r] = dot * p.scale;
+    if (kind >= Regions::kMap)
+      products_of(p, kind)[head * d + r] = dot * p.scale;
     else if (kind == Regions::kZone)
       p.zone_logits[head * p.zone_capacity + r] = row ? dot * p.scale : -INFINITY;
     else
@@ -178,6 +190,27 @@ __global__ void estimate_simt(const __grid_constant__ EstimateParams p, Regions 
                        correction(p, p.meta ? p.meta[pair * p.capacity + r] : ClusterMeta{0, 0},
                                   0.5f * p.scale * p.scale * norm);
   }
+}
+
+constexpr int kCorrectThreads = 256;
+
+/// grid (stretches of 4 * kCorrectThreads items, heads).
+__global__ void __launch_bounds__(kCorrectThreads)
+    correct_kernel(const __grid_constant__ EstimateParams p,
+                   const __grid_constant__ PooledEstimate pooled, float* masses) {
+  const std::int64_t head = blockIdx.y, pair = head / p.shape.group;
+  dependency_release();
+  dependency_wait();
+  const float form = unit_logit_variance(pooled, head, p.shape.head_dim);
+  if (blockIdx.x == 0 && threadIdx.x == 0) pooled.forms[head] = form;
+  const int i = 4 * static_cast<int>(blockIdx.x * kCorrectThreads + threadIdx.x);
+  if (i >= p.num_rows[pair]) return;
+  const float4 v = *reinterpret_cast<const float4*>(p.logits + head * p.capacity + i);
+  const float4 a = reinterpret_cast<const float4*>(p.meta + pair * p.capacity + i)[0];
+  const float4 b = reinterpret_cast<const float4*>(p.meta + pair * p.capacity + i)[1];
+  *reinterpret_cast<float4*>(masses + head * p.capacity + i) = {
+      pooled_mass(v.x, a.x, a.y, form), pooled_mass(v.y, a.z, a.w, form),
+      pooled_mass(v.z, b.x, b.y, form), pooled_mass(v.w, b.z, b.w, form)};
 }
 
 template <class T>
@@ -205,9 +238,10 @@ void launch_mma(const EstimateParams& p, LaunchConfig config, const Regions& reg
 
 void estimate(const EstimateParams& p, cudaStream_t stream, bool overlap) {
   const auto tiles = [](std::int64_t rows) { return static_cast<int>((rows + kTile - 1) / kTile); };
-  Regions regions{tiles(p.capacity), 0, 0};
+  Regions regions{tiles(p.capacity), 0, 0, 0};
   regions.map = regions.zone + (p.zone_logits ? tiles(p.zone_capacity) : 0);
-  regions.end = regions.map + (p.directions ? tiles(p.shape.head_dim) : 0);
+  regions.shape = regions.map + (p.directions ? tiles(p.shape.head_dim) : 0);
+  regions.end = regions.shape + (p.shape_directions ? tiles(p.shape.head_dim) : 0);
   LaunchConfig config{dim3(1, p.shape.pairs), dim3(32 * kWarps), 0, stream, overlap};
   if (p.dtype == DType::kFp32) {
     config.grid.x = (regions.end * kTile + kWarps - 1) / kWarps;
@@ -217,6 +251,14 @@ void estimate(const EstimateParams& p, cudaStream_t stream, bool overlap) {
     launch_mma<__half>(p, config, regions);
   else
     launch_mma<__nv_bfloat16>(p, config, regions);
+}
+
+void correct(const EstimateParams& p, const PooledEstimate& pooled, float* masses,
+             cudaStream_t stream, bool overlap) {
+  const auto blocks =
+      static_cast<unsigned>((p.capacity + 4 * kCorrectThreads - 1) / (4 * kCorrectThreads));
+  launch({dim3(blocks, p.shape.pairs * p.shape.group), dim3(kCorrectThreads), 0, stream, overlap},
+         correct_kernel, p, pooled, masses);
 }
 
 }  // namespace doublep::cuda

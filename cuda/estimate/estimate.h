@@ -16,12 +16,17 @@ struct ClusterMeta {
   float variance;
 };
 
+/// What lies on top of a centroid's logit and its log size, as core's Estimator has it: nothing;
+/// variance |q|^2 scale^2 / 2; or what a cluster of covariance `variance` S adds, S the shape that
+/// the KV head's clusters share. The last needs q'Sq: the launch makes S q ready, and whoever reads
+/// the logits next adds the rest (correct(), or a ranked selection).
+enum class MassEstimate { kJensen, kSecondOrder, kPooled };
+
 struct EstimateParams {
   Shape shape;
   DType dtype = DType::kBf16;
   float scale = 1;
-  /// jensen: q.C scale + log s. second_order adds variance |q|^2 scale^2 / 2.
-  bool second_order = false;
+  MassEstimate estimator = MassEstimate::kJensen;
 
   const void* queries = nullptr;  ///< [pairs * group, head_dim]
   const void* rows = nullptr;     ///< [pairs, capacity, head_dim]: centroids
@@ -47,8 +52,25 @@ struct EstimateParams {
   /// `directions` is given: map q scale. Map: [pairs, head_dim, head_dim] in `dtype`, values' rows.
   const void* value_map = nullptr;
   float* directions = nullptr;  ///< [pairs * group, head_dim]
+  /// The same of the shape S (kPooled): S q scale. [pairs, head_dim, head_dim] in `dtype`.
+  const void* key_shape = nullptr;
+  float* shape_directions = nullptr;  ///< [pairs * group, head_dim]
 };
 
 void estimate(const EstimateParams& params, cudaStream_t stream, bool overlap = false);
+
+/// What kPooled leaves open: per head the variance of its logits in a cluster of unit variance,
+/// scale^2 q'Sq, and with it every log mass.
+struct PooledEstimate {
+  DType dtype = DType::kBf16;
+  float scale = 1;
+  const void* queries = nullptr;      ///< [pairs * group, head_dim]
+  const float* directions = nullptr;  ///< [pairs * group, head_dim]: S q scale
+  float* forms = nullptr;             ///< [pairs * group]: scale^2 q'Sq, written
+};
+/// masses = logits and what lies on top of them, [pairs * group, capacity]; as far as `estimate`
+/// with these parameters wrote logits.
+void correct(const EstimateParams& params, const PooledEstimate& pooled, float* masses,
+             cudaStream_t stream, bool overlap = false);
 
 }  // namespace doublep::cuda

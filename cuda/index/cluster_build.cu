@@ -6,8 +6,9 @@
 #include "cuda/index/assign.h"
 #include "cuda/index/cluster_build.h"
 #include "cuda/index/cluster_kernels.cuh"
+#include "cuda/index/pooled_moments.h"
 #include "cuda/index/refill.cuh"
-#include "cuda/index/value_map.h"
+#include "cuda/index/warp_keys.h"
 
 namespace doublep::cuda {
 namespace {
@@ -91,9 +92,10 @@ void ClusterBuilder::write_clusters(const ClusterBuildParams& p, int clusters,
 
 void ClusterBuilder::finish(const ClusterBuildParams& p, int clusters, cudaStream_t stream) {
   write_clusters(p, clusters, stream);
-  if (!p.value_map) return;
-  if (map_space_.size() == 0) map_space_.resize(value_map_space(p.pairs, p.head_dim));
-  build_value_map(p, clusters, sorted_.get(), map_space_.get(), stream);
+  if (!p.value_map && !p.key_shape) return;
+  if (map_space_.size() == 0) map_space_.resize(pooled_moments_space(p.pairs, p.head_dim));
+  if (p.value_map) build_value_map(p, clusters, sorted_.get(), map_space_.get(), stream);
+  if (p.key_shape) build_key_shape(p, clusters, sorted_.get(), map_space_.get(), stream);
 }
 
 void ClusterBuilder::assign(const ClusterBuildParams& p, const std::int32_t* labels, int clusters,
@@ -111,7 +113,8 @@ void ClusterBuilder::assign(const ClusterBuildParams& p, const std::int32_t* lab
 
 template <class T>
 void ClusterBuilder::lloyd(const ClusterBuildParams& p, const std::vector<Segment>& segments,
-                           int iterations, bool spherical, cudaStream_t stream) {
+                           const LloydOptions& options, cudaStream_t stream) {
+  const bool spherical = options.spherical;
   const int clusters = total_clusters(segments), total = p.pairs * clusters, d = p.head_dim;
   const auto num_segments = static_cast<unsigned>(segments.size());
   AssignParams a;
@@ -127,6 +130,26 @@ void ClusterBuilder::lloyd(const ClusterBuildParams& p, const std::vector<Segmen
            p.source_capacity * d, count, narrow_keys_.get());
     a.keys = narrow_keys_.get(), a.key_stride = count;
   }
+  if (options.warp) {
+    const std::int64_t matrix = static_cast<std::int64_t>(d) * d;
+    if (warp_.size() == 0) {
+      warp_.resize(p.pairs * matrix);
+      warped_keys_.resize(distances_.size() * d);
+    }
+    DP_CUDA(cudaMemcpyAsync(warp_.get(), options.warp, p.pairs * matrix * sizeof(float),
+                            cudaMemcpyHostToDevice, stream));
+    warp_keys(
+        {a.dtype, p.pairs, d, p.points, a.keys, a.key_stride, warp_.get(), warped_keys_.get()},
+        stream);
+    a.keys = warped_keys_.get(), a.key_stride = static_cast<std::int64_t>(p.points) * d;
+  }
+  const std::int32_t* first = nullptr;
+  if (options.first) {
+    if (first_.size() < static_cast<std::size_t>(clusters)) first_.resize(clusters);
+    DP_CUDA(cudaMemcpyAsync(first_.get(), options.first, clusters * sizeof(std::int32_t),
+                            cudaMemcpyHostToDevice, stream));
+    first = first_.get();
+  }
   a.centroids = centroids_.get(), a.half_norms = half_norms_.get(), a.labels = labels_.get();
   a.segments = segments_.get(), a.num_segments = static_cast<int>(num_segments);
   for (const Segment& s : segments) a.max_segment = std::max(a.max_segment, s.points);
@@ -141,10 +164,11 @@ void ClusterBuilder::lloyd(const ClusterBuildParams& p, const std::vector<Segmen
            static_cast<const float*>(mean_parts_.get()), d, p.points, means_.get());
   }
   launch({dim3(blocks_for(clusters, kWarps), p.pairs), dim3(kThreads), 0, stream},
-         first_centroids<T>, points, a.segments, a.num_segments, centroids, half_norms_.get());
+         first_centroids<T>, points, a.segments, a.num_segments, first, centroids,
+         half_norms_.get());
   const std::int32_t *starts = starts_.get(), *tokens = sorted_tokens_.get();
-  for (int i = 0; i < iterations; ++i) {
-    const bool last = i + 1 == iterations;
+  for (int i = 0; i < options.iterations; ++i) {
+    const bool last = i + 1 == options.iterations;
     assign_nearest(a, stream);
     sort(p, clusters, stream);
     if (!last)  // a cluster moved by the last one would have no member to show for it
@@ -162,7 +186,7 @@ void ClusterBuilder::lloyd(const ClusterBuildParams& p, const std::vector<Segmen
 }
 
 void ClusterBuilder::cluster(const ClusterBuildParams& p, const std::vector<Segment>& segments,
-                             int iterations, cudaStream_t stream, bool spherical) {
+                             const LloydOptions& options, cudaStream_t stream) {
   const int clusters = total_clusters(segments);
   if (clusters == 0 || p.points == 0) return;
   std::vector<Segment> all = segments;
@@ -173,9 +197,9 @@ void ClusterBuilder::cluster(const ClusterBuildParams& p, const std::vector<Segm
   launch({dim3(blocks_for(n, kThreads)), dim3(kThreads), 0, stream}, count_up, tokens_.get(), n,
          static_cast<std::int64_t>(p.points));
   if (p.dtype == DType::kFp16)
-    lloyd<__half>(p, segments, iterations, spherical, stream);
+    lloyd<__half>(p, segments, options, stream);
   else
-    lloyd<__nv_bfloat16>(p, segments, iterations, spherical, stream);
+    lloyd<__nv_bfloat16>(p, segments, options, stream);
   finish(p, clusters, stream);
 }
 

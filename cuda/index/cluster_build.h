@@ -46,10 +46,25 @@ struct ClusterBuildParams {
   void* mean_values = nullptr;      ///< [pairs, cluster_capacity, head_dim]
   ClusterMeta* meta = nullptr;      ///< [pairs, cluster_capacity]
   void* value_map = nullptr;        ///< [pairs, head_dim values, head_dim keys]; null: none
+  void* key_shape = nullptr;        ///< [pairs, head_dim, head_dim], of mean diagonal 1; null: none
   std::int32_t* offsets = nullptr;  ///< [pairs, cluster_capacity + 1], rows
   std::int64_t cluster_capacity = 0;
   /// Offsets up to this one are set to the end: clusters that there are not have no rows.
   std::int64_t cluster_room = 0;
+};
+
+/// Where Lloyd's algorithm begins, and by which distances it goes.
+struct LloydOptions {
+  int iterations = 4;
+  /// RetroInfer's: on the keys less their mean over all points, with centroids of unit length, and
+  /// after the iterations one assignment to the nearest centroid of all segments.
+  bool spherical = false;
+  /// Point of its segment that a cluster's first centroid sits on, [clusters], host memory; null:
+  /// evenly spaced.
+  const std::int32_t* first = nullptr;
+  /// Symmetric W, float32 [pairs, head_dim, head_dim], host memory: points are the rows k W; null:
+  /// the keys themselves (core/index/query_metric.h).
+  const float* warp = nullptr;
 };
 
 /// Owns the workspace, so that re-clustering allocates nothing.
@@ -57,23 +72,20 @@ class ClusterBuilder {
  public:
   ClusterBuilder(DType dtype, int pairs, int head_dim, std::int64_t points, std::int64_t clusters);
 
-  /// Lloyd's algorithm from evenly spaced tokens, Euclidean; assignment on the tensor cores in 16
-  /// bits with float32 sums, means in float32. A cluster that loses all members moves to a far
-  /// point, as on the CPU. Deterministic.
-  /// `spherical` is RetroInfer's: on the keys less their mean over all points, with centroids of
-  /// unit length, and after the iterations one assignment to the nearest centroid of all segments.
+  /// Lloyd's algorithm; assignment on the tensor cores in 16 bits with float32 sums, means in
+  /// float32. A cluster that loses all members moves to a far point, as on the CPU. Deterministic.
   void cluster(const ClusterBuildParams& params, const std::vector<Segment>& segments,
-               int iterations, cudaStream_t stream, bool spherical = false);
+               const LloydOptions& options, cudaStream_t stream);
   /// The same from given labels: labels[pair * points + i], host memory.
   void assign(const ClusterBuildParams& params, const std::int32_t* labels, int clusters,
               cudaStream_t stream);
 
  private:
   template <class T>
-  void lloyd(const ClusterBuildParams& params, const std::vector<Segment>& segments, int iterations,
-             bool spherical, cudaStream_t stream);
+  void lloyd(const ClusterBuildParams& params, const std::vector<Segment>& segments,
+             const LloydOptions& options, cudaStream_t stream);
   void sort(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
-  /// What the step reads, from the sorted labels: means, rows in order, and the map if asked for.
+  /// What the step reads, from the sorted labels: means, rows in order, and what else is asked for.
   void finish(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
   void write_clusters(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
 
@@ -82,11 +94,14 @@ class ClusterBuilder {
   DeviceBuffer<float> distances_;                // [pairs, points]
   DeviceBuffer<float> mean_parts_, means_;       // [pairs, parts, head_dim], [pairs, head_dim]
   DeviceBuffer<std::uint16_t> narrow_keys_;      // [pairs, points, head_dim], float32 caches only
+  DeviceBuffer<std::uint16_t> warped_keys_;      // the same, once another metric is asked for
+  DeviceBuffer<float> warp_;                     // [pairs, head_dim, head_dim]
+  DeviceBuffer<std::int32_t> first_;             // [clusters]
   DeviceBuffer<std::uint32_t> labels_, sorted_;  // [pairs, points]: pair * clusters + cluster
   DeviceBuffer<std::int32_t> tokens_, sorted_tokens_;  // [pairs, points]
   DeviceBuffer<std::int32_t> starts_;                  // [pairs * clusters + 1]
   DeviceBuffer<Segment> segments_;  // those of the clustering, then one of everything
-  DeviceBuffer<float> map_space_;   // once a value map is asked for
+  DeviceBuffer<float> map_space_;   // once a map or a shape is asked for
   DeviceBuffer<unsigned char> sort_space_;
   std::size_t sort_bytes_ = 0;
 };

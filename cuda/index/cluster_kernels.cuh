@@ -68,16 +68,18 @@ __device__ void store_centroid(const float2 (&sum)[kMaxPairs], float factor,
   if (threadIdx.x % 32 == 0) *half_norm = 0.5f * norm + offset;
 }
 
-/// Evenly spaced tokens of each segment. grid: warps over clusters; blockIdx.y: KV head.
+/// Tokens of each segment, as `first` names them, or evenly spaced where it is null. grid: warps
+/// over clusters; blockIdx.y: KV head.
 template <class T>
 __global__ void first_centroids(Points<T> p, const Segment* segments, int num_segments,
-                                T* centroids, float* half_norms) {
+                                const std::int32_t* first, T* centroids, float* half_norms) {
   const int cluster = global_warp(), d = p.head_dim;
   if (cluster >= p.clusters) return;
   Segment s = segments[0];
   for (int i = 1; i < num_segments && segments[i].cluster <= cluster; ++i) s = segments[i];
   const auto point =
-      static_cast<int>(static_cast<double>(cluster - s.cluster) * s.points / s.clusters);
+      first ? first[cluster]
+            : static_cast<int>(static_cast<double>(cluster - s.cluster) * s.points / s.clusters);
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.y) * p.clusters + cluster;
   const T* row =
       p.keys + blockIdx.y * p.key_stride + static_cast<std::int64_t>(s.point + point) * d;

@@ -4,7 +4,7 @@
 namespace doublep::cuda {
 
 DevicePolicy cluster_top_k_on_device() {
-  return {"cluster_top_k", both(supported_clusters(), {{"k"}}), [](const Parameters& p) {
+  return {"cluster_top_k", both(supported_whole_clusters(), {{"k"}}), [](const Parameters& p) {
             Plan plan = cluster_plan(p);
             plan.stop = {.rule = StopPlan::Rule::kItems, .budget = p.budget("k")};
             return plan;

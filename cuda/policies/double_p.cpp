@@ -1,7 +1,41 @@
-// Double-P: clusters of mass p2 token by token, those of p1 (or all others) as one term each.
+// Double-P: clusters of mass p2 token by token, those of p1 (or all others) as one term each; or
+// the clusters whose tokens remove most error, up to a number of tokens, all others as terms.
 #include "cuda/policies/policies.h"
 
 namespace doublep::cuda {
+namespace {
+
+// A ranking by anything but mass ends at a number of tokens, is one for the group, and leaves
+// everything else as terms: what select_ranked() does.
+std::string together(const Parameters& p) {
+  const std::string &order = p.choice("order"), &stop = p.choice("stop");
+  if (stop == "mass") return order == "mass" ? "" : "order " + order + " with stop mass";
+  if (p.choice("gqa") != "group_sum") return "gqa " + p.choice("gqa") + " with stop " + stop;
+  if (p.choice("outside") != "estimate")
+    return "outside " + p.choice("outside") + " with stop " + stop;
+  // Variances are those of the estimate: of the isotropic ones nothing is made ready.
+  if (order == "error" && p.choice("estimator") != "pooled")
+    return "estimator " + p.choice("estimator") + " with order error";
+  return "";
+}
+
+Plan plan(const Parameters& p) {
+  Plan plan = nucleus_plan(p, p.real("p1"), p.real("p2"));
+  plan.step.terms = true, plan.step.outside_terms = p.choice("outside") == "estimate";
+  plan.step.value_shift = plan.index.clustering.value_map = p.choice("value_side") == "shifted";
+  const std::string &order = p.choice("order"), &stop = p.choice("stop");
+  plan.step.rank = order == "error" ? RankBy::kError : order == "p2" ? RankBy::kP2 : RankBy::kMass;
+  if (stop == "mass") return plan;
+  plan.stop.rule = StopPlan::Rule::kVisible;
+  plan.mass_with_zone = false;  // no share of a mass decides
+  if (stop == "share")
+    plan.stop.share = p.real("share");
+  else
+    plan.stop.tokens = p.integer("tokens");
+  return plan;
+}
+
+}  // namespace
 
 DevicePolicy double_p_on_device() {
   return {"double_p",
@@ -10,8 +44,8 @@ DevicePolicy double_p_on_device() {
                                      {"outside"},
                                      {"value_side"},
                                      {"guarantee", {"0.0"}},
-                                     {"order", {"mass"}},
-                                     {"stop", {"mass"}},
+                                     {"order", {"mass", "error", "p2"}},
+                                     {"stop", {"mass", "share", "tokens"}},
                                      {"share"},
                                      {"tokens"},
                                      {"error"},
@@ -22,13 +56,7 @@ DevicePolicy double_p_on_device() {
                                      {"alpha"},
                                      {"head_kinds", {"one"}},
                                      {"head_error"}}),
-          [](const Parameters& p) {
-            Plan plan = nucleus_plan(p, p.real("p1"), p.real("p2"));
-            plan.step.terms = true, plan.step.outside_terms = p.choice("outside") == "estimate";
-            plan.step.value_shift = plan.index.clustering.value_map =
-                p.choice("value_side") == "shifted";
-            return plan;
-          }};
+          plan, together};
 }
 
 }  // namespace doublep::cuda

@@ -27,7 +27,8 @@ std::int64_t clusters_of(std::int64_t points, const ItemIndex::Clustering& clust
   return total_clusters(segments_of(points, clustering));
 }
 
-Work clustering_work(std::int64_t points, int head_dim, const ItemIndex::Clustering& options) {
+Work clustering_work(std::int64_t points, int head_dim, const ItemIndex::Clustering& options,
+                     double warped) {
   const double n = static_cast<double>(points);
   const auto segments = segments_of(points, options);
   Work work;
@@ -35,8 +36,41 @@ Work clustering_work(std::int64_t points, int head_dim, const ItemIndex::Cluster
     for (int i = 0; i < options.iterations; ++i)
       work += cost::kmeans_pass(s.points, s.clusters, head_dim);
   if (options.spherical) work += cost::assignment(n, total_clusters(segments), head_dim);
-  if (options.value_map) work += cost::value_map(n, head_dim, head_dim);
+  if (points > 0 && warped > 0) {
+    const Work change = cost::change_metric(n, head_dim);
+    work += Work{warped * change.bytes, warped * change.flops};
+  }
+  // One pass makes both, as ClusterIndex::add_moments has it.
+  if (options.value_map)
+    work += cost::value_map(n, head_dim, head_dim);
+  else if (options.key_shape)
+    work.bytes += cost::key_shape(n, head_dim).bytes;
+  if (options.key_shape) work.flops += cost::key_shape(n, head_dim).flops;
   return work;
+}
+
+double warped_share(const Warps& warps) {
+  double count = 0;
+  for (const auto& warp : warps) count += warp != nullptr;
+  return warps.empty() ? 0 : count / static_cast<double>(warps.size());
+}
+
+ItemIndex::Clustering clustering_of(const IndexPlan& plan, std::int64_t points,
+                                    const Warps& warps) {
+  ItemIndex::Clustering clustering = plan.clustering;
+  if (plan.first.init == KmeansOptions::Init::kRandom || plan.first.seed != 0)
+    for (const Segment& s : segments_of(points, clustering))
+      for (const std::int64_t point : first_points(s.points, s.clusters, plan.first))
+        clustering.first.push_back(static_cast<std::int32_t>(point));
+  if (warped_share(warps) == 0) return clustering;
+  const Eigen::Index d = (*std::find_if(warps.begin(), warps.end(), [](const auto& w) {
+                           return w != nullptr;
+                         }))->rows();
+  for (const auto& warp : warps) {
+    const MatrixF w = warp ? MatrixF(warp->cast<float>()) : MatrixF(MatrixF::Identity(d, d));
+    clustering.warp.insert(clustering.warp.end(), w.data(), w.data() + w.size());
+  }
+  return clustering;
 }
 
 std::int64_t Plan::items(std::int64_t length) const {
@@ -62,6 +96,7 @@ std::pair<std::int32_t, std::int32_t> Plan::budgets(std::int64_t length, std::in
     case StopPlan::Rule::kOccupied:
       return {part(stop.kept), part(stop.refined)};
     case StopPlan::Rule::kMass:
+    case StopPlan::Rule::kVisible:
       break;
   }
   return {0, 0};
@@ -72,9 +107,12 @@ StepOptions Plan::options(double softmax_scale, std::int64_t capacity,
   StepOptions options = step;
   options.scale = static_cast<float>(softmax_scale);
   options.pages = pages();
-  options.rule = stop.rule == StopPlan::Rule::kMass ? SelectRule::kMass : SelectRule::kCount;
+  options.rule = stop.rule == StopPlan::Rule::kMass      ? SelectRule::kMass
+                 : stop.rule == StopPlan::Rule::kVisible ? SelectRule::kTokens
+                                                         : SelectRule::kCount;
+  options.share = stop.share, options.tokens = stop.tokens;
   options.keep = stop.kept, options.refine = stop.refined;
-  if (mass_with_zone)
+  if (mass_with_zone || ranked())
     options.zone_capacity = std::min(capacity, exact.sink_end + capacity - exact.tail_begin);
   return options;
 }
@@ -95,7 +133,8 @@ double Plan::index_bytes(std::int64_t items, std::int64_t tokens, int head_dim,
            (twilight() ? cost::quantised_key_bytes(head_dim, kQuantisedBits) * n : 0);
   if (!clustered()) return 0;
   return cost::cluster_memory(k, n, head_dim, head_dim, dtype) +
-         (step.value_shift ? static_cast<double>(head_dim) * head_dim * bytes_of(dtype) : 0);
+         (index.clustering.value_map + index.clustering.key_shape) * static_cast<double>(head_dim) *
+             head_dim * bytes_of(dtype);
 }
 
 }  // namespace doublep::cuda

@@ -3,19 +3,24 @@
 #pragma once
 
 #include <limits>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "core/cost/stages.h"
+#include "core/index/kmeans.h"
+#include "core/index/query_metric.h"
 #include "core/policy/exact_zone.h"
 #include "cuda/step/decode_step.h"
 
 namespace doublep::cuda {
 
-/// The index: what is scored instead of the keys, and how it is made and kept. (A metric of the
-/// clustering other than the keys' own would stand here.)
+/// The index: what is scored instead of the keys, and how it is made and kept.
 struct IndexPlan {
   enum class Items { kNone, kPages, kClusters } items = Items::kNone;
-  ItemIndex::Clustering clustering;  ///< kClusters
+  ItemIndex::Clustering clustering;  ///< kClusters, less what depends on the keys: clustering_of()
+  KmeansOptions first;               ///< kClusters: where k-means begins
+  MetricOptions metric;              ///< kClusters: what distances it goes by
   bool grows = false;                ///< new tokens are clustered by themselves, not all anew
   std::int64_t recluster_every = 0;
 };
@@ -27,14 +32,17 @@ struct StopPlan {
     kTokens,    ///< a budget of tokens, in whole pages
     kItems,     ///< a budget of items
     kOccupied,  ///< shares of the items that have members, rounded up
+    kVisible,   ///< items until so many tokens are refined, or a share of the visible ones
   } rule = Rule::kMass;
   double kept = 1, refined = 1;  ///< kMass, kOccupied
   Budget budget = {};            ///< kTokens, kItems: of what is kept, all of it refined
+  double share = 0;              ///< kVisible; 0: `tokens`
+  std::int64_t tokens = 0;       ///< kVisible
 };
 
-/// StepOptions say how items are scored (`second_order`: another estimator is one more member), in
-/// what order they are ranked (`rank_without_size`) and what of them is attended (`terms`, ...);
-/// the plan fills in what depends on the cache.
+/// StepOptions say how items are scored (`estimator`), in what order they are ranked (`rank`,
+/// `rank_without_size`) and what of them is attended (`terms`, ...); the plan fills in what depends
+/// on the cache.
 struct Plan {
   std::int64_t sink = 0, window = 0;
   IndexPlan index;
@@ -46,11 +54,13 @@ struct Plan {
   bool clustered() const { return index.items == IndexPlan::Items::kClusters; }
   bool pages() const { return index.items == IndexPlan::Items::kPages; }
   bool twilight() const { return step.kind == StepKind::kTwilight; }
+  bool pooled() const { return clustered() && step.estimator == MassEstimate::kPooled; }
+  bool ranked() const { return clustered() && stop.rule == StopPlan::Rule::kVisible; }
   ExactZone zone(std::int64_t length) const { return ExactZone::of(sink, window, length); }
   /// Pages over `length` tokens, or clusters of those between its zones.
   std::int64_t items(std::int64_t length) const;
-  /// Items kept and refined out of `items` over `length` tokens; StopPlan::Rule::kMass: none.
-  /// `occupied`: items that have members.
+  /// Items kept and refined out of `items` over `length` tokens; none where they are not a matter
+  /// of counting items (kMass, kVisible). `occupied`: items that have members.
   std::pair<std::int32_t, std::int32_t> budgets(std::int64_t length, std::int64_t items,
                                                 std::int64_t occupied) const;
   /// `capacity`: rows of the cache; `zone`: as it stands now.
@@ -64,9 +74,18 @@ struct Plan {
 
 inline constexpr int kQuantisedBits = 4;  ///< of an element of Twilight's keys
 
-/// Clusters that so many points of one KV head make, and the work of making them.
+/// Clusters that so many points of one KV head make, and the work of making them. `warped`: share
+/// of the KV heads that are clustered in another metric than Euclid's.
 std::int64_t clusters_of(std::int64_t points, const ItemIndex::Clustering& clustering);
-Work clustering_work(std::int64_t points, int head_dim, const ItemIndex::Clustering& clustering);
+Work clustering_work(std::int64_t points, int head_dim, const ItemIndex::Clustering& clustering,
+                     double warped = 0);
+
+/// A KV head's W, or null for Euclid's metric, one each.
+using Warps = std::vector<std::shared_ptr<const MatrixD>>;
+double warped_share(const Warps& warps);
+/// The plan's clustering of so many points, with where k-means begins and the metric that it goes
+/// by. `warps`: of every KV head, or none at all.
+ItemIndex::Clustering clustering_of(const IndexPlan& plan, std::int64_t points, const Warps& warps);
 
 DType device_type(KvDtype dtype);
 

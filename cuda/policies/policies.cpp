@@ -72,6 +72,8 @@ std::string refusal(const std::string& name, const Parameters& parameters, const
       const std::string what = lacks(*policy, parameter, to_text(value));
       require(what.empty(), what);
     }
+  if (policy && missing.empty() && policy->together)
+    if (const std::string what = policy->together(parameters); !what.empty()) require(false, what);
   if (missing.empty()) return "";
   const std::string all =
       joined(device_policies(), "|", [](const DevicePolicy& p) { return p.name; });

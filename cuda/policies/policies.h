@@ -21,6 +21,8 @@ struct DevicePolicy {
   std::string name;  ///< of the policy in core's registry
   std::vector<Supported> parameters;
   Plan (*plan)(const Parameters&);
+  /// Values that are each served, but not together: what is missing, or empty. Null: all go.
+  std::string (*together)(const Parameters&) = nullptr;
 };
 
 /// In the order of builtin.def.
@@ -43,8 +45,10 @@ Plan plan_for(const std::string& policy, const Parameters& parameters, const Req
 /// What several of them list.
 std::vector<Supported> both(std::vector<Supported> one, const std::vector<Supported>& other);
 std::vector<Supported> supported_zone();      ///< sink, window
-std::vector<Supported> supported_clusters();  ///< and the index's, the estimator, no audit
-std::vector<Supported> supported_nucleus();   ///< and what shares of mass refer to
+std::vector<Supported> supported_clusters();  ///< and the index's, without what follows, no audit
+std::vector<Supported> supported_growing_clusters();  ///< and the estimators, one start and metric
+std::vector<Supported> supported_whole_clusters();    ///< and every estimator, start and metric
+std::vector<Supported> supported_nucleus();           ///< and what shares of mass refer to
 /// What several of them plan: zones alone; pages to a budget of tokens; clusters, ranked by mass;
 /// these to shares of the mass. Terms are off.
 Plan zone_plan(const Parameters& parameters);

@@ -8,7 +8,7 @@ namespace doublep::cuda {
 
 DevicePolicy retroinfer_on_device() {
   return {"retroinfer",
-          both(supported_clusters(),
+          both(supported_growing_clusters(),
                {{"retrieval"}, {"estimation"}, {"outside"}, {"value_side", {"mean"}}}),
           [](const Parameters& p) {
             Plan plan = cluster_plan(p);

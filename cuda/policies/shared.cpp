@@ -1,4 +1,5 @@
 // What several policies list and plan.
+#include "core/index/cluster_index.h"
 #include "cuda/policies/policies.h"
 
 namespace doublep::cuda {
@@ -14,17 +15,25 @@ std::vector<Supported> supported_clusters() {
                                  {"segment"},
                                  {"iterations"},
                                  {"recluster_every"},
-                                 {"kmeans_init", {"evenly_spaced"}},
-                                 {"kmeans_seed", {"0"}},
-                                 {"metric", {"euclidean"}},
                                  {"rho"},
                                  {"metric_queries"},
                                  {"metric_source"},
-                                 {"estimator", {"jensen", "second_order"}},
                                  {"audit", {"0"}}});
 }
+std::vector<Supported> supported_growing_clusters() {
+  return both(supported_clusters(), {{"kmeans_init", {"evenly_spaced"}},
+                                     {"kmeans_seed", {"0"}},
+                                     {"metric", {"euclidean"}},
+                                     {"estimator", {"jensen", "second_order"}}});
+}
+std::vector<Supported> supported_whole_clusters() {
+  return both(supported_clusters(), {{"kmeans_init"},
+                                     {"kmeans_seed"},
+                                     {"metric"},
+                                     {"estimator", {"jensen", "second_order", "pooled"}}});
+}
 std::vector<Supported> supported_nucleus() {
-  return both(supported_clusters(), {{"gqa"}, {"mass_scope"}});
+  return both(supported_whole_clusters(), {{"gqa"}, {"mass_scope"}});
 }
 
 Plan zone_plan(const Parameters& p) {
@@ -51,8 +60,14 @@ Plan cluster_plan(const Parameters& p) {
   clustering.clusters = p.integer("clusters");
   clustering.segment = p.integer("segment");
   clustering.iterations = static_cast<int>(p.integer("iterations"));
+  plan.index.first = clustering_options(p).kmeans;
+  plan.index.metric = metric_options(p);
   plan.step.kind = StepKind::kItems;
-  plan.step.second_order = p.choice("estimator") == "second_order";
+  const std::string& estimator = p.choice("estimator");
+  plan.step.estimator = estimator == "pooled"         ? MassEstimate::kPooled
+                        : estimator == "second_order" ? MassEstimate::kSecondOrder
+                                                      : MassEstimate::kJensen;
+  clustering.key_shape = estimator == "pooled";
   return plan;
 }
 

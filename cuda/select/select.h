@@ -12,8 +12,12 @@
 namespace doublep::cuda {
 
 /// kMass: smallest prefix of the descending order whose mass is at least a share p of the total.
-/// kCount: a fixed number of items. Equal masses go to the lower id, as on the CPU.
-enum class SelectRule { kMass, kCount };
+/// kCount: a fixed number of items. kTokens: smallest prefix that holds so many tokens, in an order
+/// of its own (RankBy), one for a group; everything else is a term. Equals go to the lower id, as
+/// on the CPU.
+enum class SelectRule { kMass, kCount, kTokens };
+/// As core's RefinementOptions::Order has them, summed over the group.
+enum class RankBy { kMass, kError, kP2 };
 /// As core's NucleusOptions::Gqa.
 enum class GroupMode { kPerHead, kSum, kUnion };
 /// kRuns: rows of the chosen items as runs of at most 16. kTokens: one entry per item.
@@ -30,12 +34,16 @@ struct SelectParams {
   SelectRule rule = SelectRule::kMass;
   double keep = 0.95, refine = 0.70;  ///< kMass: p1 and p2; 1 takes every item of any mass
   const int2* budgets = nullptr;      ///< [pairs]: items kept, of which refined (kCount)
+  RankBy rank = RankBy::kMass;        ///< kTokens
+  double share = 0;         ///< kTokens: of the visible tokens; 0: `wanted` of them instead
+  std::int64_t wanted = 0;  ///< kTokens
   GroupMode group_mode = GroupMode::kPerHead;
   bool rank_without_size = false;  ///< kSum: rank by softmax(q.C) as RetroInfer does
-  bool emit_terms = true;          ///< kept but not refined: cluster terms
+  bool emit_terms = true;          ///< kept but not refined: cluster terms; not kTokens
   bool outside_terms = false;      ///< everything that is not refined: terms
 
-  /// kMass: logits of tokens whose mass counts as held already; null: the items alone.
+  /// kMass: logits of tokens whose mass counts as held already; null: the items alone. kTokens:
+  /// those whose mass belongs to a head's total.
   const float* zone_logits = nullptr;  ///< [pairs * group, zone_capacity]
   std::int64_t zone_capacity = 0;
 
@@ -58,6 +66,12 @@ struct SelectParams {
   std::uint32_t* terms = nullptr;     ///< [pairs, capacity]: id | mask << 24
   std::int32_t* num_terms = nullptr;  ///< [pairs]
 
+  /// kTokens: log masses of the terms, [pairs * group, capacity], -infinity where an item is
+  /// refined or has no members. From `logits`, and what `pooled` puts on top where its forms are
+  /// given.
+  float* masses = nullptr;
+  PooledEstimate pooled;
+
   std::uint8_t* codes = nullptr;    ///< [pairs * group, capacity]: what a head does with an item
   float4* head_stats = nullptr;     ///< [pairs * group], kSum only: max, 1 / sum, zone's share
   float* group_logits = nullptr;    ///< [pairs, capacity], kSum only
@@ -65,5 +79,7 @@ struct SelectParams {
 };
 
 void select(const SelectParams& params, cudaStream_t stream, bool overlap = false);
+/// kTokens: where select() goes for it.
+void select_ranked(const SelectParams& params, cudaStream_t stream, bool overlap);
 
 }  // namespace doublep::cuda

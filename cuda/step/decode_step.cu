@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "cuda/step/decode_step.h"
 
@@ -26,7 +27,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   if (items) {
     logits_.resize(heads * item_capacity_);
     estimate_.shape = shape, estimate_.dtype = cache.dtype(), estimate_.scale = options.scale;
-    estimate_.second_order = options.second_order, estimate_.queries = queries_.get();
+    estimate_.estimator = options.estimator, estimate_.queries = queries_.get();
     estimate_.rows = index->rows(), estimate_.lows = options.pages ? index->others() : nullptr;
     estimate_.meta = options.pages ? nullptr : index->meta();
     estimate_.num_rows = index->num_items(), estimate_.capacity = item_capacity_;
@@ -34,6 +35,15 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     if (options.value_shift) {
       directions_.resize(heads * shape.head_dim);
       estimate_.value_map = index->value_map(), estimate_.directions = directions_.get();
+    }
+    const bool pooled = options.estimator == MassEstimate::kPooled;
+    if (pooled || ranked()) masses_.resize(heads * item_capacity_);
+    if (pooled) {
+      shape_directions_.resize(heads * shape.head_dim), forms_.resize(heads);
+      estimate_.key_shape = index->key_shape();
+      estimate_.shape_directions = shape_directions_.get();
+      pooled_ = {cache.dtype(), options.scale, queries_.get(), shape_directions_.get(),
+                 forms_.get()};
     }
     if (options.zone_capacity > 0) {
       zone_logits_.resize(heads * options.zone_capacity);
@@ -44,7 +54,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   }
   if (options.kind != StepKind::kDense) {
     runs_.resize(shape.pairs * run_capacity_), num_runs_.resize(shape.pairs);
-    terms_.resize(shape.pairs * std::max<std::int64_t>(item_capacity_, 1));
+    if (!ranked()) terms_.resize(shape.pairs * std::max<std::int64_t>(item_capacity_, 1));
     num_terms_.resize(shape.pairs), codes_.resize(heads * item_capacity_);
     budgets_.resize(shape.pairs), budgets_.zero();
     if (options.group_mode == GroupMode::kSum) {
@@ -52,13 +62,16 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
       head_stats_.resize(heads);
     }
     SelectParams& s = select_;
-    s.shape = shape, s.logits = logits_.get(), s.capacity = item_capacity_;
+    s.shape = shape, s.capacity = item_capacity_;
+    s.logits = ranked() ? logits_.get() : log_masses();
+    s.rank = options.rank, s.share = options.share, s.wanted = options.tokens;
+    s.masses = masses_.get(), s.pooled = pooled_;
     if (items)
       s.num_items = index->num_items(), s.meta = index->meta(), s.offsets = index->offsets();
     s.rule = options.kind == StepKind::kTwilight ? SelectRule::kCount : options.rule;
     s.keep = options.keep, s.refine = options.refine, s.budgets = budgets_.get();
     s.group_mode = options.group_mode, s.rank_without_size = options.rank_without_size;
-    s.emit_terms = items && options.terms && !options.pages;
+    s.emit_terms = items && options.terms && !options.pages && !ranked();
     s.outside_terms = options.outside_terms;
     s.zone_logits = zone_logits_.get(), s.zone_capacity = options.zone_capacity;
     zones(s);
@@ -90,7 +103,8 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   }
 
   // Kernels read whole vectors, beyond the last item; what is reported is read in whole rows.
-  for (auto* buffer : {&logits_, &group_logits_, &slot_logits_, &zone_logits_}) buffer->zero();
+  for (auto* buffer : {&logits_, &group_logits_, &slot_logits_, &zone_logits_, &masses_})
+    buffer->zero();
   for (auto* buffer : {&codes_, &slot_codes_}) buffer->zero();
   for (auto* buffer : {&terms_, &tokens_, &slot_rows_}) buffer->zero();
 
@@ -104,10 +118,13 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   a.runs = runs_.get(), a.tokens = tokens_.get();
   a.work_capacity = a.kind == WorkKind::kTokens ? token_capacity_ : run_capacity_;
   a.num_work = a.kind == WorkKind::kTokens ? num_tokens_.get() : num_runs_.get();
-  if (select_.emit_terms && a.kind == WorkKind::kRuns) {
-    a.terms = terms_.get(), a.num_terms = num_terms_.get(), a.mean_values = index->others();
-    a.log_masses = logits_.get(), a.term_capacity = item_capacity_;
-    if (options.value_shift) a.meta = index->meta(), a.directions = directions_.get();
+  if (select_.emit_terms && a.kind == WorkKind::kRuns)
+    a.terms = terms_.get(), a.num_terms = num_terms_.get();
+  if (ranked()) a.num_terms = index->num_items();
+  if (a.num_terms) {
+    a.mean_values = index->others(), a.log_masses = log_masses(), a.term_capacity = item_capacity_;
+    if (options.value_shift)
+      a.meta = index->meta(), a.directions = directions_.get(), a.forms = forms_.get();
   }
   a.output = output_.get(), a.log_sum_exp = log_sum_exp_.get();
   a.warps = options.attend_warps;
@@ -134,7 +151,12 @@ void DecodeStep::enqueue_estimate(cudaStream_t stream, bool overlap) {
 
 void DecodeStep::enqueue_select(cudaStream_t stream, bool overlap) {
   if (options_.kind == StepKind::kDense) return;
-  select(select_, stream, overlap);
+  bool follows = overlap;
+  if (options_.estimator == MassEstimate::kPooled && !ranked()) {
+    correct(estimate_, pooled_, masses_.get(), stream, overlap);
+    follows = options_.overlap;
+  }
+  select(select_, stream, follows);
   if (options_.kind != StepKind::kTwilight) return;
   estimate_nibbles(nibbles_, stream, overlap);
   select(prune_, stream, overlap);
@@ -162,6 +184,17 @@ StepWork DecodeStep::work(int pair) const {
     return work;
   }
   work.runs = runs_.download(num_runs_.download(1, pair)[0], pair * run_capacity_);
+  if (ranked()) {
+    const int group = cache_.shape().group;
+    const auto items = index_->num_items_on_host(pair);
+    const auto masses = masses_.download(group * item_capacity_, pair * group * item_capacity_);
+    for (std::int32_t i = 0; i < items; ++i) {
+      std::uint32_t mask = 0;
+      for (int h = 0; h < group; ++h)
+        if (!std::isinf(masses[h * item_capacity_ + i])) mask |= 1u << h;
+      if (mask != 0) work.terms.push_back(static_cast<std::uint32_t>(i) | mask << kIdBits);
+    }
+  }
   if (select_.emit_terms)
     work.terms = terms_.download(num_terms_.download(1, pair)[0], pair * item_capacity_);
   return work;

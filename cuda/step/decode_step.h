@@ -1,4 +1,4 @@
-// One decode step of one layer for a batch: owns every buffer, enqueues two to five launches, never
+// One decode step of one layer for a batch: owns every buffer, enqueues one to five launches, never
 // allocates nor synchronises after construction. Capture it in a graph and replay.
 #pragma once
 
@@ -24,11 +24,14 @@ struct StepOptions {
   float scale = 1;                 ///< of every dot product
   bool pages = false;              ///< the index holds pages
   std::int64_t page_size = kTile;  ///< pages: their rows, as extend_pages() was told
-  bool second_order = false;       ///< clusters: mass estimate with the variance
+  MassEstimate estimator = MassEstimate::kJensen;  ///< clusters; kPooled: the index has a key shape
   SelectRule rule = SelectRule::kMass;
   double keep = 0.95, refine = 0.70;  ///< kMass: p1, p2; without terms only `refine` counts
   GroupMode group_mode = GroupMode::kPerHead;
   bool rank_without_size = false;
+  RankBy rank = RankBy::kMass;  ///< kTokens, with a share of the visible tokens or their number
+  double share = 0;
+  std::int64_t tokens = 0;
   bool terms = true, outside_terms = false;
   bool value_shift = false;        ///< terms move with the query; the index has a value map
   std::int64_t zone_capacity = 0;  ///< > 0: p is of the mass with sinks and tail, at most so many
@@ -56,8 +59,9 @@ class DecodeStep {
   void* queries() { return queries_.get(); }
   const float* output() const { return output_.get(); }            ///< [pairs * group, head_dim]
   const float* log_sum_exp() const { return log_sum_exp_.get(); }  ///< [pairs * group]
-  const float* logits() const { return logits_.get(); }            ///< [pairs * group, items]
-  std::int64_t logit_stride() const { return item_capacity_; }
+  /// Of the items, [pairs * group, items]; kTokens: of the terms, -infinity elsewhere.
+  const float* log_masses() const { return masses_.size() > 0 ? masses_.get() : logits_.get(); }
+  std::int64_t mass_stride() const { return item_capacity_; }
   /// kCount: items kept, and of these refined, for every pair of a sequence.
   void set_budget(int sequence, std::int32_t kept, std::int32_t refined);
   /// The same for one pair.
@@ -77,19 +81,22 @@ class DecodeStep {
   ItemIndex* index_;
   StepOptions options_;
   std::int64_t item_capacity_ = 0, run_capacity_ = 0, token_capacity_ = 0;
+  bool ranked() const { return options_.rule == SelectRule::kTokens; }
+
   EstimateParams estimate_;
+  PooledEstimate pooled_;
   SelectParams select_, prune_;  // prune_: Twilight's top-p over tokens
   NibbleEstimateParams nibbles_;
   AttendParams attend_;
   DeviceBuffer<unsigned char> queries_;
-  DeviceBuffer<float> logits_, zone_logits_, group_logits_, slot_logits_;
+  DeviceBuffer<float> logits_, zone_logits_, group_logits_, slot_logits_, masses_;
   DeviceBuffer<Run> runs_;
   DeviceBuffer<std::uint32_t> tokens_, terms_, slot_rows_;
   DeviceBuffer<std::int32_t> num_runs_, num_tokens_, num_terms_, num_slots_, arrived_;
   DeviceBuffer<int2> budgets_;
   DeviceBuffer<float4> head_stats_;
   DeviceBuffer<std::uint8_t> codes_, slot_codes_;
-  DeviceBuffer<float> output_, log_sum_exp_, partial_, directions_;
+  DeviceBuffer<float> output_, log_sum_exp_, partial_, directions_, shape_directions_, forms_;
 };
 
 }  // namespace doublep::cuda

@@ -73,20 +73,23 @@ void ItemIndex::build_clusters(Cache& cache, int sequence, const void* keys, con
   p.begin = p.source_begin = sink_end, p.points = points;
   p.centroids = rows(pair), p.mean_values = others(pair), p.meta = meta(pair);
   p.offsets = offsets(pair), p.cluster_room = capacity_;
-  if (options.value_map) {
-    make_value_map(cache, stream);
-    p.value_map = value_map(pair);
+  const auto pool = [&](DeviceBuffer<unsigned char>& map, void*& where) {
+    make_map(map, cache, stream);
+    where = map.get() + pair * map_bytes_;
     if (clusters == 0)  // an earlier build may have left one
-      DP_CUDA(cudaMemsetAsync(p.value_map, 0, heads * map_bytes_, stream));
-  }
+      DP_CUDA(cudaMemsetAsync(where, 0, heads * map_bytes_, stream));
+  };
+  if (options.value_map) pool(value_map_, p.value_map);
+  if (options.key_shape) pool(key_shape_, p.key_shape);
   if (clusters > 0) cluster(cache, pair, p, options, stream);
   cache.set_zones(sequence, sink_end, tail_begin, length);
 }
 
-void ItemIndex::make_value_map(const Cache& cache, cudaStream_t stream) {
-  if (value_map_.size() > 0) return;
-  value_map_.resize(cache.shape().pairs * map_bytes_);
-  value_map_.zero(stream);
+void ItemIndex::make_map(DeviceBuffer<unsigned char>& map, const Cache& cache,
+                         cudaStream_t stream) {
+  if (map.size() > 0) return;
+  map.resize(cache.shape().pairs * map_bytes_);
+  map.zero(stream);
   DP_CUDA(cudaStreamSynchronize(stream));  // another sequence may be built on another stream
 }
 
@@ -111,12 +114,17 @@ void ItemIndex::cluster(Cache& cache, std::int64_t pair, ClusterBuildParams p,
   if (options.labels)
     builder_->assign(p, options.labels, clusters, stream);
   else
-    builder_->cluster(p, segments, options.iterations, stream, options.spherical);
+    builder_->cluster(p, segments,
+                      {options.iterations, options.spherical,
+                       options.first.empty() ? nullptr : options.first.data(),
+                       options.warp.empty() ? nullptr : options.warp.data()},
+                      stream);
 }
 
 void ItemIndex::append_clusters(Cache& cache, int sequence, std::int32_t tail_begin,
                                 const Clustering& options, cudaStream_t stream) {
-  if (options.value_map) throw CudaError("a value map is not added to; build the clusters anew");
+  if (options.value_map || options.key_shape)
+    throw CudaError("pooled moments are not added to; build the clusters anew");
   const int heads = cache.shape().kv_heads;
   const std::int64_t pair = static_cast<std::int64_t>(sequence) * heads, bytes = cache.row_bytes();
   const Cache::Zones before = cache.zones(sequence);
@@ -175,7 +183,7 @@ void ItemIndex::reserve(const Cache& cache, std::int64_t capacity) {
 }
 
 std::int32_t ItemIndex::occupied(int pair) const {
-  const std::int32_t items = num_items_.download(1, pair)[0];
+  const std::int32_t items = num_items_on_host(pair);
   const auto starts = offsets_.download(items + 1, pair * (capacity_ + 1));
   std::int32_t count = 0;
   for (std::int32_t i = 0; i < items; ++i) count += starts[i + 1] > starts[i];

@@ -24,9 +24,14 @@ class ItemIndex {
   ClusterMeta* meta(std::int64_t pair = 0) { return meta_.get() + pair * capacity_; }
   std::int32_t* offsets(std::int64_t pair = 0) { return offsets_.get() + pair * (capacity_ + 1); }
   std::int32_t* num_items() { return num_items_.get(); }
+  std::int32_t num_items_on_host(int pair) const { return num_items_.download(1, pair)[0]; }
   /// [pairs, head_dim values, head_dim keys] in the cache's type; null where no build asked for it.
   void* value_map(std::int64_t pair = 0) {
     return value_map_.size() > 0 ? value_map_.get() + pair * map_bytes_ : nullptr;
+  }
+  /// [pairs, head_dim, head_dim] in the cache's type; null where no build asked for it.
+  void* key_shape(std::int64_t pair = 0) {
+    return key_shape_.size() > 0 ? key_shape_.get() + pair * map_bytes_ : nullptr;
   }
   std::uint32_t* codes() { return codes_.get(); }
   NibbleScale* scales() { return scales_.get(); }
@@ -38,10 +43,14 @@ class ItemIndex {
     std::int64_t tokens_per_cluster = 16, clusters = 0, segment = 0;
     int iterations = 4;
     const std::int32_t* labels = nullptr;
-    bool spherical = false;  ///< as ClusterBuilder::cluster says
-    /// Also the map by which a query moves values. It is of one clustering: such clusters cannot be
-    /// added to. The table is made by the first build that asks, which must come before a step.
-    bool value_map = false;
+    bool spherical = false;  ///< as LloydOptions says
+    /// As LloydOptions has them; empty: evenly spaced, and the keys themselves.
+    std::vector<std::int32_t> first = {};
+    std::vector<float> warp = {};
+    /// Also the map by which a query moves values, and the covariance that clusters share. They are
+    /// of one clustering: such clusters cannot be added to. The tables are made by the first build
+    /// that asks, which must come before a step.
+    bool value_map = false, key_shape = false;
   };
   void build_clusters(Cache& cache, int sequence, const void* keys, const void* values,
                       std::int64_t source_capacity, std::int32_t sink_end, std::int32_t tail_begin,
@@ -60,20 +69,20 @@ class ItemIndex {
 
  private:
   void reserve(const Cache& cache, std::int64_t capacity);
-  void make_value_map(const Cache& cache, cudaStream_t stream);
+  void make_map(DeviceBuffer<unsigned char>& map, const Cache& cache, cudaStream_t stream);
   void set_items(int sequence, int heads, std::int32_t items);
   void cluster(Cache& cache, std::int64_t pair, ClusterBuildParams params,
                const Clustering& options, cudaStream_t stream);
 
   std::int64_t capacity_, row_bytes_, map_bytes_;
-  DeviceBuffer<unsigned char> rows_, others_;  // [pairs, capacity, head_dim]
-  DeviceBuffer<ClusterMeta> meta_;             // [pairs, capacity]
-  DeviceBuffer<unsigned char> value_map_;      // [pairs, head_dim, head_dim], or nothing
-  DeviceBuffer<std::int32_t> offsets_;         // [pairs, capacity + 1]
-  DeviceBuffer<std::int32_t> num_items_;       // [pairs]
-  std::vector<std::int32_t> host_items_;       // [batch], of every pair of a sequence
-  DeviceBuffer<std::uint32_t> codes_;          // [pairs, cache rows, head_dim / 8]
-  DeviceBuffer<NibbleScale> scales_;           // [pairs, cache rows]
+  DeviceBuffer<unsigned char> rows_, others_;          // [pairs, capacity, head_dim]
+  DeviceBuffer<ClusterMeta> meta_;                     // [pairs, capacity]
+  DeviceBuffer<unsigned char> value_map_, key_shape_;  // [pairs, head_dim, head_dim], or nothing
+  DeviceBuffer<std::int32_t> offsets_;                 // [pairs, capacity + 1]
+  DeviceBuffer<std::int32_t> num_items_;               // [pairs]
+  std::vector<std::int32_t> host_items_;               // [batch], of every pair of a sequence
+  DeviceBuffer<std::uint32_t> codes_;                  // [pairs, cache rows, head_dim / 8]
+  DeviceBuffer<NibbleScale> scales_;                   // [pairs, cache rows]
   std::unique_ptr<ClusterBuilder> builder_;
   std::int64_t builder_points_ = 0, builder_clusters_ = 0;
 };

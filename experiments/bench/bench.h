@@ -42,7 +42,14 @@ struct BenchOptions {
       "double_p:p1=0.90,p2=0.30,estimator=second_order,outside=estimate,gqa=group_sum,value_side="
       "shifted",
       "double_p:p1=0.90,p2=0.15,estimator=second_order,outside=estimate,gqa=group_sum,value_side="
-      "shifted"};
+      "shifted",
+      "double_p:variant=best,head_kinds=one,share=0.02",
+      "double_p:variant=best,head_kinds=one,share=0.04",
+      "double_p:variant=best,head_kinds=one,share=0.08",
+      "double_p:variant=best,head_kinds=one,share=0.01,tokens_per_cluster=32",
+      "double_p:variant=best,head_kinds=one,share=0.02,tokens_per_cluster=32",
+      "double_p:variant=best,head_kinds=one,share=0.04,tokens_per_cluster=32",
+      "double_p:variant=best,head_kinds=one,share=0.08,tokens_per_cluster=32"};
   /// Of every policy that has them, as in a sweep: k-means over all of a long context at once, the
   /// registry's own default, takes longer than what is timed.
   std::vector<std::string> defaults = {"segment=8192"};

@@ -22,7 +22,8 @@ __global__ void tile_kernel(TileParams p) {
   float jitter = 0;
   for (int k = 0; k < 4; ++k) jitter += static_cast<float>((bits >> (16 * k)) & 0xFFFF) / 65536.f;
   const bool repeat = from >= p.material_rows;
-  const float v = base + (repeat ? p.noise * p.spread * (jitter - 2.f) * 1.7320508f : 0.f);
+  const float v =
+      base + (repeat ? p.noise * p.spread[i % p.head_dim] * (jitter - 2.f) * 1.7320508f : 0.f);
   const __nv_bfloat16 narrow = __float2bfloat16_rn(v);
   p.out[i] = reinterpret_cast<const std::uint16_t&>(narrow);
 }

@@ -9,13 +9,15 @@
 namespace doublep::bench {
 
 /// Rows [0, rows) of one KV head: row j is material row (j + shift) % material_rows, plus `noise`
-/// times `spread` times a fixed pseudo-random normal, so that repeats are near copies, not copies.
+/// times its channel's `spread` times a fixed pseudo-random normal, so that repeats are near
+/// copies, not copies.
 struct TileParams {
   const float* material = nullptr;  ///< [material_rows, head_dim]
   std::int64_t material_rows = 0;
   int head_dim = 0;
   std::int64_t rows = 0, shift = 0;
-  float noise = 0, spread = 1;
+  float noise = 0;
+  const float* spread = nullptr;  ///< [head_dim]
   std::uint64_t seed = 0;
   std::uint16_t* out = nullptr;  ///< [rows, head_dim], bfloat16
 };

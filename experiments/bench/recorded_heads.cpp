@@ -10,11 +10,20 @@
 namespace doublep::bench {
 namespace {
 
-float spread_of(const float* values, std::int64_t n) {
-  double sum = 0, squares = 0;
-  for (std::int64_t i = 0; i < n; ++i) sum += values[i], squares += double(values[i]) * values[i];
-  const double mean = sum / n;
-  return static_cast<float>(std::sqrt(std::max(0.0, squares / n - mean * mean)));
+// Of every dimension: real models' keys have a few channels that are much larger than all others.
+std::vector<float> spreads_of(const float* rows, std::int64_t n, int d) {
+  std::vector<float> spreads(d);
+  for (int i = 0; i < d; ++i) {
+    double sum = 0, squares = 0;
+    for (std::int64_t j = 0; j < n; ++j) {
+      const double v = rows[j * d + i];
+      sum += v, squares += v * v;
+    }
+    const double mean = sum / static_cast<double>(n);
+    spreads[i] = static_cast<float>(
+        std::sqrt(std::max(0.0, squares / static_cast<double>(n) - mean * mean)));
+  }
+  return spreads;
 }
 
 }  // namespace
@@ -39,12 +48,18 @@ RecordedHeads::RecordedHeads(const std::vector<std::string>& traces, int kv_head
         const float *keys = data.keys.data() + h * count, *values = data.values.data() + h * count;
         head.keys.resize(count), head.keys.upload(keys, count);
         head.values.resize(count), head.values.upload(values, count);
-        head.key_spread = spread_of(keys, count), head.value_spread = spread_of(values, count);
+        head.key_spread.upload(spreads_of(keys, head.rows, head_dim_));
+        head.value_spread.upload(spreads_of(values, head.rows, head_dim_));
         for (std::int64_t t = 0; t < info.num_steps(); ++t) {
           const float* q =
               data.queries.data() +
               (t * info.num_query_heads + static_cast<std::int64_t>(h) * group_) * head_dim_;
           head.queries.insert(head.queries.end(), q, q + group_ * head_dim_);
+        }
+        const std::int64_t row = static_cast<std::int64_t>(info.num_query_heads) * head_dim_;
+        for (std::size_t at = 0; at < data.prefill_queries.size(); at += row) {
+          const float* q = data.prefill_queries.data() + at + h * group_ * head_dim_;
+          head.prompt.insert(head.prompt.end(), q, q + group_ * head_dim_);
         }
         heads_.push_back(std::move(head));
       }
@@ -55,8 +70,8 @@ RecordedHeads::RecordedHeads(const std::vector<std::string>& traces, int kv_head
   if (heads_.empty()) fail_input("bench: no trace given");
   description_ += ", " + std::to_string(heads_.size()) +
                   " recorded KV heads; longer contexts repeat "
-                  "them with noise of " +
-                  concat(noise) + " standard deviations";
+                  "them (tiled) with noise of " +
+                  concat(noise) + " standard deviations of a channel";
 }
 
 void RecordedHeads::fill(bool keys, int sequence, int kv_head, std::int64_t context, void* out,
@@ -67,11 +82,17 @@ void RecordedHeads::fill(bool keys, int sequence, int kv_head, std::int64_t cont
   p.material_rows = head.rows, p.head_dim = head_dim_, p.rows = context;
   // The recording's end, where its queries stood, is the context's end.
   p.shift = ((-context) % head.rows + head.rows) % head.rows;
-  p.noise = noise_, p.spread = keys ? head.key_spread : head.value_spread;
+  p.noise = noise_, p.spread = (keys ? head.key_spread : head.value_spread).get();
   p.seed = (static_cast<std::uint64_t>(sequence) << 20 | static_cast<std::uint64_t>(kv_head) << 1) +
            keys;
   p.out = static_cast<std::uint16_t*>(out);
   tile_rows(p, stream);
+}
+
+PrefillQueries RecordedHeads::prefill_queries(int kv_head) const {
+  const std::vector<float>& prompt = heads_[kv_head % heads_.size()].prompt;
+  const std::int64_t row = static_cast<std::int64_t>(group_) * head_dim_;
+  return {prompt.data(), static_cast<std::int64_t>(prompt.size()) / row, group_, head_dim_, row};
 }
 
 std::vector<std::uint16_t> RecordedHeads::queries(int sequence, int step) const {

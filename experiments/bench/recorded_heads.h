@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/cache/kv_cache.h"
 #include "cuda/common/device_buffer.h"
 #include "experiments/bench/device_tools.h"
 
@@ -27,6 +28,8 @@ class RecordedHeads {
   /// start at different places of the recording.
   void fill(bool keys, int sequence, int kv_head, std::int64_t context, void* out,
             cudaStream_t stream) const;
+  /// Those of the prompt that the trace recorded of a KV head's group; none where it has none.
+  PrefillQueries prefill_queries(int kv_head) const;
   /// Queries of all heads of a sequence, bfloat16 [kv_heads * group, head_dim].
   std::vector<std::uint16_t> queries(int sequence, int step) const;
 
@@ -34,8 +37,9 @@ class RecordedHeads {
   struct Head {
     cuda::DeviceBuffer<float> keys, values;  // [rows, head_dim]
     std::int64_t rows = 0;
-    float key_spread = 1, value_spread = 1;  // standard deviation of an element
-    std::vector<float> queries;              // [num_queries, group, head_dim]
+    cuda::DeviceBuffer<float> key_spread, value_spread;  // standard deviation by dimension
+    std::vector<float> queries;                          // [num_queries, group, head_dim]
+    std::vector<float> prompt;                           // [positions, group, head_dim]
   };
   std::vector<Head> heads_;
   int kv_heads_, group_ = 0, head_dim_ = 0, num_queries_ = 0;

@@ -62,6 +62,18 @@ Setting parse(const std::string& text, const std::vector<std::string>& defaults,
   return {text, &policy, std::move(parameters), std::move(plan)};
 }
 
+std::string text_of(const KmeansOptions& first) {
+  const std::string seed = first.seed == 0 ? "" : concat(" seed ", first.seed);
+  return (first.init == KmeansOptions::Init::kRandom ? " from random tokens" : "") + seed;
+}
+
+std::string text_of(const MetricOptions& metric) {
+  using Kind = MetricOptions::Kind;
+  if (metric.kind == Kind::kEuclidean) return "";
+  return concat(" in the metric of ", metric.queries, " queries, rho ",
+                metric.kind == Kind::kAuto ? "auto" : to_text(metric.rho));
+}
+
 }  // namespace
 
 std::vector<Setting> parse_settings(const std::vector<std::string>& texts,
@@ -97,7 +109,8 @@ std::string index_key(const cuda::Plan& plan) {
   if (plan.clustered())
     return concat("clusters of ", c.tokens_per_cluster, "/", c.clusters, "/", c.segment, "/",
                   c.iterations, c.spherical ? " spherical" : "",
-                  c.value_map ? " with a value map" : "", zone);
+                  c.value_map ? " with a value map" : "", c.key_shape ? " with a key shape" : "",
+                  text_of(plan.index.first), text_of(plan.index.metric), zone);
   if (!plan.pages()) return "rows" + zone;
   return concat(plan.twilight() ? "quantised " : "", "pages of ", plan.step.page_size, zone);
 }

@@ -105,13 +105,21 @@ void Subject::cluster(cuda::Cache& source) {
   in_token_order_ = false;
   index_ = cuda::make_index(plan_, cache_, items_);
   const ExactZone zone = plan_.zone(context_);
+  warps_.clear();
+  for (int h = 0; h < heads_.kv_heads(); ++h) {
+    MetricLearner metric(plan_.index.metric);
+    metric.prefill({.head_dim = heads_.head_dim(), .prefill_queries = heads_.prefill_queries(h)});
+    warps_.push_back(metric.warp());
+  }
+  const cuda::ItemIndex::Clustering clustering =
+      cuda::clustering_of(plan_.index, zone.tail_begin - zone.sink_end, warps_);
   for (int b = 0; b < batch_; ++b) {
     fill(source, 0, b + place_);
     const auto build = [&] {
       index_->build_clusters(cache_, b, source.keys(), source.values(), context_,
                              static_cast<std::int32_t>(zone.sink_end),
                              static_cast<std::int32_t>(zone.tail_begin),
-                             static_cast<std::int32_t>(context_), plan_.index.clustering, nullptr);
+                             static_cast<std::int32_t>(context_), clustering, nullptr);
     };
     if (b == 0) milliseconds(build);  // the first one also allocates
     const double took = milliseconds(build);
@@ -124,7 +132,7 @@ Work Subject::build_work() const {
   const ExactZone zone = plan_.zone(context_);
   const Work one = plan_.clustered()
                        ? cuda::clustering_work(zone.tail_begin - zone.sink_end, heads_.head_dim(),
-                                               plan_.index.clustering)
+                                               plan_.index.clustering, cuda::warped_share(warps_))
                        : plan_.paging_work(context_, heads_.head_dim(), KvDtype::kBf16);
   return {heads * one.bytes, heads * one.flops};
 }

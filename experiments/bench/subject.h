@@ -87,6 +87,7 @@ class Subject {
   std::unique_ptr<cuda::ItemIndex> index_;
   std::unique_ptr<cuda::DecodeStep> step_;
   std::int64_t items_ = 0;  // clusters or pages of a KV head
+  cuda::Warps warps_;       // metrics of the KV heads' clusterings
   double build_ms_ = 0;
 };
 

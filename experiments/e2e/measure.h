@@ -18,7 +18,9 @@ struct Options {
       "retroinfer:retrieval=0.2,estimation=0.2",
       "double_p:p1=0.95,p2=0.70",
       "double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum",
-      "double_p:p1=0.90,p2=0.30,estimator=second_order,gqa=group_sum"};
+      "double_p:p1=0.90,p2=0.30,estimator=second_order,gqa=group_sum",
+      "double_p:variant=best,head_kinds=one,share=0.02,tokens_per_cluster=32",
+      "double_p:variant=best,head_kinds=one,share=0.04,tokens_per_cluster=32"};
   std::vector<std::string> defaults = {"segment=8192"};  ///< as of `doublep bench`
   std::vector<std::int64_t> contexts = {16384, 32768, 65536, 131072};
   std::vector<int> batches = {1, 4, 8, 16};

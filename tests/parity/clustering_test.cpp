@@ -1,5 +1,6 @@
 // The device's clusterings: partitions, as tight as the reference's.
 #include "core/index/cluster_index.h"
+#include "core/index/query_metric.h"
 #include "tests/parity/support.h"
 
 namespace doublep::test {
@@ -24,16 +25,19 @@ struct Tightness {
   double spread = 0;  ///< sum of squared distances to the mean of the cluster, per dimension
   std::int64_t occupied = 0;
 
-  Tightness(const KvHead& head, const ClusterIndex& index) {
+  /// `warp`: distances are those of the keys times it; null: of the keys.
+  Tightness(const KvHead& head, const ClusterIndex& index, const MatrixD* warp = nullptr) {
     for (std::int64_t i = 0; i < index.num_clusters(); ++i) {
       occupied += index.size(i) > 0;
       Eigen::RowVectorXd mean = Eigen::RowVectorXd::Zero(head.head_dim);
       for (const std::int32_t j : index.members(i))
         mean += ConstRowF(head.key(j), head.head_dim).cast<double>() /
                 static_cast<double>(index.size(i));
-      for (const std::int32_t j : index.members(i))
-        spread += (ConstRowF(head.key(j), head.head_dim).cast<double>() - mean).squaredNorm() /
-                  head.head_dim;
+      for (const std::int32_t j : index.members(i)) {
+        Eigen::RowVectorXd away = ConstRowF(head.key(j), head.head_dim).cast<double>() - mean;
+        if (warp) away = (away * *warp).eval();
+        spread += away.squaredNorm() / head.head_dim;
+      }
     }
   }
 };
@@ -47,8 +51,12 @@ void compare(const Case& c, const Setup& setup, Visit visit) {
   for (int kv = 0; kv < c.kv_heads; ++kv) {
     const KvHead head = c.cache().head(kv);
     const ClusterIndex& gpu = *result.selections[kv * c.group].index;
-    const ClusterIndex cpu =
-        ClusterIndex::build(head, gpu.begin(), gpu.end(), reference_options(setup));
+    ClusteringOptions options = reference_options(setup);
+    MetricLearner metric(
+        metric_options(resolve(PolicyRegistry::instance().find(setup.policy), setup.given)));
+    metric.prefill(head);
+    options.warp = metric.warp();
+    const ClusterIndex cpu = ClusterIndex::build(head, gpu.begin(), gpu.end(), options);
     INFO(setup.policy << ", " << c.text() << ", KV head " << kv);
     REQUIRE(gpu.num_clusters() == cpu.num_clusters());
     std::vector<int> seen(c.length, 0);
@@ -56,7 +64,8 @@ void compare(const Case& c, const Setup& setup, Visit visit) {
       for (const std::int32_t token : gpu.members(i)) ++seen[token];
     for (std::int64_t j = 0; j < c.length; ++j)
       CHECK(seen[j] == (j >= gpu.begin() && j < gpu.end() ? 1 : 0));
-    const Tightness mine(head, gpu), reference(head, cpu);
+    const MatrixD* warp = options.warp.get();
+    const Tightness mine(head, gpu, warp), reference(head, cpu, warp);
     INFO("within-cluster spread " << mine.spread << " against " << reference.spread
                                   << ", clusters with members " << mine.occupied << " against "
                                   << reference.occupied);
@@ -78,6 +87,46 @@ TEST_CASE("clusters partition the tokens and are as tight as the reference's", "
                 [](const Tightness& gpu, const Tightness& cpu) {
                   CHECK(gpu.spread < kWider * cpu.spread);
                 });
+      }
+}
+
+// Keys without any structure: few clusters cannot be tight in all dimensions, but can in those that
+// queries look into. Clusters of the keys' own metric are looser there.
+TEST_CASE("clusters in the metric of the prompt's queries", "[parity]") {
+  if (without_device()) return;
+  for (const KvDtype dtype : {KvDtype::kFp32, KvDtype::kFp16, KvDtype::kBf16})
+    for (const char* metric : {"query", "auto"})
+      for (const char* init : {"evenly_spaced", "random"}) {
+        Case c;
+        c.dtype = dtype, c.length = c.capacity = 2000;
+        c.fill();
+        c.ask(64);
+        const CounterRng rng(3, 3);
+        for (std::size_t i = 0; i < c.keys.size(); ++i)
+          c.keys[i] = rounded(static_cast<float>(rng.normal(i)), dtype);
+        Setup setup{"double_p",
+                    {{"metric", std::string(metric)},
+                     {"kmeans_init", std::string(init)},
+                     {"segment", std::int64_t{512}}}};
+        std::vector<double> spreads;
+        compare(c, setup, [&](const Tightness& gpu, const Tightness& cpu) {
+          CHECK(gpu.spread < kWider * cpu.spread);
+          spreads.push_back(gpu.spread);
+        });
+        const MetricOptions asked =
+            metric_options(resolve(PolicyRegistry::instance().find("double_p"), setup.given));
+        setup.given["metric"] = std::string("euclidean");
+        const auto plain = on_gpu(setup, dtype);
+        plain->prefill(c.cache());
+        const StepResult result = plain->step(c.block(), Detail::kSelections);
+        for (int kv = 0; kv < c.kv_heads; ++kv) {
+          MetricLearner learner(asked);
+          learner.prefill(c.cache().head(kv));
+          REQUIRE(learner.warp());
+          const Tightness loose(c.cache().head(kv), *result.selections[kv * c.group].index,
+                                learner.warp().get());
+          CHECK(spreads[kv] < 0.9 * loose.spread);
+        }
       }
 }
 

@@ -28,6 +28,26 @@ const std::vector<Counted>& counted() {
       {{"double_p", {{"estimator", std::string("second_order")}, {"segment", std::int64_t{100}}}},
        0.2,
        1e-9},
+      {{"double_p",
+        {{"metric", std::string("query")},
+         {"estimator", std::string("pooled")},
+         {"value_side", std::string("shifted")},
+         {"order", std::string("error")},
+         {"stop", std::string("share")},
+         {"outside", std::string("estimate")},
+         {"gqa", std::string("group_sum")},
+         {"mass_scope", std::string("all")},
+         {"kmeans_init", std::string("random")},
+         {"recluster_every", std::int64_t{20}}}},
+       0.2,
+       1e-9},
+      {{"double_p",
+        {{"metric", std::string("query")},
+         {"metric_source", std::string("steps")},
+         {"metric_queries", std::int64_t{2}},
+         {"estimator", std::string("pooled")}}},
+       0.2,
+       1e-9},
       {{"cluster_top_k", {{"k", std::int64_t{9}}}}, 0.3, 1e-9},
       {{"cluster_top_p", {{"p", 0.9}, {"mass_scope", std::string("all")}}}, 0.2, 1e-9},
       {{"retroinfer", {{"retrieval", 0.2}, {"recluster_every", std::int64_t{20}}}}, 0.3, 1e-9},
@@ -64,6 +84,7 @@ TEST_CASE("a step's cost is the reference's, its index's too", "[parity]") {
       Case c;
       c.dtype = dtype, c.length = 600;
       c.fill();
+      c.ask(32);
       const auto gpu = on_gpu(each.setup, dtype), cpu = on_cpu(each.setup, dtype);
       gpu->prefill(c.cache()), cpu->prefill(c.cache());
       for (const int joined : {0, 7, 30}) {  // the last one re-clusters, where that is asked for

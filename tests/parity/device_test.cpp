@@ -239,11 +239,11 @@ TEST_CASE("retroinfer ranks a group's clusters together, without their size", "[
     const StepWork work = step.work(kv);
     CHECK(work.terms.size() == 9);
     // The masses that it should have ranked by, from the logits that the device estimated.
-    const std::int64_t k = (700 - 68) / 16, stride = step.logit_stride();
+    const std::int64_t k = (700 - 68) / 16, stride = step.mass_stride();
     std::vector<float> logits(kGroup * stride);
     std::vector<ClusterMeta> meta(stride);
     std::vector<std::int32_t> offsets(k + 1);
-    DP_CUDA(cudaMemcpy(logits.data(), step.logits() + kv * kGroup * stride, logits.size() * 4,
+    DP_CUDA(cudaMemcpy(logits.data(), step.log_masses() + kv * kGroup * stride, logits.size() * 4,
                        cudaMemcpyDeviceToHost));
     DP_CUDA(
         cudaMemcpy(meta.data(), index.meta(kv), k * sizeof(ClusterMeta), cudaMemcpyDeviceToHost));

@@ -112,13 +112,55 @@ TEST_CASE("plans follow the parameters", "[plan]") {
   CHECK(options.scale == 0.25f);
   CHECK(options.keep == 0.9);
   CHECK(options.refine == 0.4);
-  CHECK(options.second_order);
+  CHECK(options.estimator == cuda::MassEstimate::kSecondOrder);
   CHECK(options.terms);
   CHECK(options.outside_terms);
   CHECK(options.value_shift);
   CHECK(options.group_mode == cuda::GroupMode::kSum);
   CHECK(options.zone_capacity == 4 + 1000 - (700 - 32));
   CHECK(options.rule == cuda::SelectRule::kMass);
+
+  const std::map<std::string, ParamValue> by_error = {{"metric", std::string("auto")},
+                                                      {"estimator", std::string("pooled")},
+                                                      {"order", std::string("error")},
+                                                      {"stop", std::string("share")},
+                                                      {"share", 0.02},
+                                                      {"outside", std::string("estimate")},
+                                                      {"gqa", std::string("group_sum")},
+                                                      {"kmeans_init", std::string("random")},
+                                                      {"kmeans_seed", std::int64_t{3}},
+                                                      {"segment", std::int64_t{300}}};
+  const Plan best = plan_of("double_p", by_error);
+  CHECK(best.ranked());
+  CHECK(best.pooled());
+  CHECK(best.index.clustering.key_shape);
+  CHECK(best.index.metric.kind == MetricOptions::Kind::kAuto);
+  const cuda::StepOptions ranked = best.options(1, 1000, best.zone(700));
+  CHECK(ranked.rule == cuda::SelectRule::kTokens);
+  CHECK(ranked.rank == cuda::RankBy::kError);
+  CHECK(ranked.share == 0.02);
+  CHECK(ranked.zone_capacity == 4 + 1000 - (700 - 64));
+  // Each segment begins at points of its own, those that core takes, and no head has a metric.
+  const auto clustering = cuda::clustering_of(best.index, 500, cuda::Warps(2));
+  const auto points = first_points(300, 18, {.init = KmeansOptions::Init::kRandom, .seed = 3});
+  REQUIRE(clustering.first.size() == 18 + 12);
+  CHECK(std::equal(points.begin(), points.end(), clustering.first.begin()));
+  CHECK(clustering.warp.empty());
+  const auto half = std::make_shared<const MatrixD>(0.5 * MatrixD::Identity(2, 2));
+  CHECK(cuda::clustering_of(best.index, 500, {nullptr, half}).warp ==
+        std::vector<float>{1, 0, 0, 1, 0.5f, 0, 0, 0.5f});
+  CHECK(cuda::warped_share({nullptr, half}) == 0.5);
+  const auto refused = [&](const char* name, ParamValue value) {
+    auto given = by_error;
+    given[name] = value;
+    return cuda::refusal("double_p", parameters_of("double_p", given), kShape);
+  };
+  CHECK(contains(refused("stop", std::string("mass")), "missing order error with stop mass"));
+  CHECK(contains(refused("gqa", std::string("per_head")), "missing gqa per_head with stop share"));
+  CHECK(contains(refused("outside", std::string("drop")), "missing outside drop with stop share"));
+  CHECK(contains(refused("estimator", std::string("jensen")),
+                 "missing estimator jensen with order error"));
+  CHECK(contains(refused("stop", std::string("error")), "missing stop error"));
 
   const Plan retro = plan_of("retroinfer", {{"retrieval", 0.1}, {"estimation", 0.25}});
   CHECK(retro.index.grows);
@@ -149,6 +191,17 @@ TEST_CASE("what a selection touched costs what the reference counts for it", "[p
       {"cluster_top_p", {{"mass_scope", std::string("all")}}},
       {"double_p", {{"estimator", std::string("second_order")}}},
       {"double_p", {{"value_side", std::string("shifted")}, {"gqa", std::string("group_sum")}}},
+      {"double_p",
+       {{"estimator", std::string("pooled")},
+        {"value_side", std::string("shifted")},
+        {"order", std::string("error")},
+        {"stop", std::string("share")},
+        {"share", 0.2},
+        {"outside", std::string("estimate")},
+        {"gqa", std::string("group_sum")},
+        {"mass_scope", std::string("all")},
+        {"kmeans_init", std::string("random")}}},
+      {"cluster_top_p", {{"estimator", std::string("pooled")}}},
       {"retroinfer", {{"retrieval", 0.2}}}};
   Case c;
   c.length = 300;

@@ -16,6 +16,15 @@ TEST_CASE("every kernel runs on a small cache", "[parity][race]") {
         {"mass_scope", std::string("all")}}},
       {"double_p",
        {{"value_side", std::string("shifted")}, {"outside", std::string("estimate")}, {"p2", 0.3}}},
+      {"double_p",
+       {{"metric", std::string("query")},
+        {"estimator", std::string("pooled")},
+        {"value_side", std::string("shifted")},
+        {"order", std::string("error")},
+        {"stop", std::string("share")},
+        {"outside", std::string("estimate")},
+        {"gqa", std::string("group_sum")}}},
+      {"double_p", {{"estimator", std::string("pooled")}}},
       {"quest", {{"budget", std::int64_t{48}}}},
       {"twilight", {}},
       {"retroinfer", {{"retrieval", 0.2}}},
@@ -26,6 +35,7 @@ TEST_CASE("every kernel runs on a small cache", "[parity][race]") {
       c.dtype = dtype, c.kv_heads = 1, c.group = 2, c.head_dim = 64;
       c.length = 190, c.capacity = 220;
       c.fill();
+      c.ask(20);
       const auto decoder = on_gpu(setup, dtype);
       decoder->prefill(c.cache());
       for (const std::int64_t length : {190, 203}) {

@@ -63,7 +63,16 @@ struct Case {
   int kv_heads = 2, group = 4, head_dim = 128;
   std::int64_t length = 700, capacity = 760;
   std::vector<float> keys, values, queries;
+  std::vector<float> prompt;  ///< queries of its last positions, [positions, heads, head_dim]
 
+  /// Queries of the prompt that look into an eighth of the dimensions only.
+  void ask(int positions) {
+    const CounterRng rng(11, head_dim);
+    prompt.resize(static_cast<std::size_t>(positions) * kv_heads * group * head_dim);
+    for (std::size_t i = 0; i < prompt.size(); ++i)
+      prompt[i] = static_cast<float>(rng.normal(i)) *
+                  (static_cast<int>(i) % head_dim < head_dim / 8 ? 3.f : 0.1f);
+  }
   void fill(std::uint64_t seed = 1) {
     const CounterRng rng(seed, static_cast<std::uint64_t>(kind), head_dim, length);
     const std::int64_t d = head_dim;
@@ -100,7 +109,16 @@ struct Case {
       }
   }
   KvCacheView cache() const {
-    return {keys.data(), values.data(), kv_heads, capacity, length, head_dim};
+    const int heads = kv_heads * group;
+    const std::int64_t row = static_cast<std::int64_t>(heads) * head_dim;
+    return {keys.data(),
+            values.data(),
+            kv_heads,
+            capacity,
+            length,
+            head_dim,
+            head_dim,
+            {prompt.data(), static_cast<std::int64_t>(prompt.size()) / row, heads, head_dim, row}};
   }
   QueryBlock block() const {
     return {queries.data(), kv_heads * group, head_dim, 1 / std::sqrt(double(head_dim)), 0};

@@ -4,8 +4,8 @@
 #include "cuda/common/dispatch.h"
 #include "cuda/common/launch.h"
 #include "cuda/index/cluster_build.h"
+#include "cuda/index/pooled_moments.h"
 #include "cuda/index/row_pairs.cuh"
-#include "cuda/index/value_map.h"
 
 namespace doublep::cuda {
 namespace {
@@ -121,8 +121,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 /// Adds the splits in their order, over the mean spread of a dimension. grid.y: KV head.
 template <class T>
-__global__ void finish_value_map(const float* cross, const float* spreads, int splits, int tiles,
-                                 int d, T* map) {
+__global__ void finish_moments(const float* cross, const float* spreads, int splits, int tiles,
+                               int d, T* map) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const std::int64_t pair = blockIdx.y, elements = static_cast<std::int64_t>(d) * d;
   if (i >= elements) return;
@@ -152,13 +152,13 @@ void build(const ClusterBuildParams& p, int clusters, const std::uint32_t* sorte
            cross_products<T, kTileDim>, p, clusters, sorted, rows, cross, spreads);
   });
   launch({dim3((d * d + kThreads - 1) / kThreads, p.pairs), dim3(kThreads), 0, stream},
-         finish_value_map<T>, static_cast<const float*>(cross), static_cast<const float*>(spreads),
+         finish_moments<T>, static_cast<const float*>(cross), static_cast<const float*>(spreads),
          splits, tiles, d, static_cast<T*>(p.value_map));
 }
 
 }  // namespace
 
-std::int64_t value_map_space(int pairs, int head_dim) {
+std::int64_t pooled_moments_space(int pairs, int head_dim) {
   const std::int64_t d = head_dim;
   return static_cast<std::int64_t>(pairs) * max_splits(pairs, head_dim) *
          (d * d + tiles_of(head_dim));
@@ -174,6 +174,14 @@ void build_value_map(const ClusterBuildParams& p, int clusters, const std::uint3
     case DType::kBf16:
       return build<__nv_bfloat16>(p, clusters, sorted, space, stream);
   }
+}
+
+void build_key_shape(const ClusterBuildParams& p, int clusters, const std::uint32_t* sorted,
+                     float* space, cudaStream_t stream) {
+  // A map from keys to keys.
+  ClusterBuildParams keys = p;
+  keys.out_values = p.out_keys, keys.mean_values = p.centroids, keys.value_map = p.key_shape;
+  build_value_map(keys, clusters, sorted, space, stream);
 }
 
 }  // namespace doublep::cuda

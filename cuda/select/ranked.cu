@@ -1,0 +1,164 @@
+// A selection by rank and number of tokens, one for a group, in one launch: what Double-P's error
+// order with a share asks for. The blocks of a cluster share a KV head's items, a stretch each, and
+// meet three times: for the heads' totals, for a histogram of tokens over scores, and for the few
+// items among which the tokens become enough. Everything that is not refined is a term, so that no
+// list of terms is written: a refined cluster's log mass becomes -infinity.
+//
+// A launch like this is a chain of latencies. So loops stay rolled up (a block runs through its
+// code once, and fetching it costs more than a branch), what does not depend on the estimate is
+// read while the estimate runs, and every block finds out by itself what one could tell all others.
+#include <algorithm>
+
+#include "cuda/common/launch.h"
+#include "cuda/select/enough_tokens.cuh"
+
+namespace doublep::cuda {
+namespace {
+
+/// Runs of what is refined, in ascending order of the items and after those of the zone, `before`
+/// of them by lower blocks; and every head's masses of the terms.
+__device__ void emit_ranked(const Ranked& r, std::uint32_t before) {
+  const SelectParams& p = r.p;
+  RankShared& s = r.s;
+  const Limit limit = s.limit;
+  const bool shared = r.masses_shared();
+  const std::uint32_t all = (1u << p.shape.group) - 1;
+  const Zone zone(p, r.pair);
+  std::int64_t at = r.pair * p.work_capacity + zone.entries(EmitKind::kRuns) + before;
+  if (Team::rank() == 0) emit_zone(p, r.pair, zone);
+  const auto taken = [&](int i) {
+    const std::uint32_t key = i < r.count ? key_of(r.scores[i]) : kAbsent;
+    return key != kAbsent && limit.takes(key, static_cast<std::uint32_t>(r.begin + i));
+  };
+  // A warp has a stretch of its own, 32 items at a time, so that one sum over the block places all.
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int each = (r.count + block_threads() - 1) / block_threads(), first = 32 * warp * each;
+  std::uint32_t runs = 0;
+#pragma unroll 1
+  for (int i = first + lane; i < first + 32 * each; i += 32) {
+    const bool gone = taken(i);
+    runs += gone ? r.runs(i) : 0;
+#pragma unroll 1
+    for (int h = 0; h < p.shape.group && i < r.count && (gone || shared); ++h)
+      p.masses[r.row(h) + i] = gone ? -INFINITY : r.masses[h * r.mass_stride + i];
+  }
+  Mass all_runs;
+  runs = __reduce_add_sync(~0u, runs);
+  std::uint32_t to =
+      static_cast<std::uint32_t>(scan_block(lane == 0 ? runs : 0, s.scratch, &all_runs));
+  to = __shfl_sync(~0u, to, 0);
+#pragma unroll 1
+  for (int i = first + lane; i < first + 32 * each && runs > 0; i += 32) {
+    const bool mine = taken(i);
+    if (!__any_sync(~0u, mine)) continue;
+    const std::uint32_t own = mine ? r.runs(i) : 0;
+    std::uint32_t upto = own;
+#pragma unroll
+    for (int d = 1; d < 32; d *= 2) {
+      const std::uint32_t other = __shfl_up_sync(~0u, upto, d);
+      if (lane >= d) upto += other;
+    }
+    write_runs(p.runs + at + to + upto - own, mine ? r.offsets[i] : 0, mine ? r.offsets[i + 1] : 0,
+               all);
+    to += __shfl_sync(~0u, upto, 31);
+  }
+  at += static_cast<std::int64_t>(all_runs);
+  if (Team::rank() + 1 == Team::size() && threadIdx.x == 0)
+    p.num_work[r.pair] = static_cast<std::int32_t>(at - r.pair * p.work_capacity);
+}
+
+/// Shared memory of a stretch of `items` items, a multiple of 16: scores and first rows; and with
+/// `held` heads log sizes and variances, and masses of so many heads.
+constexpr std::int64_t stretch_bytes(std::int64_t items, int held) {
+  return (items * (held > 0 ? 4 + held : 2) + 16) * static_cast<std::int64_t>(sizeof(float));
+}
+
+/// A team for every pair: blocks pair * team .. pair * team + team - 1. `room`: items that a block
+/// has shared memory for. `hold`: variances and masses are kept there, too.
+__global__ void __launch_bounds__(kManyThreads)
+    ranked_kernel(const __grid_constant__ SelectParams p, int room, bool hold) {
+  extern __shared__ __align__(16) float stretch[];
+  __shared__ RankShared s;
+  const int pair = static_cast<int>(blockIdx.x) / Team::size(), t = threadIdx.x;
+  dependency_release();
+  // What no launch of this step writes, while the one before still runs.
+  clear_histogram(s);
+  if (t == 0) {
+    s.place = {0, 32, 0, 0}, s.limit = {0, 0};
+    s.listed = {0, 0}, s.runs_taken = 0;
+  }
+  const int n = p.num_items ? p.num_items[pair] : 0;
+  const int each = ((n + Team::size() - 1) / Team::size() + 15) / 16 * 16;
+  const int begin = min(n, Team::rank() * each), count = min(n, begin + each) - begin;
+  float *scores = stretch, *variances = stretch + room, *log_sizes = stretch + 2 * room,
+        *masses = stretch + 3 * room;
+  auto* offsets =
+      reinterpret_cast<std::int32_t*>(hold ? masses + p.shape.group * room : stretch + room);
+  const ClusterMeta* meta = p.meta + pair * p.capacity + begin;
+  const std::int64_t row = static_cast<std::int64_t>(pair) * p.shape.group * p.capacity + begin;
+  const Ranked r{p,
+                 s,
+                 pair,
+                 begin,
+                 count,
+                 offsets,
+                 hold ? log_sizes : &meta->log_size,
+                 hold ? variances : &meta->variance,
+                 hold ? 1 : static_cast<int>(sizeof(ClusterMeta) / sizeof(float)),
+                 scores,
+                 hold ? masses : p.masses + row,
+                 hold ? room : p.capacity};
+  const std::int32_t* from = p.offsets + pair * (p.capacity + 1);
+  const int padded = (count + 3) / 4 * 4;
+#pragma unroll 1
+  for (int i = t; i < padded; i += block_threads()) {
+    offsets[i] = from[min(begin + i, n)];
+    if (hold) log_sizes[i] = meta[i].log_size, variances[i] = meta[i].variance;
+  }
+  if (t == 0) offsets[padded] = from[begin + count];
+  const double present = n > 0 ? from[n] - from[0] : 0;
+  const double wanted = p.share > 0 ? ceil(p.share * p.lengths[pair / p.shape.kv_heads])
+                                    : static_cast<double>(p.wanted);
+  const auto target = static_cast<std::uint32_t>(fmin(fmax(wanted, 0.), present));
+  __syncthreads();
+  dependency_wait();
+  weigh(r);
+  score(r);
+  const std::uint32_t before = target > 0 ? find_limit(r, target) : 0;
+  Team::arrive();
+  emit_ranked(r, before);
+  Team::wait();  // nobody's shared memory goes while another may read it
+}
+
+}  // namespace
+
+void select_ranked(const SelectParams& p, cudaStream_t stream, bool overlap) {
+  int device = 0, most = 0, sms = 0, major = 0;
+  DP_CUDA(cudaGetDevice(&device));
+  DP_CUDA(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  DP_CUDA(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device));
+  DP_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  const auto items = [&](int team) { return ((p.capacity + team - 1) / team + 15) / 16 * 16; };
+  const auto fits = [&](int team, int heads) {
+    return stretch_bytes(items(team), heads) <=
+           most - static_cast<std::int64_t>(sizeof(RankShared)) - 1024;
+  };
+  // As many blocks as the chip has room for, but no team larger than its items are worth.
+  int team = 1;
+  while (major >= 9 && team < kMostBlocks &&
+         (!fits(team, 0) || (2 * team * p.shape.pairs <= sms && items(team) > 128)))
+    team *= 2;
+  if (!fits(team, 0))
+    throw CudaError("a selection by tokens has no room for so many clusters of a KV head");
+  // Masses are held where a block has a multiprocessor to itself anyway.
+  const bool hold = fits(team, p.shape.group) && team * p.shape.pairs <= sms;
+  // Many warps for a block by itself; two blocks of a multiprocessor take turns anyway.
+  const int threads =
+      team * p.shape.pairs <= sms && items(team) > kFewThreads ? kManyThreads : kFewThreads;
+  launch({dim3(team * p.shape.pairs), dim3(threads),
+          static_cast<std::size_t>(stretch_bytes(items(team), hold ? p.shape.group : 0)), stream,
+          overlap, static_cast<unsigned>(team)},
+         ranked_kernel, p, static_cast<int>(items(team)), hold);
+}
+
+}  // namespace doublep::cuda
