@@ -1,6 +1,9 @@
 // The program `doublep`: parses the command line, turns errors into one line and an exit code.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <iostream>
@@ -14,6 +17,18 @@
 namespace {
 
 using namespace doublep;
+
+constexpr const char* kNoMemory =
+    "out of memory; use fewer threads, a smaller --truth-memory, a shorter trace or fewer layers";
+
+// Before the objects of libraries' headers are made: where the loader left nothing, their
+// exceptions have no memory either, and end in an abort.
+[[gnu::constructor(101)]] void leave_where_nothing_fits() {
+  if (may_grow_by(1 << 20)) return;
+  for (const char* part : {"doublep: ", kNoMemory, "\n"})
+    if (::write(STDERR_FILENO, part, std::strlen(part)) < 0) break;
+  ::_exit(2);
+}
 
 std::string version_text() {
   const auto built = provenance();
@@ -104,7 +119,7 @@ int main(int argc, char** argv) {
   } catch (const std::filesystem::filesystem_error& e) {  // a path that the system cannot take
     return fail(concat(e.path1().string(), ": ", e.code().message(), "; check the path"), 2);
   } catch (const std::bad_alloc&) {
-    return fail("out of memory; use fewer threads, a smaller --truth-memory, a shorter trace or fewer layers", 2);
+    return fail(kNoMemory, 2);
   } catch (const std::exception& e) {
     return fail(concat("unexpected: ", e.what()), 3);
   }

@@ -1,18 +1,23 @@
 #include "core/base/memory.h"
 
 #include <alloca.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
+#include <cstdlib>
 #include <new>
 
 namespace doublep {
 
 std::size_t address_space() {
-  std::size_t pages = 0;
-  std::ifstream("/proc/self/statm") >> pages;
+  char text[32] = {};  // no stream: this may be asked where nothing can be allocated
+  const int file = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  const ssize_t read = ::read(file, text, sizeof(text) - 1);
+  ::close(file);
+  const std::size_t pages = read > 0 ? std::strtoull(text, nullptr, 10) : 0;
   return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 
