@@ -104,7 +104,8 @@ FolderDescription read_description(const std::string& folder) {
     fail_input(folder, ": is a folder without ", kDescriptionName,
                ", which describes the tensors of a trace; name a file in it, or write one "
                "(data/TRACE_FORMAT.md)");
-  const Yaml root = Yaml::load(path);
+  std::string text;
+  const Yaml root = Yaml::load(path, &text);
   root.only({"version", "model", "task", "seed", "softmax_scale", "rope_applied", "tensors",
              "names", "layers", "positions", "logit_softcap", "sliding_window"});
   if (const std::int64_t version = root.integer("version", 1); version != 1)
@@ -113,6 +114,7 @@ FolderDescription read_description(const std::string& folder) {
   check_rope(root.flag("rope_applied", true), path + ": rope_applied");
   const std::string pattern = root.at("tensors").text();
   FolderDescription out{path,
+                        text,
                         root.text("model", ""),
                         root.text("task", ""),
                         root.integer("seed", 0),

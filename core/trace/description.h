@@ -42,7 +42,8 @@ struct PerLayer {
 };
 
 struct FolderDescription {
-  std::string path, model, task;  ///< path: of trace.yaml
+  std::string path, text;  ///< of trace.yaml, and the bytes that all of this was read from
+  std::string model, task;
   std::int64_t seed = 0;
   double softmax_scale = 0;
   NamePattern tensors;

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "core/base/error.h"
@@ -50,6 +51,7 @@ class FolderSource final : public TraceSource {
     info_.model = description_.model, info_.task = description_.task;
     info_.seed = description_.seed, info_.softmax_scale = description_.softmax_scale;
     files_.push_back(kDescriptionName);
+    held_[description_.path] = description_.text;
     description_.tensors.of_files() ? find_npy() : find_safetensors();
     choose_layers();
     read_counts();
@@ -60,6 +62,12 @@ class FolderSource final : public TraceSource {
 
   const TraceInfo& info() const override { return info_; }
 
+  std::vector<std::string> files() const override {
+    std::vector<std::string> paths;
+    for (const std::string& file : files_) paths.push_back(inside(file));
+    return paths;
+  }
+
   std::vector<float> read(int layer, const LayerTensor& tensor) const override {
     const auto found = tensors_.find({layer, tensor.name});
     return found == tensors_.end() ? std::vector<float>{} : found->second.read();
@@ -67,6 +75,7 @@ class FolderSource final : public TraceSource {
 
   std::int64_t held_bytes() const override {
     std::int64_t bytes = 0;
+    if (held_.size() < files_.size()) return 0;
     for (const auto& [path, held] : held_) bytes += static_cast<std::int64_t>(held.size());
     return bytes;
   }
@@ -205,17 +214,26 @@ class FolderSource final : public TraceSource {
       }
   }
 
-  // All of them or none.
+  // All of them, or the description alone.
   void hold_files(std::int64_t most) {
     std::int64_t bytes = 0;
-    for (const std::string& file : files_) bytes += FileStamp::of(inside(file)).size;
+    for (const std::string& path : files()) bytes += FileStamp::of(path).size;
     if (bytes > most) return;
-    for (const std::string& file : files_) {
-      const std::string path = inside(file);
-      held_[path] = read_if_room(path, most);
-      if (held_[path].empty()) return held_.clear();
+    std::map<std::string, std::string> read = held_;
+    for (const std::string& path : files()) {
+      std::string& held = read[path];
+      if (held.empty()) held = read_if_room(path, most);
+      if (held.empty()) return;
     }
-    for (auto& [which, tensor] : tensors_) tensor.held = held_.at(tensor.path);
+    held_ = std::move(read);
+    std::set<const std::string*> same;
+    for (auto& [which, tensor] : tensors_) {
+      tensor.held = held_.at(tensor.path);
+      // Types, shapes and places are those of a reading before this one.
+      const std::string& header = *tensor.header;
+      if (same.insert(&header).second && tensor.held.compare(0, header.size(), header) != 0)
+        fail_input(tensor.path, kChangedWhileRead);
+    }
   }
 
   std::string folder_;
@@ -223,7 +241,7 @@ class FolderSource final : public TraceSource {
   TraceInfo info_;
   std::vector<std::string> files_;  // relative to the folder, in the order that they are hashed in
   std::map<std::pair<int, std::string>, RawTensor> tensors_;  // by layer and tensor
-  std::map<std::string, std::string> held_;                   // bytes of the files, by path
+  std::map<std::string, std::string> held_;  // bytes of the files, by path, or of trace.yaml alone
 };
 
 }  // namespace

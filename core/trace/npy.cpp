@@ -125,6 +125,7 @@ RawTensor read_npy(const std::string& path) {
   in.seekg(static_cast<std::streamoff>(8 + lengths));
   if (!in.read(header.data(), static_cast<std::streamsize>(size)))
     fail_input(path, ": cannot be read; it is cut or damaged", kRemedy);
+  tensor.header = std::make_shared<std::string>(head.substr(0, 8 + lengths) + header);
   HeaderReader(header, path).read(tensor);
   if (tensor.type_name == "<f2") tensor.type = StoredType::kFloat16;
   if (tensor.type_name == "<f4") tensor.type = StoredType::kFloat32;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,8 +22,9 @@ struct RawTensor {
   std::string type_name;           ///< as the header has it: "<f2", "BF16"
   std::optional<StoredType> type;  ///< none: a type that traces do not have
   std::vector<std::int64_t> shape;
-  std::int64_t begin = 0;  ///< of its bytes in the file
-  std::string_view held;   ///< the file's bytes, where it is in memory, or empty
+  std::int64_t begin = 0;                     ///< of its bytes in the file
+  std::shared_ptr<const std::string> header;  ///< what the file begins with, as it was read
+  std::string_view held;                      ///< the file's bytes, where it is in memory, or empty
 
   /// All of it as float32. Throws InputError where the file has become shorter.
   std::vector<float> read() const;

@@ -25,18 +25,19 @@ constexpr Type kTypes[] = {{"F16", 2, StoredType::kFloat16},
                            {"BF16", 2, StoredType::kBfloat16},
                            {"F32", 4, StoredType::kFloat32}};
 
+// With the eight bytes of its length before it.
 std::string read_header(const std::string& path, std::int64_t length) {
   std::ifstream in(path, std::ios::binary);
-  unsigned char head[8] = {};
-  if (length < 8 || !in.read(reinterpret_cast<char*>(head), 8))
+  std::string text(8, '\0');
+  if (length < 8 || !in.read(text.data(), 8))
     fail_input(path, ": is no .safetensors file (it has ", length, " bytes)", kRemedy);
   std::uint64_t size = 0;
-  for (int i = 8; i-- > 0;) size = size << 8 | head[i];
+  for (int i = 8; i-- > 0;) size = size << 8 | static_cast<unsigned char>(text[i]);
   if (size > kMostHeader || static_cast<std::int64_t>(size) > length - 8)
     fail_input(path, ": claims a header of ", size, " bytes in a file of ", length,
                ", expected at most ", kMostHeader, "; is it a .safetensors file?", kRemedy);
-  std::string text(static_cast<std::size_t>(size), '\0');
-  if (!in.read(text.data(), static_cast<std::streamsize>(size)))
+  text.resize(8 + static_cast<std::size_t>(size));
+  if (!in.read(text.data() + 8, static_cast<std::streamsize>(size)))
     fail_input(path, ": cannot be read; it is cut or damaged", kRemedy);
   return text;
 }
@@ -73,11 +74,11 @@ Extent read_tensor(const Yaml& entry, const std::string& name, RawTensor& tensor
 std::map<std::string, RawTensor> read_safetensors(const std::string& path) {
   require_regular_file(path);
   const std::int64_t length = FileStamp::of(path).size;
-  const std::string text = read_header(path, length);
-  const Yaml header = Yaml::parse(text, path);  // JSON is YAML
+  const auto text = std::make_shared<const std::string>(read_header(path, length));
+  const Yaml header = Yaml::parse(text->substr(8), path);  // JSON is YAML
   if (!header.is_map())
     header.fail(concat("expected a header that maps names to tensors", kRemedy));
-  const std::int64_t data = 8 + static_cast<std::int64_t>(text.size());
+  const auto data = static_cast<std::int64_t>(text->size());
   std::map<std::string, RawTensor> tensors;
   std::vector<Extent> extents;
   for (const auto& [name, entry] : header.entries()) {
@@ -86,6 +87,7 @@ std::map<std::string, RawTensor> read_safetensors(const std::string& path) {
     tensor.path = path, tensor.place = concat(path, ": tensor ", name);
     extents.push_back(read_tensor(entry, name, tensor));
     tensor.begin = data + extents.back().begin;
+    tensor.header = text;
     tensors.emplace(name, std::move(tensor));
   }
   std::sort(extents.begin(), extents.end(),

@@ -12,6 +12,9 @@
 
 namespace doublep {
 
+inline constexpr const char* kChangedWhileRead =
+    ": changed while it was read; wait until it is written, then try again";
+
 /// A trace that was opened, and with it checked: what it says of itself, the shapes of its tensors,
 /// and that all of their values are there and finite. Where its files fit into the memory that the
 /// opener was given, they are read once, as they are stored: checks, hash and values come from
@@ -20,6 +23,8 @@ class TraceSource {
  public:
   virtual ~TraceSource() = default;
   virtual const TraceInfo& info() const = 0;
+  /// Whose bytes the hash covers: a folder may hold others.
+  virtual std::vector<std::string> files() const = 0;
   /// float32, row-major, in the tensor's shape; empty where it is optional and not there.
   virtual std::vector<float> read(int layer, const LayerTensor& tensor) const = 0;
   /// Bytes of its files that are held in memory: all that is ever read, or 0.

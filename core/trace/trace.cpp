@@ -1,6 +1,7 @@
 #include "core/trace/trace.h"
 
 #include <algorithm>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/trace/source.h"
@@ -29,9 +30,14 @@ Trace Trace::open_by(Opener& opener, const std::string& path, std::int64_t most_
   }
   trace.source_ = opener(path, most_held);
   trace.hash_ = trace.source_->hash(false);
+  // Whatever becomes of the other files of a folder.
+  const std::vector<std::string> read = trace.source_->files();
+  const std::set<std::string> files(read.begin(), read.end());
+  const auto other = [&](const auto& file) { return files.count(file.first) == 0; };
+  trace.stamps_.erase(std::remove_if(trace.stamps_.begin(), trace.stamps_.end(), other),
+                      trace.stamps_.end());
   for (const auto& [file, stamp] : trace.stamps_)
-    if (!(FileStamp::of(file) == stamp))
-      fail_input(file, ": changed while it was read; wait until it is written, then try again");
+    if (!(FileStamp::of(file) == stamp)) fail_input(file, kChangedWhileRead);
   return trace;
 }
 
@@ -40,13 +46,8 @@ Trace Trace::open_folder(const std::string& folder, std::int64_t most_held) {
 }
 
 bool Trace::stamps_changed() const {
-  return std::any_of(stamps_.begin(), stamps_.end(), [](const auto& s) {
-    try {
-      return !(FileStamp::of(s.first) == s.second);
-    } catch (const InputError&) {  // gone: a folder's may be none of the trace
-      return true;
-    }
-  });
+  return std::any_of(stamps_.begin(), stamps_.end(),
+                     [](const auto& s) { return !(FileStamp::of(s.first) == s.second); });
 }
 
 void Trace::require_unchanged() const {

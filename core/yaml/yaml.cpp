@@ -124,7 +124,7 @@ class Documents final : public YAML::EventHandler {
 
 }  // namespace
 
-Yaml Yaml::load(const std::string& path) {
+Yaml Yaml::load(const std::string& path, std::string* bytes) {
   // No pipe, though it could be read: what it names is relative to its folder, and commands may
   // look at a configuration twice.
   require_regular_file(path);
@@ -133,6 +133,7 @@ Yaml Yaml::load(const std::string& path) {
   if (text.size() > kMostBytes)
     fail_input(path, ": is longer than ", kMostBytes >> 20,
                " MiB, which no configuration is; check the path");
+  if (bytes) *bytes = text;
   return parse(text, path);
 }
 

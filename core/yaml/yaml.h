@@ -22,7 +22,9 @@ class Yaml {
  public:
   /// Parses a file, of 64 MiB at most. Throws InputError for a missing file, a syntax error or
   /// anything else that is refused above.
-  static Yaml load(const std::string& path);
+  /// The bytes of the file go to `bytes`, for who needs more of them than a second reading, of a
+  /// file that may have changed, would give.
+  static Yaml load(const std::string& path, std::string* bytes = nullptr);
   static Yaml parse(const std::string& text, const std::string& name);
 
   /// InputError "file:line:column: <key path>: <message>".

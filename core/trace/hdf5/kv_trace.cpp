@@ -1,12 +1,12 @@
 // A kv-trace in HDF5, opened and checked: first what it says of itself, then its values.
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <limits>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/hash.h"
+#include "core/base/text.h"
 #include "core/trace/hdf5/float_dataset.h"
 #include "core/trace/hdf5/probe.h"
 #include "core/trace/source.h"
@@ -83,13 +83,13 @@ void read_layers(hid_t file, TraceInfo& info) {
     fail_input(info.path, ": group layers holds ", links.nlinks, " layers, expected at most ",
                kMaxLayers, "; record fewer");
   for (const std::string& name : h5::children(layers.get())) {
-    int index = -1;
-    const auto end = std::from_chars(name.data(), name.data() + name.size(), index);
+    const auto number = parse_integer(name);
     // "01" would be read, and then looked for as "1".
-    if (end.ec != std::errc() || end.ptr != name.data() + name.size() || index < 0 ||
-        name != std::to_string(index))
+    if (!number || *number < 0 || *number > std::numeric_limits<int>::max() ||
+        name != std::to_string(*number))
       fail_input(info.path, ": group layers/", name.substr(0, 80),
                  ": expected the layer's index as its name");
+    const int index = static_cast<int>(*number);
     info.layers.push_back(index);
     const h5::Handle group = h5::open_group(file, "layers/" + name, info.path);
     const std::string place = concat(info.path, ": group layers/", name);
@@ -171,6 +171,8 @@ class KvTraceSource final : public TraceSource {
   }
 
   const TraceInfo& info() const override { return info_; }
+
+  std::vector<std::string> files() const override { return {info_.path}; }
 
   std::vector<float> read(int layer, const LayerTensor& tensor) const override {
     const std::string name = dataset_path(layer, tensor.name);
