@@ -2,16 +2,15 @@
 #include "core/trace/hdf5/probe.h"
 
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 #include <csignal>
 #include <fstream>
 #include <iterator>
 #include <new>
 
-#include "core/base/memory.h"
 #include "core/base/parallel.h"
 #include "core/base/random.h"
+#include "tests/support/address_limit.h"
 #include "tests/support/program.h"
 #include "tests/support/refusal.h"
 #include "tests/support/run_policy.h"
@@ -75,22 +74,16 @@ TEST_CASE("a probe that is killed from outside says nothing of the file") {
 
 TEST_CASE("a crash where memory is short says nothing of the file") {
   if (kSanitized) return;  // a sanitizer takes the whole address space
-  rlimit before = {};
-  REQUIRE(::getrlimit(RLIMIT_AS, &before) == 0);
-  rlimit tight = before;
-  tight.rlim_cur = address_space() + (std::size_t{32} << 20);
-  const auto probed = [&](const std::function<void()>& read) {
-    REQUIRE(::setrlimit(RLIMIT_AS, &tight) == 0);
-    std::string outcome = "read";
+  const auto probed = [&](const std::function<void()>& read) -> std::string {
+    const AddressLimit limit(std::size_t{32} << 20);
     try {
       h5::probe("t.h5", read);
     } catch (const std::bad_alloc&) {
-      outcome = "no memory";
+      return "no memory";
     } catch (const InputError& error) {
-      outcome = error.what();
+      return error.what();
     }
-    REQUIRE(::setrlimit(RLIMIT_AS, &before) == 0);
-    return outcome;
+    return "read";
   };
   CHECK(probed([] { std::raise(SIGSEGV); }) == "no memory");
   CHECK(probed([] { std::_Exit(86); }) == "no memory");

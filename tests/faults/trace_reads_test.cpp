@@ -5,6 +5,7 @@
 #include "experiments/config/sweep.h"
 #include "experiments/run/runner.h"
 #include "tests/catch.h"
+#include "tests/support/address_limit.h"
 #include "tests/support/message.h"
 #include "tests/support/program.h"
 #include "tests/support/run_policy.h"
@@ -88,6 +89,23 @@ TEST_CASE("a trace in memory and one read again and again are the same trace") {
   }
 }
 
+// More than core/base/file.cpp wants for the work beside a file, and less than that and needle-4k.
+constexpr std::size_t kWorkOnly = std::size_t{260} << 20;
+
+TEST_CASE("where memory has a limit, a trace that leaves no room for work is read from the disk") {
+  if (kSanitized) return skip("a sanitizer takes the whole address space");
+  const Trace held = Trace::open(needle_4k());
+  for (const auto& [room, most] : {std::pair{kWorkOnly, std::int64_t{0}},
+                                   {2 * kWorkOnly, static_cast<std::int64_t>(held.held_bytes())}}) {
+    const AddressLimit limit(room);
+    const Trace trace = Trace::open(needle_4k());
+    CHECK(trace.held_bytes() == most);
+    CHECK(trace.content_hash() == held.content_hash());
+    CHECK(trace.read_layer(7).keys == held.read_layer(7).keys);
+    CHECK_NOTHROW(trace.require_unchanged());
+  }
+}
+
 TEST_CASE("a trace in memory that changes on the disk is noticed by its times, and still itself") {
   const TraceFile file;
   wait_until_settled(file.path());
@@ -126,4 +144,36 @@ TEST_CASE("a sweep reads its trace once, and its runs are those of one that does
     return run_program({"export", dir.file(output)}, dir.path()).out;
   };
   CHECK(rows("held.h5") == rows("read.h5"));
+  if (kSanitized) return;
+  {
+    const AddressLimit limit(kWorkOnly);
+    CHECK(reads("tight.h5", 64) > 6);
+  }
+  CHECK(rows("tight.h5") == rows("read.h5"));
+}
+
+TEST_CASE("validate holds one layer at a time, however large the trace") {
+  const TensorFolder folder(TensorFolder::kNpy);
+  {
+    const std::int64_t tokens = 40000;
+    const std::string rows = npy({{2, tokens, 8}, "F32", std::string(2 * tokens * 8 * 4, '\0')});
+    for (int layer = 1; layer <= 32; ++layer)
+      for (const char* name : {"keys", "values"})
+        folder.spill(folder.name(std::to_string(layer), name), rows);
+    const std::string queries = npy({{3, 4, 8}, "F32", std::string(3 * 4 * 8 * 4, '\0')});
+    for (int layer = 1; layer <= 32; ++layer)
+      folder.spill(folder.name(std::to_string(layer), "queries"), queries);
+  }
+  folder.describe("");
+  const TempDir dir;
+  spill(dir.file("s.yaml"), "traces: ['" + folder.path() + "']\npolicies: [dense]\n");
+  const auto all = size_of(folder.path()) / 1024;
+  REQUIRE(all > 160000);  // the peak is not below this process's own, which is forked
+  for (const std::string& path : {folder.path(), folder.file("trace.yaml"), dir.file("s.yaml")}) {
+    const ProgramResult result = run_program({"validate", path}, dir.path());
+    CAPTURE(path, result.err, result.peak_kilobytes, all);
+    CHECK(result.code == 0);
+    CHECK(contains(result.out, "40000 tokens, 3 steps, 32 layers"));
+    if (!kSanitized) CHECK(result.peak_kilobytes < all * 3 / 4);
+  }
 }
