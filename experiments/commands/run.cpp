@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "core/base/output.h"
+#include "core/base/text.h"
 #include "experiments/commands/commands.h"
 #include "experiments/commands/sweep_options.h"
 #include "experiments/results/result_reader.h"
@@ -19,7 +20,7 @@ std::string find_overflow(const ResultFile& result) {
     for (const Row& row : run.rows) {
       if (std::isfinite(row.output_error + row.exact_mass + row.covered_mass)) continue;
       if (count++ == 0)
-        first = concat(result.traces[run.trace].name, ", ", run.label, ", layer ", row.layer,
+        first = concat(result.trace_name(run.trace), ", ", run.label, ", layer ", row.layer,
                        ", head ", row.head, ", step ", row.step);
     }
   return count == 0
@@ -39,8 +40,8 @@ void execute(const SweepOptions& options) {
   if (sweep.skipped > 0)
     std::cout << sweep.skipped << " impossible combinations were skipped (skip_invalid)\n";
   if (const std::string row = find_overflow(ResultFile::load(sweep.output)); !row.empty()) {
-    std::cerr << "doublep: " << row << "; look for outsized keys, queries and values in it"
-              << std::endl;
+    std::cerr << "doublep: " << printable(row)
+              << "; look for outsized keys, queries and values in it" << std::endl;
     throw ExitWith{1};
   }
 }

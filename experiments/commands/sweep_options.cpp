@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "core/base/parallel.h"
+#include "core/base/text.h"
 #include "experiments/commands/commands.h"
 
 namespace doublep {
@@ -36,7 +37,7 @@ void SweepOptions::add_to(CLI::App& command, const std::string& output_help) {
 void print_plan(const Sweep& sweep) {
   for (const std::string& trace : sweep.traces)
     for (const RunSpec& run : sweep.runs) {
-      std::cout << trace << "  " << run.backend << "  " << run.policy << "  "
+      std::cout << printable(trace) << "  " << run.backend << "  " << run.policy << "  "
                 << run.parameters_json();
       if (sweep.seeds.size() > 1) std::cout << "  seed " << run.seed;
       std::cout << "\n";

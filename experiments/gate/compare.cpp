@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "core/base/error.h"
+#include "core/base/text.h"
 
 namespace doublep {
 namespace {
@@ -78,9 +79,8 @@ bool has_every_metric(const MetricValues& values) {
 }
 
 // A baseline that was cut short must not pass for one that agrees.
-void check_shape(const BaselineRun& before, const BaselineRun& after,
+void check_shape(const BaselineRun& before, const BaselineRun& after, const std::string& name,
                  std::vector<std::string>& obstacles) {
-  const std::string name = before.trace_name + " " + before.label;
   for (const auto& [place, values] : after.heads)
     if (!before.heads.count(place))
       obstacles.push_back(concat("the baseline lacks rows: ", name, " layer ", place.first,
@@ -107,25 +107,32 @@ Comparison compare(const Baseline& now, const Baseline& baseline) {
                                ", the baseline has " + baseline.config_hash + ")");
     name_differences(now, baseline, result.obstacles);
   }
+  TraceNames names;
+  for (const Baseline* one : {&now, &baseline})
+    for (const auto& [key, run] : one->runs) names.add(run.trace_name, run.trace_hash);
+  const auto trace_of = [&](const BaselineRun& run) {
+    return names.of(run.trace_name, run.trace_hash);
+  };
+  const auto name_of = [&](const BaselineRun& run) { return trace_of(run) + " " + run.label; };
   // A changed configuration changes every run's key: then the lines above say it all.
   const bool same_config = result.obstacles.empty();
   for (const auto& [key, run] : baseline.runs)
     if (same_config && !now.runs.count(key))
-      result.obstacles.push_back("missing run: " + run.trace_name + " " + run.label);
+      result.obstacles.push_back("missing run: " + name_of(run));
   for (const auto& [key, run] : now.runs)
     if (same_config && !baseline.runs.count(key))
-      result.obstacles.push_back("the baseline lacks the run: " + run.trace_name + " " + run.label);
+      result.obstacles.push_back("the baseline lacks the run: " + name_of(run));
   for (const auto& [key, run] : baseline.runs)
     if (const auto there = now.runs.find(key); same_config && there != now.runs.end())
-      check_shape(run, there->second, result.obstacles);
+      check_shape(run, there->second, name_of(run), result.obstacles);
   if (!result.obstacles.empty()) return result;
   for (const auto& [key, before] : baseline.runs) {
     const BaselineRun& after = now.runs.at(key);
     for (const auto& [place, values] : before.heads) {
       const auto there = after.heads.find(place);
       if (there == after.heads.end()) {
-        result.obstacles.push_back(concat("missing rows: ", before.trace_name, " ", before.label,
-                                          " layer ", place.first, " head ", place.second));
+        result.obstacles.push_back(concat("missing rows: ", name_of(before), " layer ", place.first,
+                                          " head ", place.second));
         continue;
       }
       for (const auto& [metric, value] : values) {
@@ -134,8 +141,8 @@ Comparison compare(const Baseline& now, const Baseline& baseline) {
         const double x = found == there->second.end() ? std::nan("") : found->second;
         const Tolerance& tolerance = baseline.tolerances.at(metric);
         if (beyond(value, x, tolerance))
-          result.moves.push_back({before.trace_name, before.label, metric, place.first,
-                                  place.second, value, x, counts(value, x, tolerance)});
+          result.moves.push_back({trace_of(before), before.label, metric, place.first, place.second,
+                                  value, x, counts(value, x, tolerance)});
       }
     }
   }
@@ -149,19 +156,23 @@ Comparison compare(const Baseline& now, const Baseline& baseline) {
 void print(const Comparison& comparison, std::size_t limit, std::ostream& out) {
   if (!comparison.obstacles.empty()) {
     out << "cannot compare:\n";
-    for (const std::string& line : comparison.obstacles) out << "  " << line << "\n";
+    for (const std::string& line : comparison.obstacles) out << "  " << printable(line) << "\n";
     return;
   }
   if (!comparison.moves.empty()) {
-    std::size_t width = 6;
-    for (const Move& m : comparison.moves) width = std::max(width, m.label.size());
+    std::size_t width = 6, trace_width = 5;
+    for (const Move& m : comparison.moves) {
+      width = std::max(width, printable(m.label).size());
+      trace_width = std::max(trace_width, printable(m.trace).size());
+    }
     const auto row = [&](const auto& verdict, const auto& trace, const auto& label,
                          const auto& layer, const auto& head, const auto& metric,
                          const auto& before, const auto& after, const auto& change) {
-      out << std::left << std::setw(11) << verdict << std::setw(14) << trace
-          << std::setw(static_cast<int>(width) + 2) << label << std::right << std::setw(5) << layer
-          << std::setw(6) << head << "  " << std::left << std::setw(22) << metric << std::right
-          << std::setw(16) << before << std::setw(16) << after << std::setw(12) << change << "\n";
+      out << std::left << std::setw(11) << verdict << std::setw(static_cast<int>(trace_width) + 2)
+          << trace << std::setw(static_cast<int>(width) + 2) << label << std::right << std::setw(5)
+          << layer << std::setw(6) << head << "  " << std::left << std::setw(22) << metric
+          << std::right << std::setw(16) << before << std::setw(16) << after << std::setw(12)
+          << change << "\n";
     };
     out << std::setprecision(9);
     row("", "trace", "policy", "layer", "head", "metric", "baseline", "now", "change");
@@ -171,8 +182,8 @@ void print(const Comparison& comparison, std::size_t limit, std::ostream& out) {
       change << std::showpos << std::setprecision(3)
              << (m.before != 0 ? 100 * (m.after - m.before) / std::abs(m.before) : INFINITY)
              << " %";
-      row(m.fails ? "REGRESSION" : "moved", m.trace, m.label, m.layer, m.head, m.metric, m.before,
-          m.after, change.str());
+      row(m.fails ? "REGRESSION" : "moved", printable(m.trace), printable(m.label), m.layer, m.head,
+          m.metric, m.before, m.after, change.str());
     }
     if (comparison.moves.size() > limit)
       out << "... and " << comparison.moves.size() - limit << " more (--limit shows them)\n";

@@ -74,6 +74,12 @@ std::string root_hash(hid_t root, const std::string& file) {
   return hash.hex();
 }
 
+std::string ResultFile::trace_name(std::size_t trace) const {
+  TraceNames names;
+  for (const StoredTrace& one : traces) names.add(one.name, one.hash);
+  return names.of(traces[trace].name, traces[trace].hash);
+}
+
 ResultFile ResultFile::load(const std::string& path) {
   const h5::Handle file = h5::open_file(path);
   const hid_t root = file.get();

@@ -1,6 +1,8 @@
 // Reads a result file back: for export, the gate and the tuner.
 #pragma once
 
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,6 +13,20 @@ namespace doublep {
 struct StoredTrace {
   std::string name, hash, model, task;
   std::int64_t num_tokens = 0, num_query_heads = 0, num_kv_heads = 0, head_dim = 0, num_steps = 0;
+};
+
+/// How people tell traces apart: by name, and where two have one name by "toy (1111aaaa)", with
+/// the first digits of the hash.
+class TraceNames {
+ public:
+  void add(const std::string& name, const std::string& hash) { hashes_[name].insert(hash); }
+  /// Of one that was added.
+  std::string of(const std::string& name, const std::string& hash) const {
+    return hashes_.at(name).size() == 1 ? name : name + " (" + hash.substr(0, 8) + ")";
+  }
+
+ private:
+  std::map<std::string, std::set<std::string>> hashes_;
 };
 
 struct StoredRun {
@@ -27,6 +43,9 @@ struct ResultFile {
   std::string path, name, config, config_hash, commit, created;
   std::vector<StoredTrace> traces;
   std::vector<StoredRun> runs;  ///< in the order of the sweep
+
+  /// Of the trace of this index.
+  std::string trace_name(std::size_t trace) const;
 
   /// Reads all of it and checks every hash. Throws InputError that names file and object.
   static ResultFile load(const std::string& path);

@@ -9,6 +9,7 @@
 #include "core/base/error.h"
 #include "core/base/stop_signal.h"
 #include "core/trace/recorded_outputs.h"
+#include "experiments/results/result_reader.h"
 #include "experiments/results/result_store.h"
 #include "experiments/run/backend.h"
 #include "experiments/run/progress.h"
@@ -90,6 +91,8 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
 
   const StopOnSignal guard;
   Progress progress(runs.size(), weight);
+  TraceNames names;
+  for (const Trace& trace : traces) names.add(trace.info().name, trace.content_hash());
   std::map<std::size_t, std::map<int, bool>> reported;
   std::unique_ptr<TruthCache> truths;
   for (std::size_t i = 0; i < runs.size(); ++i) {
@@ -102,7 +105,8 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
       truths = std::make_unique<TruthCache>(
           trace, to_do > 1 ? static_cast<std::size_t>(memory - held) : 0);
     }
-    const std::string name = trace.info().name + " " + runs[i].spec->label;
+    const std::string name =
+        names.of(trace.info().name, trace.content_hash()) + " " + runs[i].spec->label;
     if (there[i]) {
       ++report.reused;
       progress.reused(name);

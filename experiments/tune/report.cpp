@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "core/base/error.h"
+#include "core/base/text.h"
 #include "core/yaml/yaml.h"
 #include "experiments/config/emit.h"
 
@@ -39,19 +40,10 @@ void print_choice(const char* name, const Choice& c, const ResultFile& result, c
     layers += concat(layers.empty() ? "" : ", ", c.layers[l]);
   }
   for (const auto& [label, layers] : layers_by_label)
-    out << "      " << label << "   (layers " << layers << ")\n";
+    out << "      " << printable(label) << "   (layers " << layers << ")\n";
   if (c.bytes_at_least < c.tuning.bytes)
     out << "      too many combinations to try: the cheapest may read up to "
         << std::setprecision(2) << 100 * (1 - c.bytes_at_least / c.tuning.bytes) << " % less\n";
-}
-
-// With the hash where two traces of the sweep have one name.
-std::string name_of(const ResultFile& result, std::size_t trace) {
-  const StoredTrace& mine = result.traces[trace];
-  const auto same = [&](const StoredTrace& other) { return other.name == mine.name; };
-  return std::count_if(result.traces.begin(), result.traces.end(), same) == 1
-             ? mine.name
-             : mine.name + " (" + mine.hash.substr(0, 8) + ")";
 }
 
 // Where the traces lie, by hash: the configuration of the result says so.
@@ -81,7 +73,8 @@ void print_tuning(const std::vector<PolicyTuning>& all, const ResultFile& result
   out << "\n";
   for (const PolicyTuning& t : all) {
     out << "\n"
-        << name_of(result, t.trace) << ", " << t.policy << " (" << t.candidates << " candidates)\n";
+        << printable(result.trace_name(t.trace)) << ", " << t.policy << " (" << t.candidates
+        << " candidates)\n";
     if (t.uniform) print_choice("one set of parameters", *t.uniform, result, tuning.target, out);
     if (t.per_layer) print_choice("parameters per layer", *t.per_layer, result, tuning.target, out);
     if (t.per_layer && t.uniform)

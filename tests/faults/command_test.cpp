@@ -244,4 +244,28 @@ TEST_CASE("control characters reach no terminal") {
   CHECK(inspected.code == 0);
   CHECK(has(inspected.out, "a\\x1b[2Jb\n"));
   CHECK(has(inspected.out, "first\\nsecond\n"));
+  // A file's name may hold them, and so may whatever a baseline says.
+  fs::copy_file(trace.path(), folder.file("a\x1b[2Jb.h5"));
+  spill(folder.file("s.yaml"), "traces: [\"a\\x1b[2Jb.h5\"]\npolicies: [dense, streaming]\n");
+  const std::string result_file = folder.file("r.h5"), baseline = folder.file("b.yaml");
+  const auto quiet = [&](const std::vector<std::string>& arguments, int code,
+                         const std::string& part) {
+    const auto ran = run_program(arguments, folder.path());
+    INFO(arguments[0] << ": " << ran.out << ran.err);
+    CHECK(ran.code == code);
+    CHECK(!has(ran.out + ran.err, "\x1b"));
+    CHECK(has(ran.out + ran.err, part));
+  };
+  quiet({"run", folder.file("s.yaml"), "--dry-run"}, 0, "a\\x1b[2Jb.h5");
+  quiet({"run", folder.file("s.yaml"), "-o", result_file}, 0, "a\\x1b[2Jb");
+  quiet({"check", result_file, "--baseline", baseline, "--update"}, 0, "2 runs");
+  std::string text = slurp(baseline);
+  for (const auto& [from, to] : {std::pair{"label: streaming", "label: \"stream\\e[2Jing\""},
+                                 {"visible_tokens: [55, ", "visible_tokens: [56, "}}) {
+    REQUIRE(has(text, from));
+    for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += 4)
+      text.replace(at, std::string(from).size(), to);
+  }
+  spill(baseline, text);
+  quiet({"check", result_file, "--baseline", baseline}, 1, "stream\\x1b[2Jing");
 }

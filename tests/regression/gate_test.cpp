@@ -223,6 +223,24 @@ TEST_CASE("check is 0 right after --update, whatever a trace is called") {
   }
 }
 
+TEST_CASE("two traces of one name are told apart in what the gate says") {
+  ResultFile file = small_result();
+  file.traces.push_back(file.traces[0]);
+  file.traces[0].hash = "1111aaaa2222bbbb", file.traces[1].hash = "3333cccc4444dddd";
+  file.runs.push_back(file.runs[0]);
+  file.runs[1].key = "k2", file.runs[1].trace = 1;
+  const Baseline before = round_trip(Baseline::of(file));
+  ResultFile changed = file;
+  for (StoredRun& run : changed.runs) run.rows[1].exact_tokens += 1;
+  std::ostringstream moved, missing;
+  print(compare(Baseline::of(changed), before), 10, moved);
+  for (const char* name : {"trace (1111aaaa)  double_p", "trace (3333cccc)  double_p"})
+    CHECK(moved.str().find(name) != std::string::npos);
+  changed.runs.pop_back();
+  print(compare(Baseline::of(changed), before), 10, missing);
+  CHECK(missing.str().find("missing run: trace (3333cccc) double_p p1=0.9") != std::string::npos);
+}
+
 TEST_CASE("a baseline with a key missing or misspelt is an input error of one line") {
   const SmallSweep sweep;
   REQUIRE(sweep.run().code == 0);
