@@ -86,16 +86,23 @@ TEST_CASE("a simulation overwrites none of the files that describe it") {
 
 TEST_CASE("a folder as output is refused before any run") {
   const Bench bench;
+  const TempDir other;  // whose result is not looked for below
+  const std::string result = other.file("r.h5");
+  REQUIRE(bench.run({"run", bench.sweep, "-o", result}).code == 0);
   for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
            {"run", bench.sweep, "-o", bench.folder.path()},
+           {"export", result, "-o", bench.folder.path()},
+           {"check", result, "--update", "--baseline", bench.folder.path()},
+           {"simulate", std::string(DOUBLEP_SOURCE_DIR) + "/configs/simulate.yaml", "-o",
+            bench.folder.path()},
            {"tune", bench.tuning, "-o", bench.folder.path()},
            {"inspect", bench.trace, "--csv", bench.folder.path()},
            {"synth", "-o", bench.folder.path(), "--tokens", "64"}}) {
-    const auto result = bench.run(arguments);
-    INFO(arguments[0] << ": " << result.err);
-    CHECK(result.code == 2);
-    CHECK(is_one_clear_line(result.err, {bench.folder.path(), "is a folder"}));
-    CHECK(result.out.empty());
+    const auto refused = bench.run(arguments);
+    INFO(arguments[0] << ": " << refused.err);
+    CHECK(refused.code == 2);
+    CHECK(is_one_clear_line(refused.err, {bench.folder.path(), "is a folder"}));
+    CHECK(refused.out.empty());
   }
   CHECK(!fs::exists(bench.result));
   CHECK(!fs::exists(bench.folder.path() + ".parts"));
@@ -167,10 +174,32 @@ TEST_CASE("the file that was looked at is the file that is opened") {
   fs::copy_file(kTrace, folder.file("elsewhere/data/t.h5"));
   spill(folder.file("data/t.h5"), "another file, and no trace at all");
   spill(folder.file("elsewhere/configs/s.yaml"),
-        "traces: [../data/t.h5]\npolicies: [{policy: dense}]\n");
-  const auto result = run_program({"validate", folder.file("configs/s.yaml")}, folder.path());
-  INFO(result.err);
-  CHECK(result.code == 0);
+        "traces: [../data/t.h5]\nreplay: {layers: [4], max_steps: 2}\npolicies: [dense]\n");
+  spill(folder.file("elsewhere/configs/tune.yaml"),
+        "traces: [../data/t.h5]\nreplay: {layers: [4], max_steps: 4}\npolicies: [dense]\n"
+        "target: {metric: output_error, at_most: 0.5}\n");
+  const std::string configs = std::string(DOUBLEP_SOURCE_DIR) + "/configs/";
+  for (const auto& [from, to] : {std::pair{"hardware/h100-sxm.yaml", "data/h.yaml"},
+                                 {"models/llama-3.1-8b.yaml", "data/m.yaml"}}) {
+    fs::copy_file(configs + from, folder.file(std::string("elsewhere/") + to));
+    spill(folder.file(to), "no description\n");
+  }
+  spill(folder.file("elsewhere/configs/sim.yaml"),
+        "hardware: [../data/h.yaml]\nmodels: [../data/m.yaml]\nmeasure: {max_steps: 1}\n"
+        "workloads: [{name: w, traces: [../data/t.h5]}]\npolicies: [dense]\n"
+        "decode: {context: 4096}\n");
+  const auto all_end_with = [&](int code) {
+    for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+             {"validate", folder.file("configs/s.yaml")},
+             {"run", folder.file("configs/s.yaml"), "-o", folder.file("r.h5")},
+             {"tune", folder.file("configs/tune.yaml"), "--set", "output=" + folder.file("t.h5")},
+             {"simulate", folder.file("configs/sim.yaml"), "-o", folder.file("sim.h5")}}) {
+      const auto result = run_program(arguments, folder.path());
+      INFO(arguments[0] << ": " << result.err);
+      CHECK(result.code == code);
+    }
+  };
+  all_end_with(0);
   fs::remove(folder.file("elsewhere/data/t.h5"));  // the other one does not stand in for it
-  CHECK(run_program({"validate", folder.file("configs/s.yaml")}, folder.path()).code == 2);
+  all_end_with(2);
 }

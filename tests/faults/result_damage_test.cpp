@@ -84,7 +84,8 @@ TEST_CASE("one flipped byte of a finished result is refused or changes nothing, 
 TEST_CASE("damage names the run, and only that run is done again") {
   const SmallSweep sweep;
   REQUIRE(sweep.run().code == 0);
-  const std::string good = sweep.export_csv().out;
+  const std::string good = sweep.export_csv().out, baseline = sweep.file("b.yaml");
+  REQUIRE(sweep.program({"check", sweep.result(), "--baseline", baseline, "--update"}).code == 0);
   {
     const h5::Handle file(H5Fopen(sweep.result().c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
     const h5::Handle runs = h5::open_group(file.get(), "runs", "r");
@@ -95,10 +96,13 @@ TEST_CASE("damage names the run, and only that run is done again") {
       h5::write_real(run.get(), "target_p", 0.25);
     }
   }
-  const ProgramResult refused = sweep.export_csv();
-  INFO(refused.err);
-  CHECK(refused.code == 2);
-  CHECK(is_one_clear_line(refused.err, {sweep.result(), "run ", "(streaming", "damaged"}));
+  for (const ProgramResult& refused :
+       {sweep.export_csv(), sweep.program({"check", sweep.result(), "--baseline", baseline}),
+        sweep.program({"check", sweep.result(), "--baseline", baseline, "--update"})}) {
+    INFO(refused.err);
+    CHECK(refused.code == 2);
+    CHECK(is_one_clear_line(refused.err, {sweep.result(), "run ", "(streaming", "damaged"}));
+  }
   const ProgramResult again = sweep.run();
   CHECK(again.out.find("2 runs (1 were there already)") != std::string::npos);
   CHECK(sweep.export_csv().out == good);

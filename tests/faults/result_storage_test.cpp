@@ -91,6 +91,59 @@ std::vector<Elsewhere> elsewhere(const SmallSweep& sweep) {
 
 }  // namespace
 
+TEST_CASE("a result and a part hold no text of variable length, and checksums of their tables") {
+  const SmallSweep sweep("toy.h5", "  - {policy: double_p, tokens_per_cluster: 4}\n");
+  REQUIRE(sweep.run().code == 0);
+  const std::string key = first_key(sweep.result());
+  Sweep loaded = load_sweep(sweep.config());
+  loaded.output = sweep.file("other.h5");
+  const ResultFile result = ResultFile::load(sweep.result());
+  ReplayResult run;
+  run.rows = result.runs[0].rows, run.layers = result.runs[0].layers, run.steps = {0, 1, 2};
+  ResultStore store(loaded);
+  store.write({result.runs[0].key, 0, &loaded.runs[0], "0", 1}, run);
+  for (const std::string& path :
+       {sweep.result(), loaded.output + ".parts/" + result.runs[0].key + ".h5"}) {
+    CAPTURE(path);
+    struct Counts {
+      int texts = 0, variable = 0, tables = 0, unchecked = 0;
+    } counts;
+    const auto look = [](hid_t root, const char* name, const H5O_info_t*, void* out) -> herr_t {
+      Counts& n = *static_cast<Counts*>(out);
+      const h5::Handle object(H5Oopen(root, name, H5P_DEFAULT), H5Oclose);
+      const auto attribute = [](hid_t of, const char* called, const H5A_info_t*,
+                                void* to) -> herr_t {
+        Counts& all = *static_cast<Counts*>(to);
+        const h5::Handle opened(H5Aopen(of, called, H5P_DEFAULT), H5Aclose);
+        const h5::Handle type(H5Aget_type(opened.get()), H5Tclose);
+        all.texts += H5Tget_class(type.get()) == H5T_STRING;
+        all.variable += H5Tis_variable_str(type.get()) > 0;
+        return 0;
+      };
+      H5Aiterate2(object.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr, attribute, out);
+      if (H5Iget_type(object.get()) != H5I_DATASET) return 0;
+      const h5::Handle type(H5Dget_type(object.get()), H5Tclose);
+      const h5::Handle plist(H5Dget_create_plist(object.get()), H5Pclose);
+      bool checked = false;
+      for (int i = 0; i < H5Pget_nfilters(plist.get()); ++i) {
+        unsigned flags = 0, config = 0;
+        std::size_t values = 0;
+        checked |= H5Pget_filter2(plist.get(), static_cast<unsigned>(i), &flags, &values, nullptr,
+                                  0, nullptr, &config) == H5Z_FILTER_FLETCHER32;
+      }
+      ++n.tables, n.unchecked += !checked;
+      n.variable += H5Tdetect_class(type.get(), H5T_VLEN) > 0;
+      return 0;
+    };
+    const h5::Handle file = h5::open_file(path);
+    REQUIRE(H5Ovisit(file.get(), H5_INDEX_NAME, H5_ITER_INC, look, &counts) >= 0);
+    CHECK(counts.texts > 5);
+    CHECK(counts.tables >= 2);
+    CHECK(counts.variable == 0);
+    CHECK(counts.unchecked == 0);
+  }
+}
+
 TEST_CASE("a result of another version is refused by one line with both versions and the remedy") {
   const SmallSweep sweep;
   REQUIRE(sweep.run().code == 0);

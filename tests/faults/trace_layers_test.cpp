@@ -101,7 +101,7 @@ TEST_CASE(
   CHECK(is_one_clear_line(none.err, {file.path(), "layers/1", "logit_softcap = 30"}));
 }
 
-TEST_CASE("recorded outputs that differ are an error of validate and run, unless allowed") {
+TEST_CASE("recorded outputs that differ are an error of validate, run and tune, unless allowed") {
   const TraceFile right, wrong;
   record_outputs(right, 0);
   record_outputs(wrong, 0.01f);
@@ -109,9 +109,11 @@ TEST_CASE("recorded outputs that differ are an error of validate and run, unless
   const auto good = run_program({"validate", right.path()}, dir.path());
   CHECK(good.code == 0);
   CHECK(contains(good.out, "recorded outputs agree in 1"));
-  const std::string sweep = sweep_of(wrong, dir, "");
+  const std::string sweep = sweep_of(wrong, dir, ""), tuning = dir.file("t.yaml");
+  spill(tuning, slurp(sweep) + "target: {metric: output_error, at_most: 10}\noutput: " +
+                    dir.file("t.h5") + "\n");
   for (const auto& arguments : std::vector<std::vector<std::string>>{
-           {"validate", wrong.path()}, {"validate", sweep}, {"run", sweep}}) {
+           {"validate", wrong.path()}, {"validate", sweep}, {"run", sweep}, {"tune", tuning}}) {
     const auto refused = run_program(arguments, dir.path());
     CAPTURE(refused.err);
     CHECK(refused.code == 2);

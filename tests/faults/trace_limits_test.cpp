@@ -146,6 +146,27 @@ TEST_CASE("20,001 layers") {
   refused_cheaply(file.path(), {"20001 layers"});
 }
 
+TEST_CASE("configurations that unfold to far more than they hold") {
+  const TraceFile trace;
+  const TempDir dir;
+  const std::string path = dir.file("s.yaml"), head = "traces: ['" + trace.path() + "']\n";
+  std::string laughs = head + "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n";
+  for (int i = 1; i < 12; ++i) {
+    laughs += concat("a", i, ": &a", i, " [");
+    for (int k = 0; k < 10; ++k) laughs += concat(k ? ", " : "", "*a", i - 1);
+    laughs += "]\n";
+  }
+  const std::string range = "{from: 0.01, to: 0.99, count: 200}";
+  const std::string product = head + "policies: [{policy: double_p, p1: " + range +
+                              ", p2: " + range + ", window: {from: 1, to: 200, step: 1}}]\n";
+  const std::string circle = head + "policies: &x [*x]\n";
+  for (const auto& [text, part] :
+       {std::pair{laughs, "aliases unfold"}, {product, "8000000 runs"}, {circle, "alias"}}) {
+    spill(path, text);
+    refused_cheaply(path, {path, part});
+  }
+}
+
 TEST_CASE("pipes and devices are no traces, and are not waited for") {
   const TempDir dir;
   const std::string fifo = dir.file("t.h5");

@@ -15,25 +15,32 @@ h5::Handle writable(const TraceFile& file) {
   return {H5Fopen(file.path().c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose};
 }
 
-// Replaces layers/1/keys by a dataset of the right shape and type with these creation properties.
+// Makes a dataset with these creation properties, in the place of what is there.
 template <class Set>
-h5::Handle make_keys(const h5::Handle& f, const Set& set, const char* name = "layers/1/keys") {
+h5::Handle make_dataset(const h5::Handle& f, const Set& set, const char* name,
+                        const std::vector<hsize_t>& extent, hid_t type = H5T_IEEE_F32LE) {
   if (h5::exists(f.get(), name)) H5Ldelete(f.get(), name, H5P_DEFAULT);
-  const std::vector<hsize_t> extent = {2, 20, 8};
-  const h5::Handle space(H5Screate_simple(3, extent.data(), nullptr), H5Sclose);
+  const int rank = static_cast<int>(extent.size());
+  const h5::Handle space(H5Screate_simple(rank, extent.data(), nullptr), H5Sclose);
   const h5::Handle plist(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
   set(plist.get(), space.get());
   h5::Handle dataset(
-      H5Dcreate2(f.get(), name, H5T_IEEE_F32LE, space.get(), H5P_DEFAULT, plist.get(), H5P_DEFAULT),
+      H5Dcreate2(f.get(), name, type, space.get(), H5P_DEFAULT, plist.get(), H5P_DEFAULT),
       H5Dclose);
   REQUIRE(dataset);
   return dataset;
 }
 
+// layers/1/keys, of the right shape and type.
+template <class Set>
+h5::Handle make_keys(const h5::Handle& f, const Set& set) {
+  return make_dataset(f, set, "layers/1/keys", {2, 20, 8});
+}
+
 void link_out(const TraceFile& file, const char* name, const char* target_file,
               const char* target) {
   const h5::Handle f = writable(file);
-  H5Ldelete(f.get(), name, H5P_DEFAULT);
+  if (h5::exists(f.get(), name)) H5Ldelete(f.get(), name, H5P_DEFAULT);
   REQUIRE(H5Lcreate_external(target_file, target, f.get(), name, H5P_DEFAULT, H5P_DEFAULT) >= 0);
 }
 
@@ -51,6 +58,41 @@ TEST_CASE("a virtual dataset is refused, whether its source is there or not") {
     });
     expect_refusal(file, {"layers/1/keys", "virtual"});
   }
+}
+
+TEST_CASE("no dataset lies elsewhere or nowhere, those that may be missing no more than others") {
+  struct Dataset {
+    const char* name;
+    std::vector<hsize_t> extent;
+    hid_t type = H5T_IEEE_F32LE;
+  };
+  using Set = std::function<void(hid_t plist, hid_t space)>;
+  const std::vector<std::pair<std::string, Set>> kinds = {
+      {"virtual dataset",
+       [](hid_t plist, hid_t space) {
+         REQUIRE(H5Pset_virtual(plist, space, "missing.h5", "/x", space) >= 0);
+       }},
+      {"external storage",
+       [](hid_t plist, hid_t) {
+         REQUIRE(H5Pset_external(plist, "/etc/passwd", 0, H5F_UNLIMITED) >= 0);
+       }},
+      {"never written", [](hid_t, hid_t) {}},
+      {"another file", nullptr}};
+  for (const Dataset& d : std::vector<Dataset>{{"positions", {3}, H5T_STD_I64LE},
+                                               {"layers/1/keys", {2, 20, 8}},
+                                               {"layers/1/values", {2, 20, 8}},
+                                               {"layers/10/queries", {3, 4, 8}},
+                                               {"layers/10/outputs", {3, 4, 8}},
+                                               {"layers/10/prefill_queries", {5, 4, 8}}})
+    for (const auto& [says, set] : kinds) {
+      CAPTURE(d.name, says);
+      const TraceFile file;
+      if (set)
+        make_dataset(writable(file), set, d.name, d.extent, d.type);
+      else
+        link_out(file, d.name, "missing.h5", "/x");
+      expect_refusal(file, {d.name, says});
+    }
 }
 
 TEST_CASE("external storage is refused, and not opened") {
@@ -75,7 +117,7 @@ TEST_CASE("external links are refused wherever they stand, and not followed") {
   const std::string fifo = other.path() + ".fifo";
   REQUIRE(mkfifo(fifo.c_str(), 0600) == 0);
   for (const std::string& target : {other.path(), fifo, std::string("missing.h5")}) {
-    const TraceFile keys, layer, layers, positions, outputs;
+    const TraceFile keys, layer, layers, positions;
     link_out(keys, "layers/1/keys", target.c_str(), "/layers/1/keys");
     expect_refusal(keys, {"layers/1/keys", "another file"});
     link_out(layer, "layers/10", target.c_str(), "/layers/10");

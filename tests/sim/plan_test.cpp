@@ -142,6 +142,11 @@ TEST_CASE("Mistakes in a plan", "[sim]") {
                  "expected integers, not 2.5"));
   CHECK(contains(says(with(good, "[4096, 8192]", "[4096, 8192.5]")), "expected integers"));
   CHECK(contains(says(with(good, "name: small", "name: a/b")), "names files"));
+  std::ofstream(path) << good;
+  for (const char* wrong : {"decode.batch=many", "measure.max_steps=-1", "hardware=[none.yaml]"})
+    CHECK(message_of([&] {
+            load_plan(path, {wrong});
+          }).rfind(std::string("--set ") + wrong + ": ", 0) == 0);
   const std::string range = "{from: 0.001, to: 1, count: 1000}";
   CHECK(contains(says(with(good, "decode: {",
                            "decode: {cache_share: " + range + ", memory_share: " + range + ", ")),
