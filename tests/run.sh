@@ -150,7 +150,7 @@ python=()
 if [ -n "$optimised" ] && build "$optimised" "$optimised_rooms" "${package[@]}"; then
   python=(tests/analysis tests/recorder)
   export DOUBLEP_PROGRAM="$root/build/$optimised/experiments/doublep"
-  # What wants analysis/requirements.txt, or a browser, is skipped where PYTHON has it not (ci.yml's job `pages` has).
+  # What wants analysis/requirements.txt, MkDocs or a browser is skipped where PYTHON has it not (ci.yml's job `pages` has).
   start_python tests/analysis "${PYTHON:-/usr/bin/python3}"
   # The recorder's tests of models want data/requirements.txt, which nothing else does: name an
   # interpreter that has it, or they are skipped.

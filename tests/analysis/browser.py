@@ -42,8 +42,11 @@ class Browser:
         )
 
     def open(self, path, width=1280):
+        self.visit("file://" + path, width)
+
+    def visit(self, address, width=1280):
         self.size(width)
-        self.driver.get("file://" + path)
+        self.driver.get(address)
 
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)
