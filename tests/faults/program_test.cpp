@@ -249,11 +249,13 @@ TEST_CASE("unknown subcommands and options exit with 2, help with 0") {
 
 TEST_CASE("a small stack is enough, with a limit on memory and without") {
   if (kSanitized) return;  // a sanitizer's frames are larger
+  const TempDir folder;
   for (const char* limit : {"ulimit -s 512", "ulimit -s 512; ulimit -v 400000"}) {
     ProgramOptions options;
     options.program = "/bin/bash";
     const std::string command = std::string(limit) + "; exec \"$0\" validate \"$1\"";
-    const auto result = run_program({"-c", command, DOUBLEP_PROGRAM, kTrace}, ".", options);
+    const auto result =
+        run_program({"-c", command, DOUBLEP_PROGRAM, kTrace}, folder.path(), options);
     INFO(limit << ": " << result.err);
     CHECK(result.code == 0);
   }
