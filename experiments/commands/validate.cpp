@@ -75,7 +75,7 @@ void validate_simulation(const std::string& path, bool allow_mismatch) {
 void validate_yaml(const std::string& path, bool allow_mismatch) {
   const Yaml root = Yaml::load(path);
   if (root.has("tuned")) {
-    const std::size_t count = read_tuned(root).size();
+    const std::size_t count = read_choices(root).size();
     std::cout << path << ": a valid file of `doublep tune`, of " << count << " choices\n";
     return;
   }

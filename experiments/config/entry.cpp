@@ -114,14 +114,14 @@ void PolicyEntry::expand(Expansion& into) const {
   }
 }
 
-std::vector<RunSpec> read_tuned(const Yaml& file) {
-  std::vector<RunSpec> runs;
+std::vector<TunedChoice> read_choices(const Yaml& file) {
+  std::vector<TunedChoice> choices;
   if (!file.is_map() || !file.has("tuned"))
     file.fail("expected the key `tuned`; write such a file with `doublep tune -o`");
   for (const Yaml& item : file.at("tuned").items()) {
     const PolicyInfo& policy = *find_policy(item.at("policy"));
+    TunedChoice choice{policy.name, item.text("backend", ""), item.text("trace", ""), {}};
     const Yaml layers = item.at("layers");
-    std::map<int, Parameters> by_layer;
     for (const std::string& key : layers.keys()) {
       const auto layer = parse_integer(key);
       if (!layer || *layer < 0 || *layer > 1000000000)
@@ -130,19 +130,15 @@ std::vector<RunSpec> read_tuned(const Yaml& file) {
       std::map<std::string, ParamValue> values;
       for (const std::string& name : given.keys()) values[name] = given.at(name).value();
       try {
-        by_layer.emplace(static_cast<int>(*layer), resolve(policy, values));
+        choice.layers.emplace(static_cast<int>(*layer), resolve(policy, values));
       } catch (const ParameterError& e) {
         (given.has(e.parameter) ? given.at(e.parameter) : given).fail(e.what());
       }
     }
-    if (by_layer.empty()) layers.fail("expected at least one layer");
-    RunSpec run{policy.name, item.text("backend", ""), by_layer.begin()->second, ""};
-    run.tuned_on = item.text("trace", "");
-    for (const auto& [layer, parameters] : by_layer)
-      if (parameters.to_json() != run.parameters.to_json()) run.by_layer = by_layer;
-    runs.push_back(std::move(run));
+    if (choice.layers.empty()) layers.fail("expected at least one layer");
+    choices.push_back(std::move(choice));
   }
-  return runs;
+  return choices;
 }
 
 std::vector<RunSpec> read_tuned_entry(const Yaml& entry, const Yaml& root) {
@@ -150,10 +146,14 @@ std::vector<RunSpec> read_tuned_entry(const Yaml& entry, const Yaml& root) {
   const std::string path = input_path(entry.at("tuned"));
   const std::string backend = read_backend(entry, root);
   std::vector<RunSpec> runs;
-  for (RunSpec& run : read_tuned(Yaml::load(path))) {
-    if (entry.has("policy") && entry.at("policy").text() != run.policy) continue;
-    if (entry.has("trace") && entry.at("trace").text() != run.tuned_on) continue;
+  for (const TunedChoice& choice : read_choices(Yaml::load(path))) {
+    if (entry.has("policy") && entry.at("policy").text() != choice.policy) continue;
+    if (entry.has("trace") && entry.at("trace").text() != choice.trace) continue;
+    RunSpec run{choice.policy, choice.backend, choice.layers.begin()->second, ""};
     if (run.backend.empty() || entry.has("backend") || root.has("backend")) run.backend = backend;
+    run.tuned_on = choice.trace;
+    for (const auto& [layer, parameters] : choice.layers)
+      if (parameters.to_json() != run.parameters.to_json()) run.by_layer = choice.layers;
     runs.push_back(std::move(run));
   }
   if (runs.empty()) entry.fail(path + " holds nothing of that policy and trace");

@@ -2,6 +2,7 @@
 // ranges, or the file of `doublep tune`.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -36,11 +37,17 @@ class PolicyEntry {
 /// "cpu", "cuda" or "auto": the entry's own, or the root's.
 std::string read_backend(const Yaml& entry, const Yaml& root);
 
+/// What `doublep tune` chose for a policy on a trace.
+struct TunedChoice {
+  std::string policy, backend, trace;
+  std::map<int, Parameters> layers;  ///< by the layer's number in the model
+};
+/// All that a file of `doublep tune -o` holds. Throws InputError.
+std::vector<TunedChoice> read_choices(const Yaml& file);
+
 /// Where an entry {tuned: FILE} stands for what `doublep tune -o FILE` wrote, its runs; `policy:`
 /// and `trace:` in the entry take only those of that name. Parameters that are the same in every
 /// layer make a run like any other. Throws InputError.
 std::vector<RunSpec> read_tuned_entry(const Yaml& entry, const Yaml& root);
-/// All of the file, as `root` of it is read.
-std::vector<RunSpec> read_tuned(const Yaml& file);
 
 }  // namespace doublep

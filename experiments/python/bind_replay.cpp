@@ -9,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/trace/recorded_outputs.h"
+#include "experiments/config/entry.h"
 #include "experiments/python/bindings.h"
 #include "experiments/python/convert.h"
 #include "experiments/python/decoder_session.h"
@@ -97,6 +98,22 @@ nb::dict row_meanings() {
   return all;
 }
 
+nb::list tuned(const std::filesystem::path& path) {
+  nb::list all;
+  for (const TunedChoice& choice : read_choices(Yaml::load(path.string()))) {
+    nb::dict one, layers;
+    for (const auto& [layer, parameters] : choice.layers) {
+      nb::dict values;
+      for (const auto& [name, value] : parameters.values()) values[name.c_str()] = to_python(value);
+      layers[nb::cast(layer)] = values;
+    }
+    one["policy"] = choice.policy, one["trace"] = choice.trace, one["backend"] = choice.backend;
+    one["layers"] = layers;
+    all.append(one);
+  }
+  return all;
+}
+
 void bind_result(nb::module_& m) {
   nb::class_<Replayed>(m, "ReplayResult", "A policy's replay of a trace.")
       .def_ro("trace", &Replayed::trace, "str: the trace's name.")
@@ -177,6 +194,10 @@ void bind_replay(nb::module_& m) {
       "Does the runs of a sweep (a YAML file, as `doublep run` reads it) and returns a\n"
       "list[ReplayResult], by trace and in the order of the file. overrides: \"key=value\" as of\n"
       "--set. Nothing is written; `python -m doublep run` keeps results in a file, and resumes.");
+  m.def("tuned", tuned, nb::arg("path"),
+        "What `doublep tune -o` wrote to a file: a list of {\"policy\", \"trace\", \"backend\", "
+        "\"layers\"},\n"
+        "layers: {number in the model: {parameter: value}}.");
 }
 
 }  // namespace doublep::python

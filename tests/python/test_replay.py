@@ -117,5 +117,31 @@ class AgainstTheProgram(unittest.TestCase):
         self.assertIn("true softmax mass", fields["exact_mass"]["meaning"])
 
 
+class Tuned(unittest.TestCase):
+    def read(self, text):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "tuned.yaml")
+            path.write_text(text)
+            return doublep.tuned(path)
+
+    def test_what_was_chosen_by_layer(self):
+        found = self.read("tuned:\n"
+                          "  - {policy: quest, trace: t, backend: cpu, layers: {4: {budget: 16}, 7: {budget: 0.5}}}\n"
+                          "  - {policy: streaming, layers: {9: {sink: 2, window: 8}}}\n")
+        self.assertEqual([(c["policy"], c["trace"], c["backend"]) for c in found],
+                         [("quest", "t", "cpu"), ("streaming", "", "")])
+        self.assertEqual(found[1]["layers"], {9: {"sink": 2, "window": 8}})
+        for layer, budget in ((4, 16), (7, 0.5)):
+            chosen = found[0]["layers"][layer]
+            self.assertEqual((type(chosen["budget"]), chosen["budget"]), (type(budget), budget))
+            self.assertEqual(doublep.Decoder("quest", **chosen).parameters, chosen)
+
+    def test_where_it_is_wrong(self):
+        with self.assertRaisesRegex(doublep.InputError, r"tuned.yaml:1:\d+: .*expected the number of a layer"):
+            self.read("tuned: [{policy: quest, layers: {x: {budget: 16}}}]\n")
+        with self.assertRaisesRegex(doublep.InputError, "expected the key `tuned`"):
+            self.read("policies: [dense]\n")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -48,6 +48,12 @@ class _IndexCost(TypedDict):
     build_bytes: float
     build_flops: float
 
+class _Tuned(TypedDict):
+    policy: str
+    trace: str
+    backend: str
+    layers: dict[int, dict[str, _Value]]
+
 STAGES: tuple[str, ...]
 __version__: str
 
@@ -173,6 +179,7 @@ def replay(trace: Trace, policy: str, backend: str = "cpu", *, layers: Sequence[
            **parameters: _Value) -> ReplayResult: ...
 def run(config: str | os.PathLike[str], overrides: Sequence[str] = (), *,
         allow_mismatch: bool = False) -> list[ReplayResult]: ...
+def tuned(path: str | os.PathLike[str]) -> list[_Tuned]: ...
 def set_num_threads(threads: int) -> None: ...
 def num_threads() -> int: ...
 def has_cuda() -> bool: ...
