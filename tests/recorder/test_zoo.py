@@ -46,7 +46,7 @@ class Prompts(unittest.TestCase):
 
     def test_a_prompt_is_the_longest_that_fits(self):
         for make, step in ((make_prompt.needle, 200), (make_prompt.code, 40)):
-            text, _ = make_prompt.longest(make, 5, 3000, words)
+            text, _ = make_prompt.longest(lambda size: make(5, size), 3000, words, make_prompt.FACTS)
             self.assertLessEqual(words(text), 3000)
             self.assertGreater(words(text), 3000 - step)
 
