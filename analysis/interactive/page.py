@@ -41,17 +41,16 @@ def order_of(text):
 def table(t, links=()):
     """A `Table` as HTML, which the script makes sortable; `links`: a run for the first cell of each line."""
     lines = [list(map(str, line)) for line in t.lines]
-    words = [i < t.left or any(order_of(line[i]) is None for line in lines) for i in range(len(t.header))]
+    numeric = [all(order_of(line[i]) for line in lines) for i in range(len(t.header))]
+    right = [{"class_": "number"} if numeric[i] and i >= t.left else {} for i in range(len(t.header))]
 
     def cell(text, column, run):
-        if not words[column]:
-            return tag("td", text, class_="number", data_order=order_of(text))
+        if numeric[column]:
+            return tag("td", text, **right[column], data_order=order_of(text))
         shown = tag("a", text, href="#run", data_run=run) if run and column == 0 else text
         return tag("td", shown, **({"class_": "long"} if len(text) > 34 else {}))
 
-    head = tag(
-        "tr", *(tag("th", name, **({} if words[i] else {"class_": "number"})) for i, name in enumerate(t.header))
-    )
+    head = tag("tr", *(tag("th", name, **right[i]) for i, name in enumerate(t.header)))
     body = [
         tag("tr", *(cell(text, i, run) for i, text in enumerate(line)))
         for line, run in zip(lines, links or [""] * len(lines))

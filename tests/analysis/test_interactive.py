@@ -103,6 +103,9 @@ class Page(pages.Written):
                 self.assertGreater(float(key), 1e300)
             else:
                 self.assertEqual(float(key), float(shown.lstrip("≤ ").split(" of ")[0]))
+        ranks = re.findall(r'<tr><td data-order="([^"]+)">(\d+|–)</td>', self.page(self.sweep(3)))
+        self.assertGreater(len(ranks), 10)
+        self.assertTrue(all(float(key) == (1e301 if shown == "–" else int(shown)) for key, shown in ranks))
         self.assertTrue(any(shown.startswith("never") for _, shown in ordered))
 
     def test_mean_tail_and_worst_head_side_by_side(self):

@@ -20,10 +20,10 @@ from analysis.site import __main__ as program
 from analysis.site import pages
 
 try:
-    import latex2mathml  # noqa: F401
-    import material  # noqa: F401
+    import latex2mathml
+    import material
 except ImportError:
-    material = None
+    material = latex2mathml = None
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -31,7 +31,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@unittest.skipIf(material is None, "MkDocs is not installed: pip install -r analysis/site/requirements.txt")
+@unittest.skipIf(None in (material, latex2mathml), "MkDocs is not installed: pip install -r analysis/site/requirements.txt")
 class Built(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
