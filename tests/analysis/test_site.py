@@ -21,6 +21,7 @@ from analysis.site import gather, pages
 ROOT = gather.ROOT
 PROGRAM = os.environ.get("DOUBLEP_PROGRAM")
 PROGRAM = PROGRAM and os.path.abspath(PROGRAM)
+WITH_CUDA = {"bench": "experiments/bench"}  # what a program without CUDA does not have is looked up in its source
 OUTSIDE = ("venv", "http.server", "unittest", "doublep")  # modules that pages run and that are not ours to look into
 
 
@@ -38,6 +39,16 @@ def gathered():
 
 def shown():
     return {name: text for name, text in gathered().items() if text is not None}
+
+
+@functools.lru_cache(maxsize=None)
+def source_of(folder):
+    texts = []
+    for name in sorted(os.listdir(os.path.join(ROOT, folder))):
+        if name.endswith(".cpp"):
+            with open(os.path.join(ROOT, folder, name), encoding="utf-8") as file:
+                texts.append(file.read())
+    return "".join(texts)
 
 
 @functools.lru_cache(maxsize=None)
@@ -158,6 +169,8 @@ class Commands(unittest.TestCase):
             if not re.match(r"^[a-z0-9_]*$", subcommand):
                 continue  # `doublep COMMAND --help`
             text = help_of(*[subcommand] if subcommand else [])
+            if not text and subcommand in WITH_CUDA:
+                text = source_of(WITH_CUDA[subcommand])
             self.assertTrue(text, f"{page}: {' '.join(words)}: no such command")
             for option in options:
                 self.assertRegex(text, rf"(?<![\w-]){option}(?![\w-])", f"{page}: {' '.join(words)}")
