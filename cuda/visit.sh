@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one go and under ten minutes: build, parity, compute-sanitizer, the
 # same sweep on both backends, bench, PyTorch's attention right after, other shapes, and a decode step of
-# all layers. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR.
+# all layers. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR. The decode step is of a model with
+# head_dim 128 and 4 query heads a KV head: E2E_TRACES names its traces where the others have another shape.
 set -u -o pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=$(realpath -m "${OUT_DIR:-$PWD/visit-out}")
@@ -9,6 +10,7 @@ build=${BUILD_DIR:-$root/build/visit}
 arch=${DOUBLEP_CUDA_ARCHITECTURES:-90}
 traces=("$@")
 [ ${#traces[@]} -gt 0 ] || traces=("$root/tests/data/needle-4k.h5")
+read -ra of_model <<< "${E2E_TRACES:-${traces[*]}}"
 mkdir -p "$out"
 rm -f "$out/settings.txt"
 failed=0
@@ -32,7 +34,9 @@ parity=$(find "$build" -type f -name doublep_test_parity | head -1)
 step "what will be timed"
 for command in "$program bench" "$(find "$build" -type f -name doublep_e2e -perm -u+x | head -1)"; do
   [ -n "$command" ] || continue
-  $command "${traces[@]}" --dry-run >> "$out/settings.txt" 2>&1
+  timed=("${traces[@]}")
+  [ "$command" = "$program bench" ] || timed=("${of_model[@]}")
+  $command "${timed[@]}" --dry-run >> "$out/settings.txt" 2>&1
   check $? "${command##*/} does not take its own settings, see settings.txt"
 done
 
@@ -105,10 +109,10 @@ grep -E "^(shape|dense|double_p:p1=0.95,p2=0.70 )" "$out/shapes.txt" | cut -c1-1
 step "a decode step of all layers"
 end_to_end=$(find "$build" -type f -name doublep_e2e -perm -u+x | head -1)
 if [ -n "$end_to_end" ]; then
-  timeout -k 5 120 "$end_to_end" "${traces[@]}" --layers 2 --distinct 2 -c 16384 -b 1 4 --repeats 5 \
+  timeout -k 5 120 "$end_to_end" "${of_model[@]}" --layers 2 --distinct 2 -c 16384 -b 1 4 --repeats 5 \
       --check --max-seconds 60 --json "$out/probe.json" > "$out/probe.txt" 2>&1
   check $? "the graph of all layers against its launches, see probe.txt"
-  timeout -k 5 240 "$end_to_end" "${traces[@]}" --max-seconds 180 --json "$out/e2e.json" > "$out/e2e.txt" 2>&1
+  timeout -k 5 240 "$end_to_end" "${of_model[@]}" --max-seconds 180 --json "$out/e2e.json" > "$out/e2e.txt" 2>&1
   check $? "decode steps, see e2e.txt"
   tail -3 "$out/e2e.txt"
 else

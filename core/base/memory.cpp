@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <new>
 
 namespace doublep {
@@ -17,7 +16,9 @@ std::size_t address_space() {
   if (file < 0) return 0;
   const ssize_t read = ::read(file, text, sizeof(text) - 1);
   ::close(file);
-  const std::size_t pages = read > 0 ? std::strtoull(text, nullptr, 10) : 0;
+  std::size_t pages = 0;
+  for (const char* c = text; read > 0 && *c >= '0' && *c <= '9'; ++c)
+    pages = 10 * pages + static_cast<std::size_t>(*c - '0');
   return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 

@@ -39,6 +39,10 @@ class Pool {
                      size(), threads, error.what());
       said = true;
     }
+    // A thread on its way into the loop may hold locks of libraries, which a process that is forked
+    // off now would inherit without anybody to open them (seen: a sanitizer's allocator).
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [this] { return started_ == workers_.size(); });
   }
   ~Pool() {
     {
@@ -82,6 +86,8 @@ class Pool {
   void serve() {
     std::uint64_t seen = 0;
     std::unique_lock lock(mutex_);
+    ++started_;
+    done_.notify_one();
     while (true) {
       wake_.wait(lock, [&] { return stop_ || generation_ != seen; });
       if (stop_) return;
@@ -102,6 +108,7 @@ class Pool {
   std::atomic<std::int64_t> next_ = 0;
   std::exception_ptr error_;
   std::uint64_t generation_ = 0;
+  std::size_t started_ = 0;
   int busy_ = 0;
   bool stop_ = false;
 };
