@@ -45,8 +45,10 @@ def make(task, seed, tokens, count):
     """The longest Question of the task that fits; the same for the same seed."""
     if task not in TASKS:
         raise TaskError(f"no task '{task}'; expected one of {', '.join(TASKS)}")
-    build = TASKS[task]
-    return longest(lambda size: build(task, random.Random(f"{task} {seed}"), size), tokens, count)
+    try:
+        return longest(lambda size: TASKS[task](task, random.Random(f"{task} {seed}"), size), tokens, count)
+    except TaskError as error:
+        raise TaskError(f"{task}: {error}")
 
 
 def score(question, answer):

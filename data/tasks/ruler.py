@@ -57,11 +57,11 @@ def distinct(count, make_one):
     return list(found)
 
 
-def some_words(task, draw, count):
+def some_words(draw, count):
     """So many of WORDS, none twice."""
     if count > len(WORDS):
         from . import TaskError
-        raise TaskError(f"{task}: there are {len(WORDS)} words, too few for so long a text; ask for fewer tokens")
+        raise TaskError(f"there are {len(WORDS)} words, too few for so long a text; ask for fewer tokens")
     return draw.sample(WORDS, count)
 
 
@@ -100,7 +100,7 @@ def needles(haystack, keys=1, values=1, queries=1, key_of="word", value_of="numb
             writer = Writer(seed)
             hay = [writer.section() for _ in range(size)]
         else:
-            others = some_words(task, draw, size + len(names)) if key_of == "word" else distinct(
+            others = some_words(draw, size + len(names)) if key_of == "word" else distinct(
                 size + len(names), lambda: draws[key_of](draw))
             hay = [NEEDLE.format(kind=kind + "s", key=other, value=draws[kind](draw)) for other in others
                    if other not in held][:size]
@@ -123,7 +123,7 @@ def variable_tracking(task, draw, size):
 
 def common_words(task, draw, size):
     """COMMON_WORDS words COMMON_TIMES times each, among `size` others OTHER_TIMES times each."""
-    drawn = some_words(task, draw, COMMON_WORDS + size)
+    drawn = some_words(draw, COMMON_WORDS + size)
     words, others = drawn[:COMMON_WORDS], drawn[COMMON_WORDS:]
     everything = words * COMMON_TIMES + others * OTHER_TIMES
     draw.shuffle(everything)

@@ -73,6 +73,11 @@ class Answers(Case):
             self.assertEqual(found, expected[0, 70:].tolist())
             self.assertEqual(self.filled.answer(attention, {found[5]}, 12), found[:found.index(found[5])])
 
+    def test_no_token_is_decoded_for_nothing(self):
+        decoding = doublep.hf.register("dense", name="doublep")
+        self.filled.answer("doublep", (), 7)
+        self.assertEqual(decoding.counts["steps"].tolist(), [6, 6, 6])
+
     def test_the_model_keeps_its_attention(self):
         self.filled.answer("doublep_window", (), 2)
         self.assertEqual(self.model.config._attn_implementation, "sdpa")

@@ -53,8 +53,10 @@ class Lengths(unittest.TestCase):
                 self.assertEqual(set(question(task, 5).answers), set(question(task, 5, 6000).answers), task)
 
     def test_too_short(self):
-        with self.assertRaisesRegex(tasks.TaskError, "more than 40 tokens; ask for more"):
+        with self.assertRaisesRegex(tasks.TaskError, "vt: the shortest has more than 40 tokens; ask for more"):
             question("vt", tokens=40)
+        with self.assertRaisesRegex(tasks.TaskError, "cwe: there are [0-9]* words, too few .*; ask for fewer"):
+            question("cwe", tokens=10**6)
         with self.assertRaisesRegex(tasks.TaskError, "no task 'niah'; expected one of niah_single_1, "):
             question("niah")
 

@@ -66,15 +66,15 @@ class Filled:
             self.model.set_attn_implementation(before)
 
     def answer(self, attention, ends, most):
-        """The greedy answer: tokens until one of `ends`, which is left out, `most` of them at most."""
+        """The greedy answer: tokens until one of `ends`, which is left out, `most` (1 at least) at most."""
         tokens = []
 
         def choose(logits):
             token = int(logits.argmax())
-            if token in ends or len(tokens) == most:
+            if token in ends:
                 return None
             tokens.append(token)
-            return token
+            return token if len(tokens) < most else None  # what follows the last is not asked for
 
         self.decode(attention, choose)
         return tokens
