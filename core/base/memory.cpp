@@ -6,7 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <new>
+#include <string_view>
+
+#include "core/base/text.h"
 
 namespace doublep {
 
@@ -16,10 +20,9 @@ std::size_t address_space() {
   if (file < 0) return 0;
   const ssize_t read = ::read(file, text, sizeof(text) - 1);
   ::close(file);
-  std::size_t pages = 0;
-  for (const char* c = text; read > 0 && *c >= '0' && *c <= '9'; ++c)
-    pages = 10 * pages + static_cast<std::size_t>(*c - '0');
-  return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::string_view all(text, read > 0 ? static_cast<std::size_t>(read) : 0);
+  const std::int64_t pages = parse_integer(all.substr(0, all.find(' '))).value_or(0);
+  return static_cast<std::size_t>(pages * ::sysconf(_SC_PAGESIZE));
 }
 
 bool may_grow_by(std::size_t bytes) {
