@@ -25,17 +25,21 @@ std::vector<std::string> input_paths(const Yaml& list, const std::string& kind) 
   return paths;
 }
 
-std::string config_name(const Yaml& root) {
+std::string file_name_part(const Yaml& node) {
   constexpr std::size_t kLongest = 200;  // bytes: a suffix still fits into a file name
-  if (!root.has("name")) return std::filesystem::path(root.file()).stem().string();
-  const std::string name = root.at("name").text();
+  const std::string name = node.text();
   const bool plain = std::none_of(name.begin(), name.end(), [](char c) {
     return c == '/' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
   });
   if (name.empty() || name == "." || name == ".." || name.size() > kLongest || !plain)
-    root.at("name").fail(concat("names files: expected 1 to ", kLongest,
-                                " characters without slashes and control characters"));
+    node.fail(concat("names files: expected 1 to ", kLongest,
+                     " characters without slashes and control characters"));
   return name;
+}
+
+std::string config_name(const Yaml& root) {
+  return root.has("name") ? file_name_part(root.at("name"))
+                          : std::filesystem::path(root.file()).stem().string();
 }
 
 }  // namespace doublep

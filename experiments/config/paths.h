@@ -15,8 +15,10 @@ std::string input_path(const Yaml& node, const std::string& kind = "file");
 /// The same of every item of a list.
 std::vector<std::string> input_paths(const Yaml& list, const std::string& kind = "file");
 
-/// `name` of a configuration, or the stem of its file name: part of a file name, so without
-/// slashes, and not empty.
+/// A name that becomes part of a file's: without slashes and control characters, and not empty.
+/// Fails, at the node, where it is none.
+std::string file_name_part(const Yaml& node);
+/// `name` of a configuration, such a one, or the stem of its file name.
 std::string config_name(const Yaml& root);
 
 }  // namespace doublep

@@ -4,6 +4,7 @@
 
 #include "core/base/output.h"
 #include "core/base/parallel.h"
+#include "core/base/text.h"
 #include "experiments/commands/commands.h"
 #include "experiments/simulate/simulation.h"
 #include "sim/profile/profile_file.h"
@@ -44,7 +45,7 @@ void execute(const Options& options) {
     check_output(output, OutputForm::kStream, plan.inputs());
   if (options.dry_run) return print_plan(plan);
   set_num_threads(options.jobs);
-  const auto note = [](const std::string& text) { std::cerr << text << std::endl; };
+  const auto note = [](const std::string& text) { std::cerr << printable(text) << std::endl; };
   if (!options.record.empty()) {
     const auto profiles = sim::collect_profiles(plan, note);
     for (std::size_t w = 0; w < profiles.size(); ++w) {
@@ -62,8 +63,10 @@ void execute(const Options& options) {
     throw ExitWith{1};
   }
   sim::write_simulation(plan.output, plan, result);
-  sim::print_simulation(result, std::cout);
-  std::cout << "\n" << plan.num_points() << " points in " << plan.output << "\n";
+  // The tables make room where the result goes to standard output.
+  std::ostream& people = plan.output == "-" ? std::cerr : std::cout;
+  sim::print_simulation(result, people);
+  people << "\n" << plan.num_points() << " points in " << plan.output << "\n";
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "experiments/simulate/describe.h"
 
 #include "core/base/error.h"
+#include "experiments/config/paths.h"
 
 namespace doublep::sim {
 namespace {
@@ -29,7 +30,7 @@ Hardware load_hardware(const std::string& path) {
              "host_link_gbs", "interconnect_gbs", "interconnect_latency_us", "compute_tflops",
              "sources"});
   Hardware h;
-  h.name = root.at("name").text(), h.title = root.at("title").text();
+  h.name = file_name_part(root.at("name")), h.title = root.at("title").text();
   const Yaml sources = root.at("sources");
   for (const std::string& key : sources.keys()) h.sources[key] = sources.at(key).text();
   const auto figure = [&](const char* key, double unit, bool positive = true) {
@@ -68,7 +69,7 @@ Model load_model(const std::string& path) {
   root.only({"name", "title", "source", "layers", "query_heads", "kv_heads", "head_dim", "hidden",
              "ffn", "vocabulary", "tied", "weights"});
   Model m;
-  m.name = root.at("name").text(), m.title = root.at("title").text();
+  m.name = file_name_part(root.at("name")), m.title = root.at("title").text();
   m.source = root.at("source").text();
   const auto whole = [&](const char* key) { return root.at(key).integer(1, 1e9); };
   m.layers = static_cast<int>(whole("layers"));
@@ -88,7 +89,7 @@ Scale read_scale(const Yaml& node) {
   node.only({"name", "memory_bandwidth", "compute", "host_link", "interconnect", "memory_capacity",
              "launch_overhead"});
   Scale s;
-  s.name = node.at("name").text();
+  s.name = file_name_part(node.at("name"));
   s.memory_bandwidth = node.real("memory_bandwidth", 1, 1e-6);
   s.compute = node.real("compute", 1, 1e-6);
   s.host_link = node.real("host_link", 1, 1e-6);

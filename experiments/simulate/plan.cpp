@@ -1,6 +1,7 @@
 #include "experiments/simulate/plan.h"
 
 #include <cmath>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/base/text.h"
@@ -164,6 +165,16 @@ bool has(const Yaml& study, const Yaml& root, const char* key) {
   return study.has(key) || root.has(key);
 }
 
+// Curves are told apart by the names of these.
+template <class Named>
+void require_distinct(const Yaml& list, const std::vector<Named>& all) {
+  const std::vector<Yaml> items = list.items();
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (!names.insert(all[i].name).second)
+      items[i].fail("the name '" + all[i].name + "' stands before already; give it one of its own");
+}
+
 Study read_study(const Yaml& node, const Yaml& root, const std::string& name, std::uint64_t seed,
                  bool any_number) {
   Study study;
@@ -176,11 +187,15 @@ Study read_study(const Yaml& node, const Yaml& root, const std::string& name, st
     study.models.push_back(load_model(path));
     study.inputs.push_back(path);
   }
-  if (has(node, root, "what_if"))
+  require_distinct(own(node, root, "hardware"), study.hardware);
+  require_distinct(own(node, root, "models"), study.models);
+  if (has(node, root, "what_if")) {
     for (const Yaml& item : own(node, root, "what_if").items())
       study.what_if.push_back(read_scale(item));
-  else
+    require_distinct(own(node, root, "what_if"), study.what_if);
+  } else {
     study.what_if.push_back({});
+  }
   // A study that brings a serving run of its own is about that; the root's decode points are not
   // its.
   if (node.has("decode") || (root.has("decode") && !node.has("serving")))
@@ -197,7 +212,7 @@ Study read_study(const Yaml& node, const Yaml& root, const std::string& name, st
 WorkloadPlan read_workload(const Yaml& node) {
   node.only({"name", "profiles", "traces"});
   WorkloadPlan plan;
-  plan.name = node.at("name").text();
+  plan.name = file_name_part(node.at("name"));
   if (node.has("profiles")) plan.profiles = input_paths(node.at("profiles"));
   if (node.has("traces")) plan.traces = input_paths(node.at("traces"));
   if (plan.profiles.empty() && plan.traces.empty()) node.fail("expected `profiles` or `traces`");
@@ -246,6 +261,7 @@ SimulationPlan load_plan(const std::string& path, const std::vector<std::string>
       root.at("policies").fail("the simulator takes one set of parameters for all layers");
   for (const Yaml& item : root.at("workloads").items())
     plan.workloads.push_back(read_workload(item));
+  require_distinct(root.at("workloads"), plan.workloads);
   if (root.has("measure")) {
     const Yaml measure = root.at("measure").only({"every_step", "max_steps"});
     plan.measure.every_step = measure.integer("every_step", 1, 1);
@@ -259,13 +275,16 @@ SimulationPlan load_plan(const std::string& path, const std::vector<std::string>
     plan.calibration.hardware = c.at("hardware").text();
     plan.calibration.hold_out = static_cast<int>(c.integer("hold_out", 3, 0, 1e6));
   }
-  if (root.has("studies"))
+  if (root.has("studies")) {
     for (const Yaml& item : root.at("studies").items()) {
       item.only({"name", "hardware", "models", "what_if", "decode", "serving"});
-      plan.studies.push_back(read_study(item, root, item.at("name").text(), plan.seed, any_number));
+      plan.studies.push_back(
+          read_study(item, root, file_name_part(item.at("name")), plan.seed, any_number));
     }
-  else
+    require_distinct(root.at("studies"), plan.studies);
+  } else {
     plan.studies.push_back(read_study(root, root, plan.name, plan.seed, any_number));
+  }
   if (!any_number) refuse_too_many(root, static_cast<double>(plan.num_points()));
   YAML::Emitter emitter;
   emitter << root.node();

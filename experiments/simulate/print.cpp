@@ -4,6 +4,7 @@
 #include <ostream>
 #include <tuple>
 
+#include "core/base/text.h"
 #include "experiments/simulate/simulation.h"
 
 namespace doublep::sim {
@@ -38,13 +39,14 @@ void print_end_to_end(const EndToEnd& e, std::ostream& out) {
   out << form(
       "end to end, %s with %d layers: fitted on %d steps (median error %.1f %%, worst %.1f %%); on "
       "%d held-out steps median %.1f %%, worst %.1f %%\n",
-      e.measured.model.c_str(), e.measured.layers, e.fitted.points, 100 * e.fitted.median,
-      100 * e.fitted.worst, e.held_out.points, 100 * e.held_out.median, 100 * e.held_out.worst);
+      printable(e.measured.model).c_str(), e.measured.layers, e.fitted.points,
+      100 * e.fitted.median, 100 * e.fitted.worst, e.held_out.points, 100 * e.held_out.median,
+      100 * e.held_out.worst);
   out << form("%-64s %9s %5s %10s %10s %8s\n", "policy", "context", "batch", "measured",
               "predicted", "error");
   for (const StepPrediction& s : e.steps) {
     const MeasuredPoint& p = s.step.attention;
-    out << form("%-64.64s %9lld %5d %7.3f ms %7.3f ms %+6.1f %%%s\n", p.label.c_str(),
+    out << form("%-64.64s %9lld %5d %7.3f ms %7.3f ms %+6.1f %%%s\n", printable(p.label).c_str(),
                 static_cast<long long>(p.context), p.batch, 1e3 * p.seconds, 1e3 * s.predicted,
                 100 * (s.predicted / p.seconds - 1), s.held_out ? " held out" : "");
   }

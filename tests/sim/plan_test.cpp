@@ -142,6 +142,22 @@ TEST_CASE("Mistakes in a plan", "[sim]") {
                  "expected integers, not 2.5"));
   CHECK(contains(says(with(good, "[4096, 8192]", "[4096, 8192.5]")), "expected integers"));
   CHECK(contains(says(with(good, "name: small", "name: a/b")), "names files"));
+  // Names that files are made of, and that results are told apart by.
+  for (const char* bad : {"../needle", "''", "..", "\"a\\e[2J\""})
+    CHECK(contains(says(with(good, "name: needle", concat("name: ", bad))),
+                   path + ":6:12: workloads[0].name: names files"));
+  CHECK(contains(says(good + "what_if: [{name: a/b}]\n"), "names files"));
+  CHECK(contains(says(good + "what_if: [{name: a}, {name: a, compute: 2}]\n"),
+                 "what_if[1]: the name 'a' stands before already"));
+  const std::string trace = kRoot + "/tests/data/needle-4k.h5]}\n";
+  CHECK(contains(says(with(good, trace, trace + "  - {name: needle, traces: [" + trace)),
+                 "workloads[1]: the name 'needle' stands before already"));
+  const std::string model = kRoot + "/configs/models/trace-27m.yaml]\n";
+  CHECK(contains(says(with(good, model, with(model, "]", ", " + model))),
+                 "models[1]: the name 'trace-27m' stands before already"));
+  const std::string study = "{name: s, decode: {context: 64}}";
+  CHECK(contains(says(good + "studies: [" + study + ", " + study + "]\n"),
+                 "studies[1]: the name 's' stands before already"));
   std::ofstream(path) << good;
   for (const char* wrong : {"decode.batch=many", "measure.max_steps=-1", "hardware=[none.yaml]"})
     CHECK(message_of([&] {

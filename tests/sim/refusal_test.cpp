@@ -168,6 +168,19 @@ TEST_CASE("A measured point with a broken number names its file and key", "[sim]
     }
 }
 
+TEST_CASE("A result that goes to standard output is all that goes there", "[sim]") {
+  const TempDir folder;
+  const std::string config = folder.file("plan.yaml"), out = folder.file("r.h5");
+  spill(config, plan(kTrace + kDecode));
+  const auto run = run_program({"simulate", config, "-o", "-"}, folder.path());
+  INFO(run.err);
+  REQUIRE(run.code == 0);
+  CHECK(run.err.find("1 points in -") != std::string::npos);
+  CHECK(run.out.find("1 points in") == std::string::npos);
+  REQUIRE(run_program({"simulate", config, "-o", out}, folder.path()).code == 0);
+  CHECK(run.out.size() == fs::file_size(out));
+}
+
 TEST_CASE("A full disk while profiles are recorded leaves nothing behind", "[sim]") {
   const TempDir folder;
   const std::string config = folder.file("plan.yaml"), records = folder.file("records");
