@@ -76,8 +76,8 @@ class Yaml {
     YAML::Node node;
     std::string origin;
   };
-  Yaml(YAML::Node node, std::string file)
-      : node_(std::move(node)),
+  Yaml(const YAML::Node& node, std::string file)
+      : node_(node),
         file_(std::move(file)),
         overrides_(std::make_shared<std::vector<Override>>()) {}
   Yaml child(YAML::Node node, const std::string& path) const;

@@ -43,7 +43,7 @@ std::vector<ParamValue> read_axis(const ParamSpec* spec, const Yaml& node) {
 
 std::string read_backend(const Yaml& entry, const Yaml& root) {
   const Yaml& holder = entry.has("backend") ? entry : root;
-  const std::string backend = holder.text("backend", "cpu");
+  std::string backend = holder.text("backend", "cpu");
   if (backend != "cpu" && backend != "cuda" && backend != "auto")
     holder.at("backend").fail("expected cpu, cuda or auto");
   return backend;

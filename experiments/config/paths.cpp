@@ -11,7 +11,7 @@ std::string input_path(const Yaml& node, const std::string& kind) {
   const std::filesystem::path given(node.text());
   // An absolute path replaces the folder. No lexically_normal(): it would make of
   // configs/../data/t.h5, where configs is a symlink, another file.
-  const std::string path = (std::filesystem::path(node.file()).parent_path() / given).string();
+  std::string path = (std::filesystem::path(node.file()).parent_path() / given).string();
   std::error_code error;
   if (given.empty() || !std::filesystem::exists(path, error))
     node.fail("no such " + kind + ": " + path + (error ? " (" + error.message() + ")" : "") +
@@ -27,7 +27,7 @@ std::vector<std::string> input_paths(const Yaml& list, const std::string& kind) 
 
 std::string file_name_part(const Yaml& node) {
   constexpr std::size_t kLongest = 200;  // bytes: a suffix still fits into a file name
-  const std::string name = node.text();
+  std::string name = node.text();
   const bool plain = std::none_of(name.begin(), name.end(), [](char c) {
     return c == '/' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
   });

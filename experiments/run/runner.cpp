@@ -134,6 +134,7 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
     progress.end();
   }
   std::vector<const Trace*> pointers;
+  pointers.reserve(traces.size());
   for (const Trace& trace : traces) pointers.push_back(&trace);
   store.finish(runs, pointers);
   return report;

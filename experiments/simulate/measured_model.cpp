@@ -47,7 +47,7 @@ MeasuredStep read_step(const Yaml& node, const MeasuredPoint& shape) {
 }
 
 Yaml load(const std::string& path) {
-  const Yaml root = Yaml::load(path);
+  Yaml root = Yaml::load(path);
   if (!root.is_map() || root.text("format", "") != "doublep-e2e")
     root.fail("expected a file of doublep_e2e, whose format is 'doublep-e2e'");
   if (root.at("version").integer() != 3) root.at("version").fail("expected version 3");

@@ -71,6 +71,7 @@ std::vector<std::int64_t> HeadModel::topics_of_query(int query_head, std::int64_
   const std::int64_t every = options_.topic_steps;
   const std::int64_t phase = (step - (step < 0 ? every - 1 : 0)) / every;  // rounded down
   std::vector<std::int64_t> topics;
+  topics.reserve(static_cast<std::size_t>(options_.topics_per_query));
   for (int r = 0; r < options_.topics_per_query; ++r)
     topics.push_back(static_cast<std::int64_t>(
         rng.below(static_cast<std::uint64_t>(phase * options_.topics_per_query + r),
@@ -128,7 +129,8 @@ void HeadModel::query(int query_head, std::int64_t step, std::int64_t position, 
   Eigen::VectorXd q = Eigen::VectorXd::Zero(d);
   q[0] = logit(HeadPattern::kSink, options_.sink_logit) / kSinkMark;
 
-  const double local = logit(HeadPattern::kLocal, options_.local_logit) / static_cast<double>(pairs_);
+  const double local =
+      logit(HeadPattern::kLocal, options_.local_logit) / static_cast<double>(pairs_);
   for (std::int64_t f = 0; f < pairs_; ++f) {
     const double angle = frequencies_[f] * static_cast<double>(position);
     q[1 + 2 * f] = local * std::cos(angle);
