@@ -125,6 +125,8 @@ class Threads(unittest.TestCase):
         code = textwrap.dedent(f"""
             import os, signal, threading, time
             import doublep
+            # A shell lets what it runs in the background ignore it.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             trace = doublep.Trace({NEEDLE!r})
             def interrupt():
                 os.kill(os.getpid(), signal.SIGINT)
