@@ -85,6 +85,7 @@ void HeadKinds::add_to(IndexCost& cost) const {
 
 std::vector<std::string_view> HeadKinds::names() const {
   std::vector<std::string_view> names;
+  names.reserve(static_cast<std::size_t>(group_size_));
   for (int h = 0; h < group_size_; ++h)
     names.push_back(name_of(kinds_[kinds_.size() == 1 ? 0 : static_cast<std::size_t>(h)]));
   return names;
@@ -200,6 +201,7 @@ void HeadKinds::choose(const KvHead& cache, const ClusteredCache& clusters,
   const int rows = rule_.gqa == NucleusOptions::Gqa::kGroupSum ? group.size : 1;
   for (int first = 0; first < group.size; first += rows) {
     std::vector<MatrixD> mine;
+    mine.reserve(errors.size());
     for (const MatrixD& all : errors) mine.push_back(all.middleCols(first, rows));
     kinds_.push_back(choose_kind(mine, bound_));
   }
