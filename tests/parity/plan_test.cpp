@@ -120,16 +120,10 @@ TEST_CASE("plans follow the parameters", "[plan]") {
   CHECK(options.zone_capacity == 4 + 1000 - (700 - 32));
   CHECK(options.rule == cuda::SelectRule::kMass);
 
-  const std::map<std::string, ParamValue> by_error = {{"metric", std::string("auto")},
-                                                      {"estimator", std::string("pooled")},
-                                                      {"order", std::string("error")},
-                                                      {"stop", std::string("share")},
-                                                      {"share", 0.02},
-                                                      {"outside", std::string("estimate")},
-                                                      {"gqa", std::string("group_sum")},
-                                                      {"kmeans_init", std::string("random")},
-                                                      {"kmeans_seed", std::int64_t{3}},
-                                                      {"segment", std::int64_t{300}}};
+  const std::map<std::string, ParamValue> by_error =
+      test::best(
+          {{"share", 0.02}, {"kmeans_seed", std::int64_t{3}}, {"segment", std::int64_t{300}}})
+          .given;
   const Plan best = plan_of("double_p", by_error);
   CHECK(best.ranked());
   CHECK(best.pooled());
@@ -191,16 +185,7 @@ TEST_CASE("what a selection touched costs what the reference counts for it", "[p
       {"cluster_top_p", {{"mass_scope", std::string("all")}}},
       {"double_p", {{"estimator", std::string("second_order")}}},
       {"double_p", {{"value_side", std::string("shifted")}, {"gqa", std::string("group_sum")}}},
-      {"double_p",
-       {{"estimator", std::string("pooled")},
-        {"value_side", std::string("shifted")},
-        {"order", std::string("error")},
-        {"stop", std::string("share")},
-        {"share", 0.2},
-        {"outside", std::string("estimate")},
-        {"gqa", std::string("group_sum")},
-        {"mass_scope", std::string("all")},
-        {"kmeans_init", std::string("random")}}},
+      best({{"share", 0.2}, {"mass_scope", std::string("all")}}),
       {"cluster_top_p", {{"estimator", std::string("pooled")}}},
       {"retroinfer", {{"retrieval", 0.2}}}};
   Case c;

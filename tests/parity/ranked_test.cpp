@@ -9,46 +9,48 @@
 namespace doublep::test {
 namespace {
 
-using Given = std::map<std::string, ParamValue>;
-
-/// Our best setting, without what is not the device's.
-Setup best(Given other = {}) {
-  Given given = {{"metric", std::string("auto")},        {"estimator", std::string("pooled")},
-                 {"value_side", std::string("shifted")}, {"order", std::string("error")},
-                 {"stop", std::string("share")},         {"outside", std::string("estimate")},
-                 {"gqa", std::string("group_sum")},      {"kmeans_init", std::string("random")}};
-  for (const auto& [name, value] : other) given[name] = value;
-  return {"double_p", given};
-}
-
 /// Two backends' scores are sums of squares of masses that are rounded differently.
 constexpr double kNearScore = 3 * kNearTie;
+
+/// Below it the device knows no order.
+const double kLeast = std::exp(-147);
+
+/// Does a cluster of one score go before one of another, clearly? Equal scores: the lower id.
+bool clearly_before(double score, std::int32_t id, double other, std::int32_t other_id) {
+  if (score == other) return id < other_id;
+  return score > kLeast && std::log(score / std::max(other, kLeast)) >= kNearScore;
+}
 
 /// The first clusters of core's order with as many tokens as are wanted, near-ties aside.
 void check_order(const Selection& head, const ExactZone& zone, const RefinementOptions& options,
                  const VectorD& scores, std::int64_t length) {
   const ClusterIndex& index = *head.index;
+  const auto size = [&](std::int32_t c) { return static_cast<double>(index.size(c)); };
   const Set mine = refined_clusters(head);
-  double tokens = 0, last = INFINITY, largest = 0;
-  for (const std::int32_t c : mine) {
-    tokens += static_cast<double>(index.size(c)), last = std::min(last, scores[c]);
-    largest = std::max(largest, static_cast<double>(index.size(c)));
+  double tokens = 0, present = 0;
+  std::int32_t last = -1, first = -1;  // taken and left out, where the order has them
+  for (std::int32_t c = 0; c < index.num_clusters(); ++c) {
+    if (index.size(c) == 0) continue;
+    present += size(c);
+    const bool taken = std::binary_search(mine.begin(), mine.end(), c);
+    if (taken) tokens += size(c);
+    if (taken && (last < 0 || scores[c] <= scores[last])) last = c;
+    if (!taken && (first < 0 || scores[c] > scores[first])) first = c;
   }
   CHECK(static_cast<double>(head.tokens.size()) == tokens + static_cast<double>(zone.size()));
-  double present = 0;
-  for (std::int64_t c = 0; c < index.num_clusters(); ++c)
-    present += static_cast<double>(index.size(c));
   const double wanted = std::min(wanted_tokens(options, length), present);
   CHECK(tokens >= wanted);
-  if (!mine.empty()) CHECK(tokens - largest < wanted);
-  // None that is left out goes before the last one that is taken.
-  double first = -INFINITY;
-  for (std::int32_t c = 0; c < index.num_clusters(); ++c)
-    if (index.size(c) > 0 && !std::binary_search(mine.begin(), mine.end(), c))
-      first = std::max(first, scores[c]);
-  INFO("last taken " << last << ", first left out " << first);
-  const double least = std::exp(-147);  // below it the device knows no order
-  if (first > last && first > least) CHECK(std::log(first / std::max(last, least)) < kNearScore);
+  if (last < 0) return;
+  // The one that made it enough is as low as the last, or so near that it may have been.
+  double largest = size(last);
+  for (const std::int32_t c : mine)
+    if (scores[c] != scores[last] && !clearly_before(scores[c], c, scores[last], last))
+      largest = std::max(largest, size(c));
+  CHECK(tokens - largest < wanted);
+  if (first < 0) return;
+  INFO("last taken " << last << " of " << scores[last] << ", first left out " << first << " of "
+                     << scores[first]);
+  CHECK(!clearly_before(scores[first], first, scores[last], last));
 }
 
 void check(const Case& c, const Setup& setup) {

@@ -134,6 +134,11 @@ struct Setup {
   std::string policy;
   std::map<std::string, ParamValue> given;
 };
+/// Double-P's best setting without what is not the device's, and with other values where given.
+inline Setup best(std::map<std::string, ParamValue> other = {}) {
+  other.insert({{"variant", std::string("best")}, {"head_kinds", std::string("one")}});
+  return {"double_p", std::move(other)};
+}
 /// Every setup on every element type and adversarial cache: visit(case, setup).
 template <class Visit>
 void for_each_case(const std::vector<Setup>& setups, const Case& like, Visit visit) {
