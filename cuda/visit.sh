@@ -46,7 +46,7 @@ check $? "parity, see parity.txt"
 tail -3 "$out/parity.txt"
 
 step "compute-sanitizer"
-tools="memcheck racecheck initcheck"
+tools="memcheck racecheck initcheck synccheck"
 for tool in $tools; do  # side by side: most of their time is the CPU's
   cases="[quick]"
   [ $tool != racecheck ] || cases="[race]"  # it takes a hundred times as long

@@ -41,6 +41,7 @@ void CudaDecoder::place() {
   for (const MetricLearner& metric : metrics_) warps.push_back(metric.warp());
   add_part(sink_end_, tail_begin_, clustering_of(plan_.index, tail_begin_ - sink_end_, warps),
            warped_share(warps));
+  if (plan_.ranked()) check_room(plan_, clusters_, ranked_room());
 }
 
 void CudaDecoder::rebuild() {

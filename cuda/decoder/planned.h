@@ -10,7 +10,11 @@
 
 namespace doublep::cuda {
 
-/// Room for `items` of every pair; null where the plan has no index.
+/// Throws InputError where a KV head has more items than a selection by tokens has `room` for.
+void check_room(const Plan& plan, std::int64_t items, std::int64_t room);
+
+/// Room for `items` of every pair; null where the plan has no index. Throws InputError where the
+/// device's selection has none for so many.
 std::unique_ptr<ItemIndex> make_index(const Plan& plan, const Cache& cache, std::int64_t items);
 
 /// Sets what `step` keeps and refines in a sequence of `length` tokens and `items` of the index;

@@ -21,6 +21,14 @@ std::vector<Segment> segments_of(std::int64_t points, const ItemIndex::Clusterin
   return make_segments(points, c.tokens_per_cluster, c.clusters, c.segment);
 }
 
+// W over its largest absolute row sum. The device multiplies keys with it in 16 bits, and fp16 ends
+// at 65504: no element of k W is larger than the largest of k then, whatever the queries or rho.
+// Which centroid is nearest does not depend on W's scale.
+MatrixF within_range(const MatrixD& warp) {
+  const double largest = warp.cwiseAbs().rowwise().sum().maxCoeff();
+  return (warp / (largest > 0 ? largest : 1)).cast<float>();
+}
+
 }  // namespace
 
 std::int64_t clusters_of(std::int64_t points, const ItemIndex::Clustering& clustering) {
@@ -67,7 +75,7 @@ ItemIndex::Clustering clustering_of(const IndexPlan& plan, std::int64_t points,
                            return w != nullptr;
                          }))->rows();
   for (const auto& warp : warps) {
-    const MatrixF w = warp ? MatrixF(warp->cast<float>()) : MatrixF(MatrixF::Identity(d, d));
+    const MatrixF w = warp ? within_range(*warp) : MatrixF(MatrixF::Identity(d, d));
     clustering.warp.insert(clustering.warp.end(), w.data(), w.data() + w.size());
   }
   return clustering;

@@ -15,72 +15,79 @@ __device__ inline void narrow(const Ranked& r, std::uint32_t target) {
   const int above = static_cast<int>(old.shift), bits = min(above, kDigitBits),
             shift = above - bits;
   r.for_items([&](std::uint32_t key, int i) {
-    if (above < 32 && key >> above != old.prefix) return;
-    const std::uint32_t digit = key >> shift & (kDigits - 1);
-    atomicAdd(&s.tokens[digit], r.size(i)), atomicAdd(&s.items[digit], 1u);
+    if (above == 32 || key >> above == old.prefix)
+      atomicAdd(&s.tokens[key >> shift & (kDigits - 1)], r.size(i));
   });
   __syncthreads();
   const int t = threadIdx.x;
-  if (t < kDigits && s.items[t] > 0)
-    atomicAdd(Team::of(s.all, 0) + t, static_cast<Mass>(s.items[t]) << 32 | s.tokens[t]);
+  if (t < kDigits && s.tokens[t] > 0) atomicAdd(Team::of(s.all, 0) + t, s.tokens[t]);
   Team::sync();
-  const Mass mine = t < kDigits ? Team::of(s.all, 0)[t] : 0, tokens = mine & 0xFFFFFFFFu;
-  Mass total;
-  const Mass at = old.below + scan_block(tokens, s.scratch, &total);
+  const std::uint32_t tokens = t < kDigits ? Team::of(s.all, 0)[t] : 0;
+  std::uint32_t total;
+  const std::uint32_t at = old.below + scan_block(tokens, s.scratch, &total);
   if (at < target && at + tokens >= target)
     s.place = {(above < 32 ? old.prefix << bits : 0u) | static_cast<std::uint32_t>(t),
-               static_cast<std::uint32_t>(shift), static_cast<std::uint32_t>(at),
-               static_cast<std::uint32_t>(mine >> 32)};
+               static_cast<std::uint32_t>(shift), at};
   __syncthreads();
 }
 
-/// The items of the place are few: every block lists its own, gathers all, and holds each against
-/// every other one. Leaves s.limit and s.runs_taken.
-__device__ inline void settle_list(const Ranked& r, std::uint32_t target) {
+/// Every block lists its items of the place, as far as there is room, and counts the runs of those
+/// before it. Returns what all blocks have of both, block by block, a lane each.
+__device__ inline uint2 list_place(const Ranked& r) {
   RankShared& s = r.s;
   const Place place = s.place;
   std::uint32_t runs = 0;
   r.for_items([&](std::uint32_t key, int i) {
     const std::uint32_t prefix = key >> place.shift;
     if (prefix < place.prefix) runs += r.runs(i);
-    if (prefix == place.prefix)
-      s.list[atomicAdd(&s.listed.x, 1u)] = {
-          static_cast<std::uint64_t>(key) << 32 | static_cast<std::uint32_t>(r.begin + i),
-          r.size(i)};
+    if (prefix != place.prefix) return;
+    const std::uint32_t at = atomicAdd(&s.listed.x, 1u);
+    if (at < kFewest)
+      s.list[at] = {static_cast<std::uint64_t>(key) << 32 | static_cast<std::uint32_t>(r.begin + i),
+                    r.size(i)};
   });
   runs = __reduce_add_sync(~0u, runs);
   if (threadIdx.x % 32 == 0 && runs > 0) atomicAdd(&s.listed.y, runs);
   Team::sync();
-  // This thread's entry of all lists, one after the other.
   const int lane = threadIdx.x % 32;
-  const uint2 theirs = lane < Team::size() ? *Team::of(&s.listed, lane) : make_uint2(0, 0);
-  const std::uint32_t mine = threadIdx.x;
-  std::uint32_t first = 0, lower_runs = 0;
-  int owner = -1;
+  return lane < Team::size() ? *Team::of(&s.listed, lane) : make_uint2(0, 0);
+}
+
+/// The items of the place are few, `total`: every block gathers all lists and holds each item
+/// against every other one, four threads an item. Leaves s.limit and s.runs_taken.
+__device__ inline void settle_list(const Ranked& r, std::uint32_t target, uint2 listed,
+                                   std::uint32_t total) {
+  RankShared& s = r.s;
+  const int lane = threadIdx.x % 32, part = lane % 4;
 #pragma unroll 1
-  for (int block = 0; block < Team::size(); ++block) {
-    const std::uint32_t end = first + __shfl_sync(~0u, theirs.x, block);
-    if (block < Team::rank()) lower_runs += __shfl_sync(~0u, theirs.y, block);
-    if (mine >= first && mine < end) {
-      owner = block;
-      s.gathered[mine] = Team::of(s.list, block)[mine - first];
-    }
-    first = end;
+  for (int block = threadIdx.x / 32; block < Team::size(); block += block_threads() / 32) {
+    const std::uint32_t first = __reduce_add_sync(~0u, lane < block ? listed.x : 0),
+                        count = __shfl_sync(~0u, listed.x, block);
+    const Listed* theirs = Team::of(s.list, block);
+#pragma unroll 1
+    for (std::uint32_t i = lane; i < count; i += 32) s.gathered[first + i] = theirs[i];
   }
+  const std::uint32_t lower_runs = __reduce_add_sync(~0u, lane < Team::rank() ? listed.y : 0);
   if (threadIdx.x == 0) atomicAdd(&s.runs_taken, lower_runs);
   __syncthreads();
-  if (mine < first) {
+  const std::uint32_t below = s.place.below;
+#pragma unroll 1
+  for (std::uint32_t base = threadIdx.x / 32 * 8; base < total; base += block_threads() / 4) {
+    const std::uint32_t mine = min(base + lane / 4, total - 1);
     const Listed item = s.gathered[mine];
-    std::uint32_t before = place.below;
+    std::uint32_t before = 0;
 #pragma unroll 4
-    for (std::uint32_t k = 0; k < first; ++k)
+    for (std::uint32_t k = part; k < total; k += 4)
       before += s.gathered[k].item < item.item ? s.gathered[k].tokens : 0;
-    if (before < target && owner < Team::rank())
+    before += __shfl_xor_sync(~0u, before, 1);
+    before += below + __shfl_xor_sync(~0u, before, 2);
+    if (part != 0 || base + lane / 4 >= total || before >= target) continue;
+    const auto id = static_cast<std::uint32_t>(item.item);
+    if (id < static_cast<std::uint32_t>(r.begin))  // a lower block's
       atomicAdd(&s.runs_taken,
                 static_cast<std::uint32_t>(Zone::runs(static_cast<int>(item.tokens))));
-    if (before < target && before + item.tokens >= target)
-      s.limit = {static_cast<std::uint32_t>(item.item >> 32),
-                 static_cast<std::uint32_t>(item.item) + 1};
+    if (before + item.tokens >= target)
+      s.limit = {static_cast<std::uint32_t>(item.item >> 32), id + 1};
   }
   __syncthreads();
 }
@@ -101,16 +108,16 @@ __device__ inline std::uint32_t before_me(const Ranked& r, std::uint32_t mine) {
 __device__ __noinline__ inline std::uint32_t settle_ties(const Ranked r, std::uint32_t target) {
   RankShared& s = r.s;
   const std::uint32_t key = s.place.prefix;
-  const auto tied = [&](int i) -> Mass {
-    return i < r.count && key_of(r.scores[i]) == key ? r.size(i) : 0;
+  const auto tied = [&](int i) {
+    return i < r.count && key_of(r.scores[i]) == key ? r.size(i) : 0u;
   };
-  Mass mine = 0, total, these;
+  std::uint32_t mine = 0, total, these;
   for (int i = threadIdx.x; i < r.count; i += block_threads()) mine += tied(i);
   scan_block(mine, s.scratch, &total);
-  Mass at = s.place.below + before_me(r, static_cast<std::uint32_t>(total));
+  std::uint32_t at = s.place.below + before_me(r, total);
   for (int base = 0; base < r.count; base += block_threads()) {
     const int i = base + threadIdx.x;
-    const Mass tokens = tied(i), before = at + scan_block(tokens, s.scratch, &these);
+    const std::uint32_t tokens = tied(i), before = at + scan_block(tokens, s.scratch, &these);
     if (before < target && before + tokens >= target)
       for (int block = 0; block < Team::size(); ++block)
         *Team::of(&s.limit, block) = {key, static_cast<std::uint32_t>(r.begin + i) + 1};
@@ -122,7 +129,7 @@ __device__ __noinline__ inline std::uint32_t settle_ties(const Ranked r, std::ui
     if (s.limit.takes(k, static_cast<std::uint32_t>(r.begin + i))) mine += r.runs(i);
   });
   scan_block(mine, s.scratch, &total);
-  return before_me(r, static_cast<std::uint32_t>(total));
+  return before_me(r, total);
 }
 
 /// Leaves s.limit: what comes before it is refined. Returns the runs of lower blocks' items.
@@ -131,14 +138,17 @@ __device__ inline std::uint32_t find_limit(const Ranked& r, std::uint32_t target
 #pragma unroll 1
   for (;;) {
     narrow(r, target);
-    if (s.place.items <= kFewest) break;
+    const uint2 listed = list_place(r);
+    const std::uint32_t total = __reduce_add_sync(~0u, listed.x);
+    if (total <= kFewest) {
+      settle_list(r, target, listed, total);
+      return s.runs_taken;
+    }
     if (s.place.shift == 0) return settle_ties(r, target);
-    Team::sync();  // all have read the sum
+    Team::sync();  // all have read sums and counts
     clear_histogram(s);
     Team::sync();
   }
-  settle_list(r, target);
-  return s.runs_taken;
 }
 
 }  // namespace doublep::cuda

@@ -10,19 +10,27 @@
 namespace doublep::cuda {
 
 inline constexpr int kMostWarps = kManyThreads / 32;
-inline constexpr int kMostBlocks = 8;  // of a cluster, on every chip that has them
+inline constexpr int kMostBlocks = 16;     // of a cluster, where the chip allows as many
+inline constexpr int kPortableBlocks = 8;  // on every chip that has clusters
 inline constexpr int kDigitBits = 9, kDigits = 1 << kDigitBits;  // at most a bin a thread
 inline constexpr int kFewest = 512;  // items that are settled one by one
-static_assert(kDigits <= kFewThreads && kFewest <= kFewThreads);
+static_assert(kDigits <= kFewThreads);
 
-/// A score as a key, the highest first. Leading digits are bins of 1/8 from 4 down to -59.75, where
-/// logs of squared errors lie; what is beyond is squeezed into the first and the last one.
+/// Scores that are told apart: no weight of the reference is larger than e^300 for each of eight
+/// heads, and below e^-745 they are all zero in float64.
+inline constexpr float kHighest = 304, kLowest = -745;
+
+/// A score as a key, the highest first. Leading digits are bins of 1/8 from 3.875 down to -59.875,
+/// where logs of squared errors lie; the first and the last one hold all that is beyond.
 __device__ inline std::uint32_t key_of(float score) {
+  constexpr float kTop = 3.875f, kBottom = -59.875f;
   if (score == -INFINITY) return kAbsent;
-  const float t = (4.f - score) * 8.f;
-  const float beyond = __fdividef(1.f, t < 1.f ? 2.f - t : t - 510.f);
-  const float bin = t < 1.f ? beyond : t > 511.f ? 512.f - beyond : t;
-  return static_cast<std::uint32_t>(fminf(bin, 511.9999f) * static_cast<float>(1 << 23));
+  const bool low = score < kBottom;
+  const float within = low            ? (kBottom - score) * (1 / (kBottom - kLowest))
+                       : score > kTop ? (kHighest - score) * (1 / (kHighest - kTop))
+                                      : (4.f - score) * 8.f;
+  const float bin = fmaxf(low ? fminf(within, 0.9999f) : within, 0.f);
+  return (low ? 511u << 23 : 0u) + static_cast<std::uint32_t>(bin * static_cast<float>(1 << 23));
 }
 
 /// A running maximum and the sum of exponentials relative to it.
@@ -31,6 +39,7 @@ struct Total {
 
   __device__ static Total none() { return {-INFINITY, 0}; }
   __device__ void add(float x) { merge({x, 1.f}); }
+  /// Factors may be zero: a sum of nothing keeps its maximum.
   __device__ void merge(const Total& other) {
     if (other.max == -INFINITY) return;
     const bool higher = other.max > max;
@@ -50,7 +59,7 @@ struct Total {
 /// Where the tokens become enough, as far as it is known: among the items whose key begins with
 /// `prefix`, all bits but the last `shift`; `below` tokens stand before them.
 struct Place {
-  std::uint32_t prefix, shift, below, items;
+  std::uint32_t prefix, shift, below;
 };
 
 /// An item of the place, as its block lists it.
@@ -60,27 +69,42 @@ struct Listed {
 };
 
 struct RankShared {
-  std::uint32_t tokens[kDigits], items[kDigits];  // this block's histogram
-  Mass all[kDigits];                              // in the first block: the team's, items << 32
-  Listed list[kFewest], gathered[kFewest];        // of this block; of all of them
+  std::uint32_t tokens[kDigits];            // this block's histogram
+  std::uint32_t all[kDigits];               // in the first block: the team's
+  Listed list[kFewest], gathered[kFewest];  // of this block; of all of them
   Total warp_totals[kMostWarps], totals[kMaxGroup];
   float forms[kMaxGroup], log_totals[kMaxGroup];
   Place place;
   Limit limit;
-  uint2 listed;              // entries of `list`; runs of this block's items before the place
+  uint2 listed;              // this block's items in the place; runs of those before it
   std::uint32_t runs_taken;  // of lower blocks' items that are refined
   std::uint32_t count;       // what settle_ties adds up over the blocks
-  Mass scratch[BlockOps::kScratch];
+  std::uint32_t scratch[kMostWarps];
 };
 
+/// Before a histogram; all threads, and nobody else's adds are under way.
 __device__ inline void clear_histogram(RankShared& s) {
-  if (threadIdx.x < kDigits)
-    s.tokens[threadIdx.x] = s.items[threadIdx.x] = 0, s.all[threadIdx.x] = 0;
+  if (threadIdx.x < kDigits) s.tokens[threadIdx.x] = s.all[threadIdx.x] = 0;
+  if (threadIdx.x == 0) s.listed = {0, 0};
 }
 
-/// Exclusive prefix sum over the block; one copy of its code.
-__device__ __noinline__ inline Mass scan_block(Mass value, Mass* scratch, Mass* total) {
-  return BlockOps::exclusive_scan(value, scratch, total);
+/// Exclusive prefix sum over the block; `total`: of all. One copy of its code. All threads.
+__device__ __noinline__ inline std::uint32_t scan_block(std::uint32_t value, std::uint32_t* scratch,
+                                                        std::uint32_t* total) {
+  const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  std::uint32_t scan = value;
+#pragma unroll
+  for (int d = 1; d < 32; d *= 2) {
+    const std::uint32_t other = __shfl_up_sync(~0u, scan, d);
+    if (static_cast<int>(lane) >= d) scan += other;
+  }
+  __syncthreads();  // the scratch of an earlier call has been read
+  if (lane == 31) scratch[warp] = scan;
+  __syncthreads();
+  // Every warp adds up those before it by itself.
+  const std::uint32_t sum = lane < blockDim.x / 32 ? scratch[lane] : 0;
+  *total = __reduce_add_sync(~0u, sum);
+  return __reduce_add_sync(~0u, lane < warp ? sum : 0) + scan - value;
 }
 
 /// One pair's items as a block of its team sees them. Items are counted from its first one.
@@ -194,16 +218,14 @@ __device__ inline void weigh(const Ranked& r) {
   __syncthreads();
 }
 
-/// exp(v) - 1 to 1e-5, as far as 60.
-__device__ inline float quick_expm1(float v) {
-  return v < 0.03f ? v * (1 + 0.5f * v) : __expf(fminf(v, 60.f)) - 1;
+/// 1 - exp(-v), to 1e-4 of it.
+__device__ inline float saturation(float v) {
+  return v < 0.02f ? v * (1 - 0.5f * v) : 1 - __expf(-v);
 }
 
-/// Sums of squared errors are kept in float32 this much larger, as a log, than they are.
-inline constexpr float kLift = 60;
-
-/// What refining an item removes of the group's squared error, a token, as a log. Items that remove
-/// less than e^-147 score alike.
+/// What refining an item removes of the group's squared error, a token, as a log. Errors grow with
+/// exp(sigma^2), which is beyond float32 from sigma^2 = 88 on and within float64 up to the 300 that
+/// the reference takes it to be at most: so it is their logs that are added.
 __device__ inline void score(const Ranked& r) {
   const SelectParams& p = r.p;
   const RankShared& s = r.s;
@@ -212,16 +234,17 @@ __device__ inline void score(const Ranked& r) {
   for (int i = threadIdx.x; i < r.count; i += block_threads()) {
     const float log_size = r.log_size(i), variance = r.variance(i);
     const float* mass = r.masses + i;
-    float v = *mass, sum = 0;
+    float v = *mass;
+    Total sum = Total::none();
 #pragma unroll 1
     for (int h = 0; h < p.shape.group; ++h) {
       float x = v - s.log_totals[h];
       if (h + 1 < p.shape.group) v = *(mass += r.mass_stride);
       if (squared) x = 2 * (x - log_size);
-      sum += __expf(x + kLift) * (error ? quick_expm1(variance * s.forms[h]) : 1.f);
+      const float spread = error ? fminf(variance * s.forms[h], 300.f) : 0.f;  // sigma^2
+      sum.merge({x + spread, error ? saturation(spread) : 1.f});  // x + log(exp(spread) - 1)
     }
-    // The smallest normal number stands for nothing.
-    r.scores[i] = r.size(i) == 0 ? -INFINITY : __logf(fmaxf(sum, 1.2e-38f)) - kLift;
+    r.scores[i] = r.size(i) == 0 ? -INFINITY : fmaxf(sum.max + __logf(sum.sum), kLowest);
   }
   __syncthreads();
 }

@@ -42,11 +42,9 @@ __device__ void emit_ranked(const Ranked& r, std::uint32_t before) {
     for (int h = 0; h < p.shape.group && i < r.count && (gone || shared); ++h)
       p.masses[r.row(h) + i] = gone ? -INFINITY : r.masses[h * r.mass_stride + i];
   }
-  Mass all_runs;
+  std::uint32_t all_runs;
   runs = __reduce_add_sync(~0u, runs);
-  std::uint32_t to =
-      static_cast<std::uint32_t>(scan_block(lane == 0 ? runs : 0, s.scratch, &all_runs));
-  to = __shfl_sync(~0u, to, 0);
+  std::uint32_t to = __shfl_sync(~0u, scan_block(lane == 0 ? runs : 0, s.scratch, &all_runs), 0);
 #pragma unroll 1
   for (int i = first + lane; i < first + 32 * each && runs > 0; i += 32) {
     const bool mine = taken(i);
@@ -62,7 +60,7 @@ __device__ void emit_ranked(const Ranked& r, std::uint32_t before) {
                all);
     to += __shfl_sync(~0u, upto, 31);
   }
-  at += static_cast<std::int64_t>(all_runs);
+  at += all_runs;
   if (Team::rank() + 1 == Team::size() && threadIdx.x == 0)
     p.num_work[r.pair] = static_cast<std::int32_t>(at - r.pair * p.work_capacity);
 }
@@ -83,10 +81,7 @@ __global__ void __launch_bounds__(kManyThreads)
   dependency_release();
   // What no launch of this step writes, while the one before still runs.
   clear_histogram(s);
-  if (t == 0) {
-    s.place = {0, 32, 0, 0}, s.limit = {0, 0};
-    s.listed = {0, 0}, s.runs_taken = 0;
-  }
+  if (t == 0) s.place = {0, 32, 0}, s.limit = {0, 0}, s.runs_taken = 0;
   const int n = p.num_items ? p.num_items[pair] : 0;
   const int each = ((n + Team::size() - 1) / Team::size() + 15) / 16 * 16;
   const int begin = min(n, Team::rank() * each), count = min(n, begin + each) - begin;
@@ -130,32 +125,56 @@ __global__ void __launch_bounds__(kManyThreads)
   Team::wait();  // nobody's shared memory goes while another may read it
 }
 
+/// What the current device has for it.
+struct Chip {
+  int shared = 0, sms = 0, major = 0;
+
+  Chip() {
+    int device = 0;
+    DP_CUDA(cudaGetDevice(&device));
+    DP_CUDA(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    DP_CUDA(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device));
+    DP_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  }
+};
+std::int64_t left_for_stretches(std::int64_t shared) {
+  return shared - static_cast<std::int64_t>(sizeof(RankShared)) - 1024;
+}
+
 }  // namespace
 
+std::int64_t ranked_room(std::int64_t shared_bytes, int major) {
+  const std::int64_t each = (left_for_stretches(shared_bytes) - stretch_bytes(0, 0)) /
+                            (stretch_bytes(16, 0) - stretch_bytes(0, 0)) * 16;
+  return each * (major >= 9 ? kPortableBlocks : 1);
+}
+std::int64_t ranked_room() {
+  const Chip chip;
+  return ranked_room(chip.shared, chip.major);
+}
+
 void select_ranked(const SelectParams& p, cudaStream_t stream, bool overlap) {
-  int device = 0, most = 0, sms = 0, major = 0;
-  DP_CUDA(cudaGetDevice(&device));
-  DP_CUDA(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-  DP_CUDA(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device));
-  DP_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  const Chip chip;
   const auto items = [&](int team) { return ((p.capacity + team - 1) / team + 15) / 16 * 16; };
   const auto fits = [&](int team, int heads) {
-    return stretch_bytes(items(team), heads) <=
-           most - static_cast<std::int64_t>(sizeof(RankShared)) - 1024;
+    return stretch_bytes(items(team), heads) <= left_for_stretches(chip.shared);
   };
   // As many blocks as the chip has room for, but no team larger than its items are worth.
   int team = 1;
-  while (major >= 9 && team < kMostBlocks &&
-         (!fits(team, 0) || (2 * team * p.shape.pairs <= sms && items(team) > 128)))
+  while (chip.major >= 9 && team < kPortableBlocks &&
+         (!fits(team, 0) || (2 * team * p.shape.pairs <= chip.sms && items(team) > 128)))
     team *= 2;
-  if (!fits(team, 0))
+  if (p.team > 0) team = chip.major >= 9 ? p.team : 1;
+  if (!fits(team, 0) || team > kMostBlocks)
     throw CudaError("a selection by tokens has no room for so many clusters of a KV head");
+  if (team > kPortableBlocks)
+    DP_CUDA(cudaFuncSetAttribute(ranked_kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1));
   // Masses are held where a block has a multiprocessor to itself anyway.
-  const bool hold = fits(team, p.shape.group) && team * p.shape.pairs <= sms;
+  const bool hold = fits(team, p.shape.group) && team * p.shape.pairs <= chip.sms;
   // Many warps for a block by itself; two blocks of a multiprocessor take turns anyway.
   const int threads =
-      team * p.shape.pairs <= sms && items(team) > kFewThreads ? kManyThreads : kFewThreads;
-  launch({dim3(team * p.shape.pairs), dim3(threads),
+      team * p.shape.pairs <= chip.sms && items(team) > kFewThreads ? kManyThreads : kFewThreads;
+  launch({dim3(team * p.shape.pairs), dim3(p.threads > 0 ? p.threads : threads),
           static_cast<std::size_t>(stretch_bytes(items(team), hold ? p.shape.group : 0)), stream,
           overlap, static_cast<unsigned>(team)},
          ranked_kernel, p, static_cast<int>(items(team)), hold);

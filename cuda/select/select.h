@@ -71,6 +71,9 @@ struct SelectParams {
   /// given.
   float* masses = nullptr;
   PooledEstimate pooled;
+  /// kTokens: thread blocks that share a KV head's items, 1 to 16 (more than 8 where the chip
+  /// allows it), and threads of each, 512 or 1024; 0: as suits the number of both.
+  int team = 0, threads = 0;
 
   std::uint8_t* codes = nullptr;    ///< [pairs * group, capacity]: what a head does with an item
   float4* head_stats = nullptr;     ///< [pairs * group], kSum only: max, 1 / sum, zone's share
@@ -79,7 +82,11 @@ struct SelectParams {
 };
 
 void select(const SelectParams& params, cudaStream_t stream, bool overlap = false);
-/// kTokens: where select() goes for it.
+/// kTokens: where select() goes for it. Throws CudaError for a capacity above ranked_room().
 void select_ranked(const SelectParams& params, cudaStream_t stream, bool overlap);
+/// kTokens: items of a KV head that the current device has shared memory for; or one with so much
+/// for a block, of that compute capability.
+std::int64_t ranked_room();
+std::int64_t ranked_room(std::int64_t shared_bytes, int major);
 
 }  // namespace doublep::cuda

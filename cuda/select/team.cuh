@@ -18,9 +18,16 @@ struct Team {
     return rank;
   }
   /// Every thread of every block; what they wrote to shared memory before is visible after. In two
-  /// halves, with what nobody waits for between them.
-  __device__ static void arrive() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
-  __device__ static void wait() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
+  /// halves, with what nobody waits for between them. The barrier is a warp's, whose lanes may come
+  /// from different branches.
+  __device__ static void arrive() {
+    __syncwarp();
+    asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
+  }
+  __device__ static void wait() {
+    __syncwarp();
+    asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+  }
   __device__ static void sync() { arrive(), wait(); }
   /// The object in the shared memory of block `rank` that is `mine` in this one's.
   template <class T>

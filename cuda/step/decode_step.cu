@@ -66,6 +66,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     s.logits = ranked() ? logits_.get() : log_masses();
     s.rank = options.rank, s.share = options.share, s.wanted = options.tokens;
     s.masses = masses_.get(), s.pooled = pooled_;
+    s.team = options.select_team, s.threads = options.select_threads;
     if (items)
       s.num_items = index->num_items(), s.meta = index->meta(), s.offsets = index->offsets();
     s.rule = options.kind == StepKind::kTwilight ? SelectRule::kCount : options.rule;

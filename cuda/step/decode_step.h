@@ -38,6 +38,7 @@ struct StepOptions {
   double twilight_p = 0.85;
   bool attend_registers = false;            ///< as AttendParams::registers
   int attend_warps = 0, attend_blocks = 0;  ///< as AttendParams::warps and blocks; 0: a full chip
+  int select_team = 0, select_threads = 0;  ///< as SelectParams::team and threads
   bool overlap = true;                      ///< programmatic dependent launch (sm_90 and later)
 };
 

@@ -41,6 +41,15 @@ void add_bench(CLI::App& app) {
   command
       ->add_option("--warps", options->launch.warps, "of an attend block; 0: as the kernel has it")
       ->check(CLI::Range(0, 32));
+  command
+      ->add_option("--select-team", options->launch.select_team,
+                   "thread blocks that share a KV head's clusters in a selection by share or "
+                   "tokens; 0: as the kernel has it")
+      ->check(CLI::IsMember({0, 1, 2, 4, 8, 16}));
+  command
+      ->add_option("--select-threads", options->launch.select_threads,
+                   "of such a block; 0: as the kernel has it")
+      ->check(CLI::IsMember({0, 512, 1024}));
   command->add_flag("--registers", options->launch.registers,
                     "dense through registers, not the ring in shared memory");
   command->add_flag("--dry-run", options->dry_run,

@@ -60,6 +60,7 @@ void Subject::prepare(const Setting& setting, cuda::Cache* source, const Launch&
   cuda::StepOptions options = plan_.options(heads_.scale(), context_, plan_.zone(context_));
   options.overlap = launch.overlap;
   options.attend_warps = launch.warps, options.attend_registers = launch.registers;
+  options.select_team = launch.select_team, options.select_threads = launch.select_threads;
   step_ = std::make_unique<cuda::DecodeStep>(cache_, index_.get(), options);
   for (int b = 0; b < batch_; ++b)
     cuda::set_budgets(plan_, cache_, index_.get(), b, context_, items_, *step_);

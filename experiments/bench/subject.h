@@ -16,7 +16,7 @@ namespace doublep::bench {
 /// How kernels are launched, whatever the policy: as StepOptions' members of these names.
 struct Launch {
   bool overlap = true, registers = false;
-  int warps = 0;
+  int warps = 0, select_team = 0, select_threads = 0;
 };
 
 /// What a step's selection needs read and computed, by the counts of the reference: for the whole

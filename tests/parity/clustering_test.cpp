@@ -130,6 +130,23 @@ TEST_CASE("clusters in the metric of the prompt's queries", "[parity]") {
       }
 }
 
+// Keys as large as fp16 holds them, in the metric of queries that are no larger than others: what
+// k-means sees instead of them must be within the type's range, too.
+TEST_CASE("large keys in the metric of the prompt's queries", "[parity]") {
+  if (without_device()) return;
+  for (const double rho : {0.3, 5000.0}) {
+    Case c;
+    c.dtype = KvDtype::kFp16, c.length = c.capacity = 2000;
+    c.fill();
+    c.ask(64);
+    for (float& k : c.keys) k = rounded(9000 * k, c.dtype);
+    compare(c, {"double_p", {{"metric", std::string("query")}, {"rho", rho}}},
+            [](const Tightness& gpu, const Tightness& cpu) {
+              CHECK(gpu.spread < kWider * cpu.spread);
+            });
+  }
+}
+
 // Only the direction counts: keys far from the origin on one side cluster by what is left when
 // their mean is taken off.
 TEST_CASE("a common offset of all keys does not spoil retroinfer's clusters", "[parity]") {

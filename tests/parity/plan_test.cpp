@@ -140,10 +140,13 @@ TEST_CASE("plans follow the parameters", "[plan]") {
   REQUIRE(clustering.first.size() == 18 + 12);
   CHECK(std::equal(points.begin(), points.end(), clustering.first.begin()));
   CHECK(clustering.warp.empty());
-  const auto half = std::make_shared<const MatrixD>(0.5 * MatrixD::Identity(2, 2));
-  CHECK(cuda::clustering_of(best.index, 500, {nullptr, half}).warp ==
-        std::vector<float>{1, 0, 0, 1, 0.5f, 0, 0, 0.5f});
-  CHECK(cuda::warped_share({nullptr, half}) == 0.5);
+  // A metric comes over its largest absolute row sum, 160 here.
+  const auto wide = std::make_shared<const MatrixD>(MatrixD{{80, -40}, {-40, 120}});
+  CHECK(cuda::clustering_of(best.index, 500, {nullptr, wide}).warp ==
+        std::vector<float>{1, 0, 0, 1, 0.5f, -0.25f, -0.25f, 0.75f});
+  const auto none = std::make_shared<const MatrixD>(MatrixD::Zero(2, 2));
+  CHECK(cuda::clustering_of(best.index, 500, {none}).warp == std::vector<float>(4, 0.f));
+  CHECK(cuda::warped_share({nullptr, wide}) == 0.5);
   const auto refused = [&](const char* name, ParamValue value) {
     auto given = by_error;
     given[name] = value;
@@ -174,6 +177,19 @@ TEST_CASE("plans follow the parameters", "[plan]") {
   CHECK(plan_of("twilight", {{"p", 0.7}}).options(1, 100, {}).twilight_p == 0.7);
   CHECK(plan_of("dense").step.kind == cuda::StepKind::kDense);
   CHECK(plan_of("dense").target_p == 1);
+}
+
+TEST_CASE("more clusters than a selection by tokens has room for are refused", "[plan]") {
+  // An H100's blocks have 227 KiB of shared memory and eight share a KV head; an A100's 163 KiB.
+  const std::int64_t h100 = cuda::ranked_room(232448, 9), a100 = cuda::ranked_room(166912, 8);
+  CHECK(h100 == 8 * 26288);
+  CHECK(a100 == 18096);
+  const Plan ranked = plan_of("double_p", test::best().given);
+  cuda::check_room(ranked, h100, h100);
+  cuda::check_room(plan_of("double_p"), 10 * h100, h100);  // by mass any number goes
+  const std::string line = message_of([&] { cuda::check_room(ranked, h100 + 1, h100); });
+  CHECK(contains(line, "a KV head of 210305 clusters, expected at most 210304"));
+  CHECK(contains(line, "raise tokens_per_cluster, set stop to mass, or use backend: cpu"));
 }
 
 TEST_CASE("what a selection touched costs what the reference counts for it", "[plan]") {
