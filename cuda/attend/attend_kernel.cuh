@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
   }
 }
 
-/// Instantiated once per element type, see attend_*.cu.
+/// Instantiated once per element type, see attend_typed.cu.in.
 template <class Engine>
 void launch_attend(const AttendParams& p, cudaStream_t stream, bool overlap) {
   const int warps = p.warps > 0 ? min(p.warps, Engine::kWarps) : Engine::kWarps;

@@ -5,8 +5,8 @@
 #include "cuda/attend/merge.cuh"
 #include "cuda/attend/shares.cuh"
 #include "cuda/common/bulk_copy.cuh"
-#include "cuda/common/dispatch.h"
 #include "cuda/common/launch.h"
+#include "cuda/common/types.h"
 
 namespace doublep::cuda {
 

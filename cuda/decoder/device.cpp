@@ -1,6 +1,6 @@
 // The device, as the caller's messages name it.
 #include "core/base/error.h"
-#include "cuda/common/check.h"
+#include "cuda/common/runtime.h"
 #include "cuda/decoder/factory.h"
 
 namespace doublep::cuda {

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cuda/common/dispatch.h"
 #include "cuda/common/launch.h"
 #include "cuda/common/mma.cuh"
+#include "cuda/common/types.h"
 #include "cuda/estimate/estimate.h"
 #include "cuda/estimate/pooled.cuh"
 

@@ -1,9 +1,9 @@
 #include <cmath>
 
-#include "cuda/common/dispatch.h"
 #include "cuda/common/launch.h"
 #include "cuda/common/mma.cuh"
-#include "cuda/index/assign.h"
+#include "cuda/common/types.h"
+#include "cuda/index/stages.h"
 
 namespace doublep::cuda {
 namespace {

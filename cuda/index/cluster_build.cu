@@ -3,12 +3,10 @@
 #include <cub/device/device_radix_sort.cuh>
 
 #include "cuda/common/launch.h"
-#include "cuda/index/assign.h"
 #include "cuda/index/cluster_build.h"
 #include "cuda/index/cluster_kernels.cuh"
-#include "cuda/index/pooled_moments.h"
 #include "cuda/index/refill.cuh"
-#include "cuda/index/warp_keys.h"
+#include "cuda/index/stages.h"
 
 namespace doublep::cuda {
 namespace {

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cuda/common/device_buffer.h"
+#include "cuda/common/runtime.h"
 #include "cuda/common/types.h"
 #include "cuda/estimate/estimate.h"
 

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
+#include "cuda/common/mma.cuh"
 #include "cuda/index/cluster_build.h"
-#include "cuda/index/row_pairs.cuh"
 
 namespace doublep::cuda {
 

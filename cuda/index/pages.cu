@@ -1,8 +1,8 @@
 #include <cmath>
 
-#include "cuda/common/dispatch.h"
 #include "cuda/common/launch.h"
 #include "cuda/common/mma.cuh"
+#include "cuda/common/types.h"
 #include "cuda/index/pages.h"
 
 namespace doublep::cuda {

@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "cuda/common/dispatch.h"
 #include "cuda/common/launch.h"
+#include "cuda/common/mma.cuh"
+#include "cuda/common/types.h"
 #include "cuda/index/cluster_build.h"
-#include "cuda/index/pooled_moments.h"
-#include "cuda/index/row_pairs.cuh"
+#include "cuda/index/stages.h"
 
 namespace doublep::cuda {
 namespace {

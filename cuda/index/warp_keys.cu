@@ -1,9 +1,9 @@
 #include <algorithm>
 
-#include "cuda/common/dispatch.h"
 #include "cuda/common/launch.h"
 #include "cuda/common/mma.cuh"
-#include "cuda/index/warp_keys.h"
+#include "cuda/common/types.h"
+#include "cuda/index/stages.h"
 
 namespace doublep::cuda {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cuda/common/device_buffer.h"
+#include "cuda/common/runtime.h"
 #include "cuda/common/types.h"
 
 namespace doublep::cuda {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/cache/kv_cache.h"
-#include "cuda/common/device_buffer.h"
+#include "cuda/common/runtime.h"
 #include "experiments/bench/device_tools.h"
 
 namespace doublep::bench {

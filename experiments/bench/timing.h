@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "cuda/common/device_buffer.h"
+#include "cuda/common/runtime.h"
 
 namespace doublep::bench {
 

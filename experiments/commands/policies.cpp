@@ -3,8 +3,8 @@
 #include <iostream>
 #include <memory>
 
+#include "core/policy/registry.h"
 #include "experiments/commands/commands.h"
-#include "experiments/run/backend.h"
 
 namespace doublep {
 namespace {

@@ -12,8 +12,8 @@
 #include "core/base/output.h"
 #include "core/base/quantile.h"
 #include "cuda/decoder/factory.h"
-#include "experiments/e2e/products.h"
 #include "experiments/e2e/report.h"
+#include "experiments/e2e/stack.h"
 
 namespace doublep::e2e {
 namespace {

@@ -11,19 +11,6 @@
 
 namespace doublep::e2e {
 
-/// Microseconds of a decode step without attention, and of each part alone: all layers of it.
-struct Products {
-  int batch = 0;
-  double without_attention_us = 0, qkv_us = 0, o_us = 0, gate_up_us = 0, down_us = 0, head_us = 0,
-         small_us = 0;
-};
-
-/// The products of one layer over the rows of a prompt.
-struct Prefill {
-  int rows = 0;
-  double layer_us = 0, flops = 0;
-};
-
 /// One setting at one context and batch. Errors: relative distance of an output to dense attention
 /// over the same cache, over the query heads of the layers with a cache of their own.
 struct StepPoint {

@@ -1,9 +1,11 @@
 #include "experiments/e2e/stack.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/base/error.h"
-#include "cuda/common/check.h"
+#include "core/base/quantile.h"
+#include "cuda/common/runtime.h"
 #include "experiments/e2e/layer_kernels.h"
 
 namespace doublep::e2e {
@@ -109,6 +111,42 @@ void Stack::enqueue(int rows, const Attend& attend, cudaStream_t stream, unsigne
   }
   if (small) add_norm(x_.get(), delta->get(), norm_.get(), rows, s.hidden, normed_.get(), stream);
   if (parts & kHead) product(head_, normed_, rows, s.vocabulary, s.hidden, logits_);
+}
+
+Products measure_products(Stack& stack, bench::Timer& timer, int batch, int repeats) {
+  stack.enqueue(batch, nullptr, timer.stream());
+  DP_CUDA(cudaStreamSynchronize(timer.stream()));
+  const auto time = [&](unsigned parts) {
+    return quantile(
+        timer.graph_times([&](cudaStream_t s) { stack.enqueue(batch, nullptr, s, parts); }, 2,
+                          repeats),
+        0.5);
+  };
+  Products p;
+  p.batch = batch;
+  p.without_attention_us = time(kEverything);
+  p.qkv_us = time(kQkv), p.o_us = time(kO), p.gate_up_us = time(kGateUp);
+  p.down_us = time(kDown), p.head_us = time(kHead), p.small_us = time(kSmall);
+  return p;
+}
+
+std::vector<Prefill> measure_prefill(StackShape shape, bench::Timer& timer,
+                                     const std::vector<int>& rows, int repeats) {
+  if (rows.empty()) return {};
+  shape.layers = 1, shape.vocabulary = 128;  // the head is left out: a prompt needs it once
+  Stack stack(shape, *std::max_element(rows.begin(), rows.end()));
+  const double q = 1.0 * shape.heads * shape.head_dim, kv = 1.0 * shape.kv_heads * shape.head_dim;
+  const double weights = shape.hidden * (2 * q + 2 * kv + 3.0 * shape.ffn);
+  const unsigned products = kQkv | kO | kGateUp | kDown;
+  std::vector<Prefill> found;
+  for (const int m : rows) {
+    stack.enqueue(m, nullptr, timer.stream(), products);
+    DP_CUDA(cudaStreamSynchronize(timer.stream()));
+    const auto times = timer.graph_times(
+        [&](cudaStream_t s) { stack.enqueue(m, nullptr, s, products); }, 2, repeats);
+    found.push_back({m, quantile(times, 0.5), 2 * m * weights});
+  }
+  return found;
 }
 
 }  // namespace doublep::e2e

@@ -1,4 +1,5 @@
-// All layers of a model's decode step but attention: true shapes, weights of no meaning.
+// All layers of a model's decode step but attention, and the times of them: true shapes, weights
+// of no meaning.
 #pragma once
 
 #include <cublas_v2.h>
@@ -7,7 +8,8 @@
 #include <functional>
 #include <vector>
 
-#include "cuda/common/device_buffer.h"
+#include "cuda/common/runtime.h"
+#include "experiments/bench/timing.h"
 
 namespace doublep::e2e {
 
@@ -70,5 +72,26 @@ class Stack {
   cuda::DeviceBuffer<float2> turns_;
   cuda::DeviceBuffer<unsigned char> workspace_;
 };
+
+/// Microseconds of a decode step without attention, and of each part alone: all layers of it.
+struct Products {
+  int batch = 0;
+  double without_attention_us = 0, qkv_us = 0, o_us = 0, gate_up_us = 0, down_us = 0, head_us = 0,
+         small_us = 0;
+};
+
+/// The products of one layer over the rows of a prompt.
+struct Prefill {
+  int rows = 0;
+  double layer_us = 0, flops = 0;
+};
+
+/// Runs the step once outside of a graph, so that cuBLAS has chosen and loaded its kernels, then
+/// times it and its parts.
+Products measure_products(Stack& stack, bench::Timer& timer, int batch, int repeats);
+
+/// One layer's products over so many rows. Allocates a layer and its activations.
+std::vector<Prefill> measure_prefill(StackShape shape, bench::Timer& timer,
+                                     const std::vector<int>& rows, int repeats);
 
 }  // namespace doublep::e2e

@@ -10,7 +10,7 @@
 #include "core/policy/registry.h"
 #include "experiments/python/bindings.h"
 #include "experiments/python/convert.h"
-#include "experiments/run/backend.h"
+#include "experiments/run/runner.h"
 
 namespace doublep::python {
 namespace {
@@ -86,9 +86,7 @@ void bind_registry(nb::module_& m) {
         "Threads that a call spreads its work over; 0: one a core, as at the start. No result\n"
         "depends on it. Refused while another thread of Python is in a call.");
   m.def("num_threads", num_threads, "How many they are.");
-  m.def(
-      "has_cuda", [] { return cuda_backend() != nullptr; },
-      "Was this package built with the CUDA backend?");
+  m.def("has_cuda", &has_cuda, "Was this package built with the CUDA backend?");
 }
 
 }  // namespace doublep::python

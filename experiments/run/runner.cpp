@@ -8,14 +8,40 @@
 
 #include "core/base/error.h"
 #include "core/base/stop_signal.h"
+#include "core/decoder/reference_decoder.h"
 #include "core/trace/recorded_outputs.h"
 #include "experiments/results/result_reader.h"
 #include "experiments/results/result_store.h"
-#include "experiments/run/backend.h"
 #include "experiments/run/progress.h"
+
+#ifdef DOUBLEP_WITH_CUDA
+#include "cuda/decoder/factory.h"
+#endif
 
 namespace doublep {
 namespace {
+
+#ifdef DOUBLEP_WITH_CUDA
+constexpr bool kWithCuda = true;
+// The shape is not known yet; a decoder refuses the rest when it sees one.
+std::string cuda_refusal(const PolicyInfo& policy, const Parameters& parameters) {
+  const std::string problem = cuda::device_problem();
+  return problem.empty() ? cuda::refusal(policy.name, parameters, {1, 1, 128, KvDtype::kBf16})
+                         : problem;
+}
+std::unique_ptr<Decoder> cuda_decoder(const PolicyInfo& policy, const Parameters& parameters,
+                                      const PolicyContext& context) {
+  return cuda::make_decoder(policy, parameters, context);
+}
+#else
+constexpr bool kWithCuda = false;
+std::string cuda_refusal(const PolicyInfo&, const Parameters&) {
+  return "this program was built without CUDA; build it where nvcc is found";
+}
+std::unique_ptr<Decoder> cuda_decoder(const PolicyInfo&, const Parameters&, const PolicyContext&) {
+  return nullptr;
+}
+#endif
 
 // Time of a replay is about keys read: tokens x steps x heads x layers.
 double weight_of(const TraceInfo& info) {
@@ -33,6 +59,29 @@ void report_mismatch(const Trace& trace, const ReplayResult& result, bool allow,
 }
 
 }  // namespace
+
+bool has_cuda() { return kWithCuda; }
+
+DecoderFactory decoder_factory(const Sweep& sweep, const RunSpec& run) {
+  const PolicyInfo& info = PolicyRegistry::instance().find(run.policy);
+  PolicyContext context;
+  context.seed = run.seed, context.kv_dtype = sweep.kv_dtype;
+  bool on_cuda = false;
+  if (run.backend != "cpu") {
+    std::string refusal = cuda_refusal(info, run.parameters);
+    for (const auto& [layer, parameters] : run.by_layer)
+      if (refusal.empty()) refusal = cuda_refusal(info, parameters);
+    on_cuda = refusal.empty();
+    if (!on_cuda && run.backend == "cuda")
+      fail_input(sweep.path, ": backend cuda, ", run.label, ": ", refusal);
+  }
+  return [&info, &run, context, on_cuda](int layer) mutable -> std::unique_ptr<Decoder> {
+    const Parameters& parameters = run.of_layer(layer);
+    context.layer = layer;
+    if (on_cuda) return cuda_decoder(info, parameters, context);
+    return std::make_unique<ReferenceDecoder>(info, parameters, context);
+  };
+}
 
 std::vector<Trace> open_traces(const Sweep& sweep, std::int64_t most_held) {
   std::vector<Trace> traces;

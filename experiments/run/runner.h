@@ -32,6 +32,9 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options);
 /// They hold at most `most_held` bytes of their files.
 std::vector<Trace> open_traces(const Sweep& sweep, std::int64_t most_held = kMostHeld);
 
+/// Was this program built with the CUDA backend?
+bool has_cuda();
+
 /// A decoder for the run on its backend ("auto": cuda where there is a device and the policy has a
 /// CUDA decoder). Throws InputError where the backend is not to be had.
 DecoderFactory decoder_factory(const Sweep& sweep, const RunSpec& run);

@@ -2,7 +2,7 @@
 // that orders them, all against core's from the same index.
 #include "core/index/mass_estimate.h"
 #include "core/policy/refinement.h"
-#include "cuda/index/warp_keys.h"
+#include "cuda/index/stages.h"
 #include "tests/parity/batch.h"
 #include "tests/parity/near_ties.h"
 

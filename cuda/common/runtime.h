@@ -1,13 +1,31 @@
-// Device memory with an owner. Allocated when a plan is made, never inside a decode step.
+// The CUDA runtime as this house calls it: every call through DP_CUDA, so that a failure names the
+// call, the file and the line; device memory with an owner, allocated when a plan is made, never
+// inside a decode step.
 #pragma once
 
+#include <cuda_runtime_api.h>
+
 #include <cstddef>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include "cuda/common/check.h"
+#define DP_CUDA(call) ::doublep::cuda::check((call), #call, __FILE__, __LINE__)
 
 namespace doublep::cuda {
+
+/// A CUDA call failed; the message says which, where and how.
+class CudaError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+inline void check(cudaError_t status, const char* call, const char* file, int line) {
+  if (status == cudaSuccess) return;
+  throw CudaError(std::string(file) + ":" + std::to_string(line) + ": " + call + ": " +
+                  cudaGetErrorName(status) + ", " + cudaGetErrorString(status));
+}
 
 template <class T>
 class DeviceBuffer {
