@@ -215,7 +215,7 @@ __global__ void __launch_bounds__(kCorrectThreads)
 
 template <class T>
 void launch_mma(const EstimateParams& p, LaunchConfig config, const Regions& regions) {
-  const bool ahead = p.shape.pairs * p.capacity * p.shape.head_dim * 2 < kLittle;
+  const bool ahead = !p.sparse && p.shape.pairs * p.capacity * p.shape.head_dim * 2 < kLittle;
   int device = 0, sms = 0;
   DP_CUDA(cudaGetDevice(&device));
   DP_CUDA(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device));

@@ -36,6 +36,7 @@ struct EstimateParams {
   const ClusterMeta* meta = nullptr;       ///< [pairs, capacity]; null: log size 0
   const std::int32_t* num_rows = nullptr;  ///< [pairs]
   std::int64_t capacity = 0;
+  bool sparse = false;  ///< pairs have far fewer rows than `capacity`: none is read on suspicion
   float* logits = nullptr;  ///< [pairs * group, capacity]; -infinity up to a multiple of 4
 
   /// Also the exact logits of the tokens [0, sink_end) and [tail_begin, length) where

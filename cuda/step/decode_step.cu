@@ -31,6 +31,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     estimate_.rows = index->rows(), estimate_.lows = options.pages ? index->others() : nullptr;
     estimate_.meta = options.pages ? nullptr : index->meta();
     estimate_.num_rows = index->num_items(), estimate_.capacity = item_capacity_;
+    estimate_.sparse = index->sparse();
     estimate_.logits = logits_.get();
     if (options.value_shift) {
       directions_.resize(heads * shape.head_dim);

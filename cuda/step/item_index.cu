@@ -182,6 +182,11 @@ void ItemIndex::reserve(const Cache& cache, std::int64_t capacity) {
   }
 }
 
+bool ItemIndex::sparse() const {
+  const auto items = std::accumulate(host_items_.begin(), host_items_.end(), std::int64_t{0});
+  return 4 * items < 3 * capacity_ * static_cast<std::int64_t>(host_items_.size());
+}
+
 std::int32_t ItemIndex::occupied(int pair) const {
   const std::int32_t items = num_items_on_host(pair);
   const auto starts = offsets_.download(items + 1, pair * (capacity_ + 1));

@@ -1,6 +1,8 @@
 #include "experiments/bench/bench.h"
 
+#include <algorithm>
 #include <iomanip>
+#include <map>
 #include <sstream>
 
 #include "core/base/error.h"
@@ -15,9 +17,11 @@ namespace {
 
 struct BenchReport {
   std::string device, caches;
-  double ceiling = 0;   ///< bytes per second read
-  double floor_us = 0;  ///< a graph with one empty launch
-  std::vector<TimedPoint> points;
+  double ceiling = 0;                      ///< bytes per second read
+  double floor_us = 0;                     ///< a graph with one empty launch
+  std::vector<std::int64_t> lengths = {};  ///< of the mixed batch's sequences
+  std::vector<TimedPoint> points = {};
+  std::vector<MixedPoint> mixed = {};
 };
 
 constexpr int kName = 62;        // columns of a label
@@ -50,6 +54,41 @@ void print_point(const TimedPoint& p, std::ostream& out) {
       << std::setprecision(2) << std::setw(9) << p.build_ms << std::endl;
 }
 
+void print_mixed(const BenchReport& r, std::ostream& out) {
+  out << "\none batch of " << r.lengths.size() << " sequences:";
+  for (const std::int64_t length : r.lengths) out << " " << length;
+  out << "\nparts: every length's share of a batch of " << r.lengths.size()
+      << " such; alone: its sequences by themselves\n"
+      << std::left << std::setw(kName) << "policy" << std::right;
+  for (const char* column :
+       {"step", "parts", "of parts", "alone", "of alone", "est", "sel", "att", "ceil%", "err mean"})
+    out << std::setw(9) << column;
+  out << std::endl;
+  for (const MixedPoint& m : r.mixed) {
+    const TimedPoint& p = m.point;
+    out << std::left << std::setw(kName) << p.setting->label << std::right << std::fixed
+        << std::setprecision(1) << std::setw(9) << p.step_us << std::setw(9) << m.share_us
+        << std::setprecision(2) << std::setw(9) << p.step_us / m.share_us << std::setprecision(1)
+        << std::setw(9) << m.alone_us << std::setprecision(2) << std::setw(9)
+        << p.step_us / m.alone_us << std::setprecision(1);
+    for (const double v : {p.estimate_us, p.select_us, p.attend_us, 100 * p.ceiling_share})
+      out << std::setw(9) << v;
+    out << std::setprecision(4) << std::setw(9) << p.error_mean << std::endl;
+  }
+}
+
+// The members of a point, without braces.
+void write_point(const TimedPoint& p, std::ostream& out) {
+  write_subject(*p.setting, p.reads, p.build, p.build_ms, out);
+  out << ", \"context\": " << p.context << ", \"batch\": " << p.batch
+      << ", \"step_us\": " << p.step_us << ", \"p95_us\": " << p.p95_us
+      << ", \"estimate_us\": " << p.estimate_us << ", \"select_us\": " << p.select_us
+      << ", \"attend_us\": " << p.attend_us << ", \"ceiling_share\": " << p.ceiling_share
+      << ", \"to_dense\": " << p.to_dense << ", \"error_mean\": " << p.error_mean
+      << ", \"error_median\": " << p.error_median << ", \"error_p95\": " << p.error_p95
+      << ", \"error_max\": " << p.error_max;
+}
+
 void write_json(const BenchReport& r, const RecordedHeads& w, const std::string& path) {
   std::ostringstream out;
   out << std::setprecision(8)
@@ -61,17 +100,25 @@ void write_json(const BenchReport& r, const RecordedHeads& w, const std::string&
   const char* separator = "\n";
   for (const TimedPoint& p : r.points) {
     out << separator << "  {";
-    write_subject(*p.setting, p.reads, p.build, p.build_ms, out);
-    out << ", \"context\": " << p.context << ", \"batch\": " << p.batch
-        << ", \"step_us\": " << p.step_us << ", \"p95_us\": " << p.p95_us
-        << ", \"estimate_us\": " << p.estimate_us << ", \"select_us\": " << p.select_us
-        << ", \"attend_us\": " << p.attend_us << ", \"ceiling_share\": " << p.ceiling_share
-        << ", \"to_dense\": " << p.to_dense << ", \"error_mean\": " << p.error_mean
-        << ", \"error_median\": " << p.error_median << ", \"error_p95\": " << p.error_p95
-        << ", \"error_max\": " << p.error_max << "}";
-    separator = ",\n";
+    write_point(p, out);
+    out << "}", separator = ",\n";
   }
-  out << "\n]}\n";
+  out << "\n]";
+  if (!r.mixed.empty()) {
+    out << ",\n \"mixed\": {\"lengths\": [";
+    separator = "";
+    for (const std::int64_t length : r.lengths) out << separator << length, separator = ", ";
+    out << "], \"points\": [";
+    separator = "\n";
+    for (const MixedPoint& m : r.mixed) {
+      out << separator << "  {";
+      write_point(m.point, out);
+      out << ", \"share_us\": " << m.share_us << ", \"alone_us\": " << m.alone_us << "}";
+      separator = ",\n";
+    }
+    out << "\n]}";
+  }
+  out << "}\n";
   write_output(path, out.str());
 }
 
@@ -80,18 +127,19 @@ class Bench {
   Bench(const BenchOptions& options, const RecordedHeads& heads, Timer& timer, double ceiling)
       : options_(options), heads_(heads), timer_(timer), ceiling_(ceiling) {}
 
-  /// All settings at one context and batch, in their order.
-  std::vector<TimedPoint> measure(const std::vector<Setting>& settings, std::int64_t context,
-                                  int batch) {
+  /// All settings over sequences of these lengths, in their order.
+  std::vector<TimedPoint> measure(const std::vector<Setting>& settings,
+                                  const std::vector<std::int64_t>& contexts) {
     dense_.clear();
     std::vector<TimedPoint> points(settings.size());
     std::unique_ptr<cuda::Cache> source;
-    Subject subject(heads_, context, batch);
+    Subject subject(heads_, contexts);
+    const std::int64_t longest = *std::max_element(contexts.begin(), contexts.end());
     for (const std::size_t i : in_order(settings)) {
-      if (settings[i].plan.clustered() && !source) source = Subject::make_source(heads_, context);
+      if (settings[i].plan.clustered() && !source) source = Subject::make_source(heads_, longest);
       subject.prepare(settings[i], source.get(), options_.launch);
       points[i] = one(settings[i], subject);
-      points[i].context = context, points[i].batch = batch;
+      points[i].context = longest, points[i].batch = static_cast<int>(contexts.size());
     }
     for (TimedPoint& p : points)
       for (const TimedPoint& d : points)
@@ -159,30 +207,63 @@ class Bench {
 
 }  // namespace
 
+MixedPoint mixed_point(TimedPoint point, const std::vector<MixedPart>& parts) {
+  MixedPoint mixed{std::move(point)};
+  for (const MixedPart& p : parts) {
+    mixed.share_us += p.batch_us * p.count / p.batch;
+    mixed.alone_us += p.alone_us;
+  }
+  return mixed;
+}
+
 void run_bench(const BenchOptions& options, std::ostream& out) {
+  for (const std::int64_t context : options.mixed)
+    if (context < 1) fail_input("--mixed ", context, ": expected tokens of a sequence, at least 1");
   if (!options.json.empty()) check_output(options.json, OutputForm::kStream, options.traces);
-  const auto settings = parse_settings(options.policies, options.defaults,
-                                       request_of(options.traces, options.kv_heads));
+  const cuda::Request request = request_of(options.traces, options.kv_heads);
+  const auto settings = parse_settings(options.policies, options.defaults, request);
+  const auto fits = [&](std::int64_t context, int batch) {
+    return 4.0 * request.head_dim * options.kv_heads * batch * static_cast<double>(context) <=
+           options.memory_gib * (1ull << 30);
+  };
+  for (const std::int64_t context : options.mixed)
+    if (!fits(context, static_cast<int>(options.mixed.size())))
+      fail_input("--mixed ", context, ": ", options.mixed.size(), " such sequences take more than ",
+                 options.memory_gib, " GiB; leave it out, or raise --memory");
   if (options.dry_run) return print_settings(settings, out);
   if (const std::string problem = cuda::device_problem(); !problem.empty())
     fail_input("bench: ", problem);
   const RecordedHeads heads(options.traces, options.kv_heads, static_cast<float>(options.noise));
   Timer timer;
   const double ceiling = timer.read_ceiling();
-  BenchReport report{
-      cuda::device_description(), heads.description(), ceiling, timer.launch_floor(), {}};
+  BenchReport report{cuda::device_description(), heads.description(), ceiling, timer.launch_floor(),
+                     options.mixed};
   print_header(report, heads, out);
   Bench bench(options, heads, timer, ceiling);
+  const auto measure = [&](std::int64_t context, int batch) {
+    auto points = bench.measure(settings, std::vector<std::int64_t>(batch, context));
+    for (const TimedPoint& p : points) print_point(p, out);
+    report.points.insert(report.points.end(), points.begin(), points.end());
+    return points;
+  };
   for (const int batch : options.batches)
-    for (const std::int64_t context : options.contexts) {
-      const double gib = 4.0 * heads.head_dim() * heads.kv_heads() * batch *
-                         static_cast<double>(context) / (1ull << 30);
-      if (gib > options.memory_gib) continue;
-      for (TimedPoint& p : bench.measure(settings, context, batch)) {
-        print_point(p, out);
-        report.points.push_back(std::move(p));
-      }
+    for (const std::int64_t context : options.contexts)
+      if (options.mixed.empty() && fits(context, batch)) measure(context, batch);
+  if (const int batch = static_cast<int>(options.mixed.size()); batch > 0) {
+    std::map<std::int64_t, int> counts;
+    for (const std::int64_t context : options.mixed) ++counts[context];
+    std::vector<std::vector<MixedPart>> parts(settings.size());
+    for (const auto& [context, count] : counts) {
+      const auto together = measure(context, batch);
+      const auto alone = count == batch ? together : measure(context, count);
+      for (std::size_t i = 0; i < settings.size(); ++i)
+        parts[i].push_back({count, batch, together[i].step_us, alone[i].step_us});
     }
+    auto points = bench.measure(settings, options.mixed);
+    for (std::size_t i = 0; i < settings.size(); ++i)
+      report.mixed.push_back(mixed_point(std::move(points[i]), parts[i]));
+    print_mixed(report, out);
+  }
   if (!options.json.empty()) write_json(report, heads, options.json);
 }
 

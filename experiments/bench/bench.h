@@ -55,6 +55,9 @@ struct BenchOptions {
   std::vector<std::string> defaults = {"segment=8192"};
   std::vector<std::int64_t> contexts = {8192, 32768, 65536, 131072, 524288, 1048576};
   std::vector<int> batches = {1, 8, 64};
+  /// Tokens of the sequences of one batch, which is timed instead of contexts and batches, and its
+  /// parts: every length alone.
+  std::vector<std::int64_t> mixed;
   int kv_heads = 8, repeats = 12, queries = 3;
   double noise = 0.1;      ///< of repeats of a recording, in standard deviations
   double memory_gib = 44;  ///< points whose keys and values take more are left out
@@ -76,6 +79,21 @@ struct TimedPoint {
   double to_dense = 0;       ///< step time of dense over this one's
   double error_mean = 0, error_median = 0, error_p95 = 0, error_max = 0;  ///< to dense, over heads
 };
+
+/// One setting over a batch of different lengths, `point.context` the longest of them.
+struct MixedPoint {
+  TimedPoint point;
+  /// Sum over its lengths of the time that they take by themselves: in batches as large as this
+  /// one, their sequences' share of it; and those of its sequences that have the length, alone.
+  double share_us = 0, alone_us = 0;
+};
+/// From the same settings over the parts: of each length its `count` sequences, the step of a batch
+/// of `batch` such and of those alone.
+struct MixedPart {
+  int count, batch;
+  double batch_us, alone_us;
+};
+MixedPoint mixed_point(TimedPoint point, const std::vector<MixedPart>& parts);
 
 /// Runs everything, prints a table to `out` as it goes, writes the JSON. With dry_run only says
 /// what every setting stands for, which needs no device.

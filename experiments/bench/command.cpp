@@ -26,6 +26,9 @@ void add_bench(CLI::App& app) {
   command->add_option("-c,--context", options->contexts, "tokens of a sequence")
       ->capture_default_str();
   command->add_option("-b,--batch", options->batches, "sequences")->capture_default_str();
+  command->add_option("--mixed", options->mixed,
+                      "tokens of the sequences of one batch; timed instead of --context and "
+                      "--batch, beside every length alone");
   command->add_option("--kv-heads", options->kv_heads, "KV heads of the layer")
       ->capture_default_str();
   command->add_option("--repeats", options->repeats, "timed runs per query set")

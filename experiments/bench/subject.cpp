@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <map>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/base/text.h"
@@ -38,39 +40,49 @@ void Reads::add(const Reads& other, double weight) {
     this->*member += weight * other.*member;
 }
 
-Subject::Subject(const RecordedHeads& heads, std::int64_t context, int batch, int place)
+Subject::Subject(const RecordedHeads& heads, std::vector<std::int64_t> contexts, int place)
     : heads_(heads),
-      context_(context),
-      batch_(batch),
+      contexts_(std::move(contexts)),
+      longest_(static_cast<int>(std::max_element(contexts_.begin(), contexts_.end()) -
+                                contexts_.begin())),
       place_(place),
-      cache_(shape_of(heads, batch), cuda::DType::kBf16, context) {}
+      cache_(shape_of(heads, batch()), cuda::DType::kBf16, contexts_[longest_]) {}
+
+int Subject::looked() const {
+  const bool alike = std::count(contexts_.begin(), contexts_.end(), contexts_[0]) == batch();
+  return alike ? std::min(batch(), kLooked) : batch();
+}
 
 void Subject::prepare(const Setting& setting, cuda::Cache* source, const Launch& launch) {
   step_.reset();
   plan_ = setting.plan;
   if (const std::string key = index_key(plan_); key != held_) {
     index_.reset();
-    held_.clear(), build_ms_ = 0, items_ = plan_.items(context_);
+    held_.clear(), build_ms_ = 0;
+    std::int64_t items = 0;
+    for (const std::int64_t context : contexts_) items = std::max(items, plan_.items(context));
+    index_ = cuda::make_index(plan_, cache_, items);
     if (plan_.clustered())
       cluster(*source);
     else
       page();
     held_ = key, in_token_order_ = !plan_.clustered();
   }
-  cuda::StepOptions options = plan_.options(heads_.scale(), context_, plan_.zone(context_));
+  cuda::StepOptions options = plan_.options(heads_.scale(), contexts_[longest_], zone(longest_));
   options.overlap = launch.overlap;
   options.attend_warps = launch.warps, options.attend_registers = launch.registers;
   options.select_team = launch.select_team, options.select_threads = launch.select_threads;
   step_ = std::make_unique<cuda::DecodeStep>(cache_, index_.get(), options);
-  for (int b = 0; b < batch_; ++b)
-    cuda::set_budgets(plan_, cache_, index_.get(), b, context_, items_, *step_);
+  for (int b = 0; b < batch(); ++b)
+    cuda::set_budgets(plan_, cache_, index_.get(), b, contexts_[b], plan_.items(contexts_[b]),
+                      *step_);
   set_queries(place_ * 5);
   poison();
 }
 
 void Subject::set_queries(int step) {
   std::vector<std::uint16_t> queries;
-  for (int b = 0; b < batch_; ++b) {
+  for (int b = 0; b < batch(); ++b) {
     const auto mine = heads_.queries(b + place_, step);
     queries.insert(queries.end(), mine.begin(), mine.end());
   }
@@ -81,61 +93,70 @@ void Subject::set_queries(int step) {
 void Subject::fill(cuda::Cache& cache, int sequence_of_cache, int sequence) {
   for (int h = 0; h < heads_.kv_heads(); ++h) {
     const std::int64_t pair = static_cast<std::int64_t>(sequence_of_cache) * heads_.kv_heads() + h;
-    heads_.fill(true, sequence, h, context_, cache.keys(pair), nullptr);
-    heads_.fill(false, sequence, h, context_, cache.values(pair), nullptr);
+    const std::int64_t context = contexts_[sequence];
+    heads_.fill(true, sequence + place_, h, context, cache.keys(pair), nullptr);
+    heads_.fill(false, sequence + place_, h, context, cache.values(pair), nullptr);
   }
 }
 
 void Subject::page() {
-  for (int b = 0; b < batch_ && !in_token_order_; ++b) fill(cache_, b, b + place_);
-  const ExactZone zone = plan_.zone(context_);
-  for (int b = 0; b < batch_; ++b)
-    cache_.set_zones(b, static_cast<std::int32_t>(zone.sink_end),
-                     static_cast<std::int32_t>(zone.tail_begin),
-                     static_cast<std::int32_t>(context_));
+  for (int b = 0; b < batch(); ++b) {
+    if (!in_token_order_) fill(cache_, b, b);
+    cache_.set_zones(b, static_cast<std::int32_t>(zone(b).sink_end),
+                     static_cast<std::int32_t>(zone(b).tail_begin),
+                     static_cast<std::int32_t>(contexts_[b]));
+  }
   if (!plan_.pages()) return;
-  index_ = cuda::make_index(plan_, cache_, items_);
   build_ms_ = milliseconds([&] {
-                for (int b = 0; b < batch_; ++b)
+                for (int b = 0; b < batch(); ++b)
                   index_->extend_pages(cache_, b, plan_.step.page_size, 0, nullptr);
               }) /
-              batch_;
+              batch();
 }
 
 void Subject::cluster(cuda::Cache& source) {
   in_token_order_ = false;
-  index_ = cuda::make_index(plan_, cache_, items_);
-  const ExactZone zone = plan_.zone(context_);
   warps_.clear();
   for (int h = 0; h < heads_.kv_heads(); ++h) {
     MetricLearner metric(plan_.index.metric);
     metric.prefill({.head_dim = heads_.head_dim(), .prefill_queries = heads_.prefill_queries(h)});
     warps_.push_back(metric.warp());
   }
-  const cuda::ItemIndex::Clustering clustering =
-      cuda::clustering_of(plan_.index, zone.tail_begin - zone.sink_end, warps_);
-  for (int b = 0; b < batch_; ++b) {
-    fill(source, 0, b + place_);
-    const auto build = [&] {
-      index_->build_clusters(cache_, b, source.keys(), source.values(), context_,
-                             static_cast<std::int32_t>(zone.sink_end),
-                             static_cast<std::int32_t>(zone.tail_begin),
-                             static_cast<std::int32_t>(context_), clustering, nullptr);
-    };
-    if (b == 0) milliseconds(build);  // the first one also allocates
-    const double took = milliseconds(build);
-    build_ms_ = b == 0 ? took : std::min(build_ms_, took);
+  std::map<std::int64_t, cuda::ItemIndex::Clustering> clusterings;
+  for (int b = 0; b < batch(); ++b)
+    if (clusterings.count(contexts_[b]) == 0)
+      clusterings[contexts_[b]] =
+          cuda::clustering_of(plan_.index, zone(b).tail_begin - zone(b).sink_end, warps_);
+  const auto build = [&](int b) {
+    index_->build_clusters(
+        cache_, b, source.keys(), source.values(), source.capacity(),
+        static_cast<std::int32_t>(zone(b).sink_end), static_cast<std::int32_t>(zone(b).tail_begin),
+        static_cast<std::int32_t>(contexts_[b]), clusterings[contexts_[b]], nullptr);
+  };
+  fill(source, 0, longest_);
+  build(longest_);                         // the first one also allocates
+  std::map<std::int64_t, double> fastest;  // of a length
+  for (int b = 0; b < batch(); ++b) {
+    fill(source, 0, b);
+    const double took = milliseconds([&] { build(b); });
+    const auto [at, first] = fastest.try_emplace(contexts_[b], took);
+    if (!first) at->second = std::min(at->second, took);
   }
+  for (const std::int64_t context : contexts_) build_ms_ += fastest[context] / batch();
 }
 
 Work Subject::build_work() const {
   const double heads = heads_.kv_heads();
-  const ExactZone zone = plan_.zone(context_);
-  const Work one = plan_.clustered()
-                       ? cuda::clustering_work(zone.tail_begin - zone.sink_end, heads_.head_dim(),
-                                               plan_.index.clustering, cuda::warped_share(warps_))
-                       : plan_.paging_work(context_, heads_.head_dim(), KvDtype::kBf16);
-  return {heads * one.bytes, heads * one.flops};
+  Work mean;
+  for (int b = 0; b < batch(); ++b) {
+    const Work one =
+        plan_.clustered()
+            ? cuda::clustering_work(zone(b).tail_begin - zone(b).sink_end, heads_.head_dim(),
+                                    plan_.index.clustering, cuda::warped_share(warps_))
+            : plan_.paging_work(contexts_[b], heads_.head_dim(), KvDtype::kBf16);
+    mean += Work{heads * one.bytes / batch(), heads * one.flops / batch()};
+  }
+  return mean;
 }
 
 void Subject::poison() {
@@ -146,7 +167,7 @@ void Subject::poison() {
 }
 
 std::vector<float> Subject::output(int sequences) const {
-  std::vector<float> host(static_cast<std::size_t>(std::min(sequences, batch_)) *
+  std::vector<float> host(static_cast<std::size_t>(sequences > 0 ? sequences : looked()) *
                           heads_.kv_heads() * heads_.group() * heads_.head_dim());
   DP_CUDA(cudaMemcpy(host.data(), step_->output(), host.size() * sizeof(float),
                      cudaMemcpyDeviceToHost));
@@ -154,14 +175,15 @@ std::vector<float> Subject::output(int sequences) const {
 }
 
 Reads Subject::reads() const {
-  const int pairs = heads_.kv_heads() * std::min(batch_, kLooked), d = heads_.head_dim();
-  const double group = heads_.group(), all = static_cast<double>(context_) * pairs;
-  const double whole = static_cast<double>(batch_) * heads_.kv_heads() / pairs;
-  const ExactZone zone = plan_.zone(context_);
+  const int pairs = heads_.kv_heads() * looked(), d = heads_.head_dim();
+  const double group = heads_.group(), whole = static_cast<double>(batch()) / looked();
+  double all = 0;
+  for (int b = 0; b < looked(); ++b) all += static_cast<double>(contexts_[b] * heads_.kv_heads());
   Reads reads;
   for (int pair = 0; pair < pairs; ++pair) {
-    const cuda::Touched t =
-        cuda::touched_by(plan_, step_->work(pair), heads_.group(), zone, items_);
+    const int b = pair / heads_.kv_heads();
+    const cuda::Touched t = cuda::touched_by(plan_, step_->work(pair), heads_.group(), zone(b),
+                                             plan_.items(contexts_[b]));
     GroupSelection counted(heads_.group());
     cuda::charge_step(plan_, t, d, KvDtype::kBf16, counted);
     for (const StepCost& head : counted.cost)

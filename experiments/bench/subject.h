@@ -33,18 +33,21 @@ struct Reads {
   void add(const Reads& other, double weight);
 };
 
-/// Sequences that errors and counts look at; the others are like them.
+/// Sequences that errors and counts look at where all are of one length; the others are like them.
 inline constexpr int kLooked = 8;
 
 class Subject {
  public:
   /// `place` tells layers apart: their sequences are repeats of the recording with other noise, and
   /// their queries come from other steps of it.
-  Subject(const RecordedHeads& heads, std::int64_t context, int batch, int place = 0);
+  Subject(const RecordedHeads& heads, std::int64_t context, int batch, int place = 0)
+      : Subject(heads, std::vector<std::int64_t>(batch, context), place) {}
+  /// `contexts`: tokens of every sequence, at least one.
+  Subject(const RecordedHeads& heads, std::vector<std::int64_t> contexts, int place = 0);
 
   /// Makes ready for a setting. What is in the cache and the index stays where the setting before
-  /// used the same; so take them in_order(). `source`: room for one sequence in token order, needed
-  /// where clusters are made. Synchronous.
+  /// used the same; so take them in_order(). `source`: room for the longest sequence in token
+  /// order, needed where clusters are made. Synchronous.
   void prepare(const Setting& setting, cuda::Cache* source, const Launch& launch = {});
   /// Queries of another step of the recording. Synchronous.
   void set_queries(int step);
@@ -58,13 +61,15 @@ class Subject {
   bool has_index() const { return index_ != nullptr; }
   /// Not-a-numbers where the output will be, so that an output which nothing writes is seen.
   void poison();
-  /// The output of the first `sequences`, [sequences, heads * head_dim]. Synchronous.
-  std::vector<float> output(int sequences = kLooked) const;
+  /// The output of the first `sequences`, [sequences, heads * head_dim]; 0: of those that errors
+  /// and counts look at. Synchronous.
+  std::vector<float> output(int sequences = 0) const;
   /// Of the last step that ran. Synchronous.
   Reads reads() const;
 
-  double build_ms() const { return build_ms_; }  ///< index of one sequence; 0: none
-  Work build_work() const;                       ///< of the same
+  /// Index of one sequence, of the mean of them where lengths differ; 0: none.
+  double build_ms() const { return build_ms_; }
+  Work build_work() const;  ///< of the same
 
   /// Bytes that a subject and (once for all) the source take at most under these settings.
   static double bytes(const RecordedHeads& heads, const std::vector<Setting>& settings,
@@ -73,21 +78,24 @@ class Subject {
   static std::unique_ptr<cuda::Cache> make_source(const RecordedHeads& heads, std::int64_t context);
 
  private:
+  int batch() const { return static_cast<int>(contexts_.size()); }
+  int looked() const;
+  ExactZone zone(int sequence) const { return plan_.zone(contexts_[sequence]); }
   void fill(cuda::Cache& cache, int sequence_of_cache, int sequence);
   void cluster(cuda::Cache& source);
   void page();
 
   const RecordedHeads& heads_;
-  std::int64_t context_;
-  int batch_, place_;
+  std::vector<std::int64_t> contexts_;
+  int longest_;  ///< sequence
+  int place_;
   cuda::Cache cache_;
   cuda::Plan plan_;
   std::string held_;  // index_key() of what cache and index hold; "": nothing
   bool in_token_order_ = false;
   std::unique_ptr<cuda::ItemIndex> index_;
   std::unique_ptr<cuda::DecodeStep> step_;
-  std::int64_t items_ = 0;  // clusters or pages of a KV head
-  cuda::Warps warps_;       // metrics of the KV heads' clusterings
+  cuda::Warps warps_;  // metrics of the KV heads' clusterings
   double build_ms_ = 0;
 };
 

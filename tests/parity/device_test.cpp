@@ -23,12 +23,19 @@ StepOptions double_p() {
   o.kind = StepKind::kItems, o.scale = kScale;
   return o;
 }
+/// Up to a share of each sequence's own tokens, everything else terms.
+StepOptions by_share() {
+  StepOptions o = double_p();
+  o.rule = SelectRule::kTokens, o.share = 0.2, o.group_mode = GroupMode::kSum;
+  o.outside_terms = true, o.zone_capacity = 68;
+  return o;
+}
 
-/// Double-P over the batch gives every sequence what it gets alone.
-void check_alone(Batch& batch) {
+/// A step over the batch gives every sequence what it gets alone.
+void check_alone(Batch& batch, const StepOptions& options) {
   ItemIndex index(*batch.cache, 40, true);
   batch.cluster(index);
-  DecodeStep sparse(*batch.cache, &index, double_p());
+  DecodeStep sparse(*batch.cache, &index, options);
   batch.set_queries(sparse);
   sparse.enqueue(nullptr);
   const auto together = batch.output(sparse);
@@ -42,7 +49,7 @@ void check_alone(Batch& batch) {
     alone.source_keys.upload(keys), alone.source_values.upload(values);
     ItemIndex own(*alone.cache, 40, true);
     alone.cluster(own);
-    DecodeStep one(*alone.cache, &own, double_p());
+    DecodeStep one(*alone.cache, &own, options);
     alone.set_queries(one);
     one.enqueue(nullptr);
     const auto output = alone.output(one);
@@ -62,15 +69,15 @@ TEST_CASE("a batch of different lengths is its sequences", "[parity][quick]") {
   batch.set_queries(step);
   step.enqueue(nullptr);
   check_dense(batch, batch.output(step));
-  check_alone(batch);
+  for (const StepOptions& options : {double_p(), by_share()}) check_alone(batch, options);
 }
 
 TEST_CASE("so is a batch with more heads than the chip has multiprocessors", "[parity]") {
   if (without_device()) return;  // select has half as many threads a block then
   std::vector<std::int64_t> lengths;
-  for (int b = 0; b < 24; ++b) lengths.push_back(90 + 9 * b);
+  for (int b = 0; b < 70; ++b) lengths.push_back(90 + 3 * b);
   Batch batch(lengths, 320);
-  check_alone(batch);
+  for (const StepOptions& options : {double_p(), by_share()}) check_alone(batch, options);
 }
 
 TEST_CASE("a captured step replays bit for bit, and sees appended tokens", "[parity][quick]") {

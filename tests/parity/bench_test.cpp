@@ -1,0 +1,100 @@
+// What the benchmarks refuse before they look for a device, and a batch of different lengths.
+#include "experiments/bench/bench.h"
+
+#include <filesystem>
+
+#include "tests/parity/support.h"
+#include "tests/support/program.h"
+#include "tests/support/temp_dir.h"
+
+namespace doublep::test {
+namespace fs = std::filesystem;
+
+TEST_CASE("an output that cannot be written is refused before anything is measured", "[plan]") {
+  const std::string e2e = (fs::path(DOUBLEP_PROGRAM).parent_path() / "e2e/doublep_e2e").string();
+  struct Program {
+    std::string path, name;
+    std::vector<std::string> arguments;
+  };
+  std::vector<Program> programs = {{DOUBLEP_PROGRAM, "doublep", {"bench"}}};
+  if (fs::exists(e2e)) programs.push_back({e2e, "doublep_e2e", {}});  // where there is cuBLAS
+  const TempDir folder;
+  const std::string trace = folder.file("t.h5"), nowhere = folder.file("none/x.json");
+  fs::copy_file(fs::path(DOUBLEP_SOURCE_DIR) / "tests/data/needle-4k.h5", trace);
+  const std::string before = slurp(trace);
+  for (const Program& program : programs)
+    for (const auto& [json, says] :
+         std::vector<std::pair<std::string, std::string>>{{nowhere, "its folder does not exist"},
+                                                          {folder.path(), "is a folder"},
+                                                          {trace, "would destroy"}})
+      for (const bool dry : {true, false}) {
+        ProgramOptions options;
+        options.program = program.path;
+        std::vector<std::string> arguments = program.arguments;
+        arguments.insert(arguments.end(), {trace, "--json", json});
+        if (dry) arguments.push_back("--dry-run");
+        const ProgramResult result = run_program(arguments, folder.path(), options);
+        INFO(program.name << ": " << result.err);
+        CHECK(result.code == 2);
+        CHECK(result.out.empty());
+        CHECK(is_one_clear_line(result.err, {json, says}, program.name));
+        CHECK(slurp(trace) == before);
+      }
+}
+
+TEST_CASE("a mixed batch that cannot be is refused before anything is measured", "[plan]") {
+  const TempDir folder;
+  const std::string trace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
+  for (const auto& [lengths, says] : std::vector<std::pair<std::string, std::string>>{
+           {"0", "--mixed 0: expected tokens of a sequence, at least 1"},
+           {"100000000", "--mixed 100000000: 2 such sequences take more than 44 GiB"}}) {
+    const ProgramResult result = run_program(
+        {"bench", trace, "-p", "dense", "--dry-run", "--mixed", "700", lengths}, folder.path());
+    INFO(result.err);
+    CHECK(result.code == 2);
+    CHECK(is_one_clear_line(result.err, {says}));
+  }
+}
+
+TEST_CASE("a mixed batch stands beside what its parts take", "[plan]") {
+  bench::TimedPoint point;
+  point.step_us = 50;
+  // Three of four sequences have one length, of which four take 80 us and three 70.
+  const bench::MixedPoint mixed = bench::mixed_point(point, {{3, 4, 80, 70}, {1, 4, 20, 10}});
+  CHECK(mixed.point.step_us == 50);
+  CHECK(mixed.share_us == 65);
+  CHECK(mixed.alone_us == 80);
+}
+
+TEST_CASE("sequences of a mixed batch attend and read what they do alone", "[parity][quick]") {
+  if (without_device()) return;
+  const std::string trace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
+  const bench::RecordedHeads heads({trace}, 2, 0.1f);
+  const std::vector<std::int64_t> lengths = {900, 300, 5000, 300};
+  bench::Subject together(heads, lengths);
+  const auto room = bench::Subject::make_source(heads, 5000);
+  const auto settings = bench::parse_settings(
+      {"dense", "quest:budget=256", "twilight", "double_p",
+       "double_p:variant=best,head_kinds=one,metric=euclidean,share=0.1", "retroinfer"},
+      {}, bench::request_of({trace}, 2));
+  for (const bench::Setting& setting : settings) {
+    INFO(setting.label);
+    together.prepare(setting, room.get());
+    together.enqueue(nullptr);
+    const std::vector<float> output = together.output();
+    const std::size_t each = output.size() / lengths.size();
+    double bytes = 0;
+    for (int b = 0; b < static_cast<int>(lengths.size()); ++b) {
+      bench::Subject alone(heads, {lengths[b]}, b);
+      alone.prepare(setting, room.get());
+      alone.set_queries(0);  // a place has steps of its own
+      alone.enqueue(nullptr);
+      INFO("sequence " << b);
+      CHECK(distance(output.data() + b * each, alone.output().data(), each) < 1e-5);
+      bytes += alone.reads().bytes();
+    }
+    CHECK(together.reads().bytes() == Approx(bytes));
+  }
+}
+
+}  // namespace doublep::test
