@@ -4,7 +4,8 @@
   python3 experiments/accuracy.py configs/accuracy.yaml --output results/accuracy.jsonl
 
 Wants the package doublep, torch, transformers and PyYAML. A line of the output is one question under one policy;
-interrupted, the same command continues. The table goes to standard output.
+interrupted, the same command continues. The table goes to standard output. Several processes share the work with
+--shard 1/4 ... 4/4 and outputs of their own; `--table-only --also FILE ...` is the table of all.
 """
 import argparse
 import json
@@ -19,8 +20,9 @@ sys.path.insert(0, os.path.join(ROOT, "data"))
 import tasks
 from recorder.encoding import RecordError
 
-KEYS = {"name", "models", "tasks", "lengths", "questions", "seed", "answer_tokens", "policies"}
+KEYS = {"name", "models", "tasks", "held_out_tokens", "lengths", "questions", "seed", "answer_tokens", "policies"}
 REFERENCE = "reference"  # transformers' own dense attention
+HELD_OUT = "held_out"    # text that goes on, instead of a question
 COUNTED = 0.8  # a task that the reference solves more rarely says nothing about a policy
 
 
@@ -43,6 +45,8 @@ def load_config(path):
             raise AccuracyError(f"{path}: {key}: expected entries with {' and '.join(sorted(needs))}")
         if len(set(names)) < len(names) or REFERENCE in names:
             raise AccuracyError(f"{path}: {key}: names have to differ, and '{REFERENCE}' is taken")
+    if type(config["held_out_tokens"]) is not int or config["held_out_tokens"] not in (0, *range(2, 4097)):
+        raise AccuracyError(f"{path}: held_out_tokens: expected 0, or 2 to 4096")
     for task in config["tasks"]:
         if task not in tasks.TASKS:
             raise AccuracyError(f"{path}: tasks: no task '{task}'; expected one of {', '.join(tasks.TASKS)}")
@@ -54,7 +58,7 @@ def load_config(path):
 class Store:
     """Rows of a file of JSON lines; its first line is the configuration, which has to be the same."""
 
-    def __init__(self, path, config):
+    def __init__(self, path, config, read_only=False):
         header, self.rows, whole = {"format": "doublep-accuracy", "version": 1, "config": config}, [], 0
         if os.path.exists(path):
             with open(path, "rb") as file:
@@ -66,11 +70,12 @@ class Store:
             if found and found[0] != header:
                 raise AccuracyError(f"{path}: written by another configuration; name another --output")
             self.rows, whole = found[1:], sum(map(len, lines))  # what a kill cut off is not a line
-        self.file = open(path, "ab")
-        self.file.truncate(whole)
-        if not whole:
-            self._write(header)
         self.done = {key(row) for row in self.rows}
+        self.file = open(path, "rb" if read_only else "ab")
+        if not read_only:
+            self.file.truncate(whole)
+            if not whole:
+                self._write(header)
 
     def _write(self, what):
         self.file.write(json.dumps(what).encode() + b"\n")
@@ -92,59 +97,147 @@ def key(row):
     return row["model"], row["task"], row["length"], row["question"], row["policy"]
 
 
-def measure(config, store, tell):
-    from recorder import model as models
+class Loaded:
+    """A model with its tokenizer."""
 
-    from doublep import closed_loop, hf
+    def __init__(self, entry):
+        from recorder import model as models
+        source = models.find(entry["path"])
+        loaded = models.load_config(source)
+        dtype = models.choose_dtype(entry.get("dtype", "auto"), loaded, source)
+        self.name, self.chat = entry["name"], entry.get("chat", False)
+        self.chunk = entry.get("chunk", 1024)
+        self.model = models.load_model(source, loaded, dtype, entry.get("device", "cpu"), "sdpa")
+        self.tokenizer = models.load_tokenizer(source)
+        if self.tokenizer is None or (self.chat and not self.tokenizer.chat_template):
+            raise AccuracyError(f"{entry['path']}: comes without a {'chat template' if self.tokenizer else 'tokenizer'}; "
+                                "no question can be asked")
+        self.ends = {self.tokenizer.eos_token_id} - {None}
+        # What stands around a question, and where its text is cut at the answer, in tokens.
+        self.around = len(self.turn("")) + 2 if self.chat else 0
+
+    def encode(self, text):
+        return self.tokenizer(text)["input_ids"]
+
+    def turn(self, text):
+        return self.tokenizer.apply_chat_template([dict(role="user", content=text)], tokenize=True,
+                                                  add_generation_prompt=True, return_dict=False)
+
+    def asked(self, question):
+        """Ids: the user's turn, and the answer as it begins; or all as one text to go on with."""
+        if not self.chat:
+            return self.encode(question.text)
+        return self.turn(question.prompt) + self.tokenizer(question.prefix.lstrip(),
+                                                           add_special_tokens=False)["input_ids"]
+
+    def fill(self, ids):
+        from doublep import closed_loop
+        return closed_loop.Filled(self.model, ids, self.chunk)
+
+
+class Cell:
+    """The questions of one task at one length to one model. Of task HELD_OUT no answer is asked: what follows
+    is the text's own next tokens."""
+
+    def __init__(self, config, loaded, length, task):
+        self.config, self.loaded, self.length, self.task = config, loaded, length, task
+
+    def base(self, number, policy):
+        return dict(model=self.loaded.name, task=self.task, length=self.length, question=number, policy=policy)
+
+    def ask(self, number):
+        """(question, its ids); of HELD_OUT (the ids that follow, those before)."""
+        seed, length, encode = self.config["seed"] + number, self.length, self.loaded.encode
+        if self.task != HELD_OUT:
+            question = tasks.make(self.task, seed, length - self.loaded.around, lambda text: len(encode(text)))
+            return question, self.loaded.asked(question)
+        following = self.config["held_out_tokens"]
+        ids = encode(tasks.held_out(seed, length, lambda text: len(encode(text))))
+        return ids[-following:], ids[:-following]
+
+    def reference(self, question, filled):
+        """(the row's figures, what policies are held against: ids and log-probabilities)."""
+        if self.task == HELD_OUT:
+            predicted = filled.forced("sdpa", question)
+            nll = -predicted.gather(1, predicted.new_tensor(question[1:]).long()[:, None]).double().mean()
+            return dict(answer_tokens=len(question), kl=0.0, same_top=1.0, nll=float(nll)), (question, predicted)
+        answer = filled.answer("sdpa", self.loaded.ends, self.most(question))
+        return self.graded(question, answer.tokens) | dict(kl=0.0, same_top=1.0), (answer, answer.predicted)
+
+    def most(self, question):
+        return min(question.answer_tokens, self.config["answer_tokens"])
+
+    def graded(self, question, tokens):
+        text = self.loaded.tokenizer.decode(tokens)
+        return dict(answer_tokens=len(tokens), answer=text, solved=tasks.solved(question, text),
+                    score=tasks.score(question, text))
+
+    def under(self, name, decoding, question, filled, held_against):
+        """The row's figures of a policy. Bytes are those of the tokens that both were made to say."""
+        from doublep import closed_loop
+        said, predicted = held_against
+        ids = said if self.task == HELD_OUT else said.ids
+        decoding.reset()
+        rows = None
+        if len(ids) > 1:  # of one token: it is the prompt's, none was decoded, nothing read
+            rows = closed_loop.agreement(filled, ids, [name], predicted)[name]
+        share, density = decoding.bytes_share, decoding.density
+        found = dict(kl=None, same_top=None) if rows is None else dict(kl=float(rows["kl"].mean()),
+                                                                      same_top=float(rows["same_top"].mean()))
+        found |= dict(bytes_share=None if math.isnan(share) else share,
+                      density=None if math.isnan(density) else density)
+        if self.task == HELD_OUT:
+            return found | dict(answer_tokens=len(ids), nll=float(rows["nll"].mean()))
+        tokens = said.tokens
+        # Where every token, and the end, is the policy's own first choice, this is its greedy answer.
+        if rows is not None and not rows["same_top"].all():
+            tokens = filled.answer(name, self.loaded.ends, self.most(question)).tokens
+        return found | self.graded(question, tokens)
+
+    def measure(self, store, names, decodings, counted_only, tell):
+        everyone = [REFERENCE, *names]
+        passes = [everyone]
+        if counted_only and self.task != HELD_OUT:
+            passes = [[REFERENCE], everyone]
+        for policies in passes:
+            for number in range(self.config["questions"]):
+                left = [p for p in policies if key(self.base(number, p)) not in store.done]
+                if not left:
+                    continue
+                question, ids = self.ask(number)
+                filled = self.loaded.fill(ids)
+                figures, held_against = self.reference(question, filled)
+                for policy in left:
+                    if policy != REFERENCE:
+                        figures = self.under(names[policy], decodings[policy], question, filled, held_against)
+                    else:
+                        figures = figures | dict(bytes_share=1.0, density=1.0)
+                    store.add(self.base(number, policy) | dict(prompt_tokens=len(ids)) | figures)
+                tell(f"{self.loaded.name}, {self.length} tokens, {self.task}, question {number}")
+            if len(passes) > 1 and policies is passes[0] and not counts(
+                    [row for row in store.rows if row["policy"] == REFERENCE and
+                     (row["model"], row["task"], row["length"]) == (self.loaded.name, self.task, self.length)]):
+                return
+
+
+def counts(rows):
+    """Rows of the reference: does it solve the task?"""
+    return bool(rows) and sum(row["solved"] for row in rows) >= COUNTED * len(rows)
+
+
+def measure(config, store, shard, counted_only, tell):
+    from doublep import hf
     names = {policy["name"]: f"doublep_{i}" for i, policy in enumerate(config["policies"])}
     decodings = {policy["name"]: hf.register(**policy | {"name": names[policy["name"]]})
                  for policy in config["policies"]}
     for entry in config["models"]:
-        left = [(task, length, question) for length in config["lengths"] for task in config["tasks"]
-                for question in range(config["questions"])
-                if any((entry["name"], task, length, question, policy) not in store.done
-                       for policy in (REFERENCE, *names))]
-        if not left:
-            continue
-        source = models.find(entry["path"])
-        loaded = models.load_config(source)
-        model = models.load_model(source, loaded, models.choose_dtype(entry.get("dtype", "auto"), loaded, source),
-                                  entry.get("device", "cpu"), "sdpa")
-        tokenizer = models.load_tokenizer(source)
-        if tokenizer is None:
-            raise AccuracyError(f"{entry['path']}: comes without a tokenizer; no question can be asked")
-        ends = {tokenizer.eos_token_id} - {None}
-
-        def encode(text):
-            return tokenizer(text)["input_ids"]
-
-        for task, length, number in left:
-            question = tasks.make(task, config["seed"] + number, length, lambda text: len(encode(text)))
-            ids, most = encode(question.text), min(question.answer_tokens, config["answer_tokens"])
-            filled = closed_loop.Filled(model, ids)
-            answer = filled.answer("sdpa", ends, most)
-            for policy in (REFERENCE, *names):
-                base = dict(model=entry["name"], task=task, length=length, question=number, policy=policy)
-                if key(base) in store.done:
-                    continue
-                found, read = answer, dict(bytes_share=1.0, density=1.0)
-                agreed = dict(kl=0.0, same_top=1.0)
-                if policy != REFERENCE:
-                    decodings[policy].reset()
-                    found = filled.answer(names[policy], ends, most)
-                    share, density = decodings[policy].bytes_share, decodings[policy].density
-                    # An answer of one token is the prompt's: none was decoded, nothing read.
-                    read = dict(bytes_share=None if math.isnan(share) else share,
-                                density=None if math.isnan(density) else density)
-                    agreed = dict(kl=None, same_top=None)
-                    if len(answer) > 1:  # the reference's own answer is what both are made to say
-                        rows = closed_loop.agreement(filled, answer, [names[policy]])[names[policy]]
-                        agreed = dict(kl=float(rows["kl"].mean()), same_top=float(rows["same_top"].mean()))
-                text = tokenizer.decode(found)
-                store.add(base | dict(prompt_tokens=len(ids), answer_tokens=len(found), answer=text,
-                                      solved=tasks.solved(question, text), score=tasks.score(question, text))
-                          | agreed | read)
-            tell(f"{entry['name']}, {length} tokens, {task}, question {number}")
+        cells = [(length, task) for length in config["lengths"] for task in all_tasks(config)][shard[0] - 1::shard[1]]
+        wanted = {(entry["name"], task, length, number, policy) for length, task in cells
+                  for number in range(config["questions"]) for policy in (REFERENCE, *names)}
+        if not wanted <= store.done:
+            loaded = Loaded(entry)
+            for length, task in cells:
+                Cell(config, loaded, length, task).measure(store, names, decodings, counted_only, tell)
 
 
 def interval(good, of, z=1.959964):
@@ -154,9 +247,22 @@ def interval(good, of, z=1.959964):
     return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
 
 
-def mean(rows, name, digits):
+def average(rows, name):
     values = [row[name] for row in rows if row[name] is not None]
-    return f"{statistics.fmean(values):.{digits}f}" if values else "-"
+    return statistics.fmean(values) if values else None
+
+
+def mean(rows, name, digits):
+    value = average(rows, name)
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def all_tasks(config):
+    return config["tasks"] + ([HELD_OUT] if config["held_out_tokens"] else [])
+
+
+def cells_line(*cells):
+    return "| " + " | ".join(cells) + " |"
 
 
 def table(config, rows):
@@ -166,32 +272,56 @@ def table(config, rows):
     for model in (entry["name"] for entry in config["models"]):
         for length in config["lengths"]:
             here = [row for row in rows if row["model"] == model and row["length"] == length]
-            solved = {}
-            for task in config["tasks"]:
-                for policy in policies:
-                    of = [row["solved"] for row in here if row["task"] == task and row["policy"] == policy]
-                    solved[task, policy] = (sum(of), len(of))
-            counted = [task for task in config["tasks"] if solved[task, REFERENCE][1] and
-                       solved[task, REFERENCE][0] >= COUNTED * solved[task, REFERENCE][1]]
-            lines += [f"## {model}, {length} tokens", "", f"Counted (the reference solves {COUNTED:.0%} at least): "
-                      f"{', '.join(counted) or 'no task'}.", "",
-                      "| policy | solved | 95 % interval | KL, nats | same top token | answer, tokens | bytes read |",
-                      "| --- | --- | --- | --- | --- | --- | --- |"]
-            for policy in policies:
-                mine = [row for row in here if row["policy"] == policy and row["task"] in counted]
-                if not mine:
-                    continue
-                good = sum(row["solved"] for row in mine)
-                low, high = interval(good, len(mine))
-                lines.append(f"| {policy} | {good} of {len(mine)} | {low:.3f} to {high:.3f} | "
-                             f"{mean(mine, 'kl', 4)} | {mean(mine, 'same_top', 3)} | "
-                             f"{mean(mine, 'answer_tokens', 1)} | {mean(mine, 'bytes_share', 3)} |")
-            lines += ["", "| task | " + " | ".join(policies) + " |", "| --- |" + " --- |" * len(policies)]
-            for task in config["tasks"]:
-                cells = [f"{good} of {of}" if of else "-" for good, of in (solved[task, p] for p in policies)]
-                lines.append(f"| {task}{'' if task in counted else ' (not counted)'} | " + " | ".join(cells) + " |")
-            lines.append("")
+            lines += [f"## {model}, {length} tokens", ""] + answers(config, here, policies) + going_on(here, policies)
     return "\n".join(lines)
+
+
+def answers(config, here, policies):
+    def of(task, policy):
+        return [row for row in here if row["task"] == task and row["policy"] == policy]
+
+    counted = [task for task in config["tasks"] if counts(of(task, REFERENCE))]
+    lines = [f"Counted (the reference solves {COUNTED:.0%} at least): {', '.join(counted) or 'no task'}.", "",
+             "| policy | solved | 95 % interval | KL, nats | worst task's KL | same top token | answer, tokens | "
+             "bytes read |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for policy in policies:
+        mine = [row for task in counted for row in of(task, policy)]
+        if mine:
+            good = sum(row["solved"] for row in mine)
+            low, high = interval(good, len(mine))
+            worst = max((of(task, policy) for task in counted), key=lambda rows: average(rows, "kl") or 0)
+            lines.append(cells_line(policy, f"{good} of {len(mine)}", f"{low:.3f} to {high:.3f}", mean(mine, "kl", 4),
+                                    mean(worst, "kl", 4), mean(mine, "same_top", 3), mean(mine, "answer_tokens", 1),
+                                    mean(mine, "bytes_share", 3)))
+    lines += ["", cells_line("task", *policies), cells_line("---", *["---"] * len(policies))]
+    for task in config["tasks"]:
+        cells = [f"{sum(row['solved'] for row in of(task, p))} of {len(of(task, p))}" if of(task, p) else "-"
+                 for p in policies]
+        lines.append(cells_line(task + ("" if task in counted else " (not counted)"), *cells))
+    return lines + [""]
+
+
+def going_on(here, policies):
+    """The text that goes on: perplexity under the reference and every policy, of the same tokens."""
+    mine = {policy: [row for row in here if row["task"] == HELD_OUT and row["policy"] == policy]
+            for policy in policies}
+    if not any(mine.values()):
+        return []
+    lines = ["| held-out text | tokens | perplexity | KL, nats | same top token | bytes read |",
+             "| --- | --- | --- | --- | --- | --- |"]
+    for policy, found in mine.items():
+        if found:
+            lines.append(cells_line(policy, str(sum(row["answer_tokens"] - 1 for row in found)),
+                                    f"{math.exp(statistics.fmean(row['nll'] for row in found)):.3f}",
+                                    mean(found, "kl", 4), mean(found, "same_top", 3), mean(found, "bytes_share", 3)))
+    return lines + [""]
+
+
+def part(text):
+    one, _, of = text.partition("/")
+    if not (one.isdecimal() and of.isdecimal() and 1 <= int(one) <= int(of)):
+        raise argparse.ArgumentTypeError(f"expected I/N with 1 <= I <= N, not '{text}'")
+    return int(one), int(of)
 
 
 def main(arguments=None):
@@ -199,6 +329,12 @@ def main(arguments=None):
     parser.add_argument("config")
     parser.add_argument("--output", required=True, metavar="FILE.jsonl")
     parser.add_argument("--table-only", action="store_true", help="of what the output holds already")
+    parser.add_argument("--also", nargs="+", default=[], metavar="FILE.jsonl",
+                        help="outputs of the same configuration whose rows join the table")
+    parser.add_argument("--shard", type=part, default=(1, 1), metavar="I/N",
+                        help="every N-th pair of length and task, from the I-th on")
+    parser.add_argument("--counted-only", action="store_true",
+                        help="ask the policies only tasks that the reference solves")
     options = parser.parse_args(arguments)
     try:
         from doublep import InputError
@@ -209,8 +345,17 @@ def main(arguments=None):
         config = load_config(options.config)
         with Store(options.output, config) as store:
             if not options.table_only:
-                measure(config, store, lambda line: print(line, file=sys.stderr, flush=True))
-        print(table(config, store.rows))
+                measure(config, store, options.shard, options.counted_only,
+                        lambda line: print(line, file=sys.stderr, flush=True))
+        rows = list(store.rows)
+        for path in options.also:
+            if not os.path.isfile(path):
+                raise AccuracyError(f"{path}: there is no such file")
+            with Store(path, config, read_only=True) as other:
+                rows += other.rows
+        if len({key(row) for row in rows}) < len(rows):
+            raise AccuracyError(f"{options.output}: a question is answered in two of the files; name each once")
+        print(table(config, rows))
     except (AccuracyError, InputError, RecordError, tasks.TaskError, OSError, ImportError) as error:
         print(f"accuracy.py: {error}", file=sys.stderr)
         return 2

@@ -11,14 +11,21 @@
 
 namespace doublep {
 
-/// What a step reports: its output, or what it selected and what that cost too, which takes time on
-/// a GPU.
-enum class Detail { kOutput, kSelections };
+/// What a step reports: its output; how much it read and what that cost too; or what it selected,
+/// as well. On a GPU each takes more time than the one before.
+enum class Detail { kOutput, kCounts, kSelections };
+
+/// What one query head read in a step.
+struct ReadCounts {
+  std::int64_t tokens = 0;  ///< attended exactly
+  std::int64_t terms = 0;   ///< clusters entered as one term
+};
 
 struct StepResult {
   std::vector<float> output;          ///< [num_query_heads, value_dim]
   std::vector<double> log_sum_exp;    ///< [num_query_heads], log of the denominator
   std::vector<StepCost> cost;         ///< [num_query_heads]; shared reads split evenly over a group
+  std::vector<ReadCounts> counts;     ///< [num_query_heads], or empty with Detail::kOutput
   std::vector<Selection> selections;  ///< [num_query_heads] with Detail::kSelections, else empty
   std::vector<MassAudit> audits;      ///< [num_query_heads], or empty where the policy has none
 };

@@ -46,6 +46,7 @@ StepResult ReferenceDecoder::step(const QueryBlock& queries, Detail detail) {
   result.output.resize(static_cast<std::size_t>(num_heads) * cache_.value_dim);
   result.log_sum_exp.resize(num_heads);
   result.cost.resize(num_heads);
+  if (detail != Detail::kOutput) result.counts.resize(num_heads);
   if (detail == Detail::kSelections) result.selections.resize(num_heads);
   std::vector<std::vector<MassAudit>> audits(num_kv_heads);
   parallel_for(num_kv_heads, [&](std::int64_t h) {
@@ -63,6 +64,12 @@ StepResult ReferenceDecoder::step(const QueryBlock& queries, Detail detail) {
     charged_[h] = built;
     std::copy(chosen.cost.begin(), chosen.cost.end(), result.cost.begin() + first);
     audits[h] = std::move(chosen.audits);
+    if (detail != Detail::kOutput)
+      std::transform(chosen.heads.begin(), chosen.heads.end(), result.counts.begin() + first,
+                     [](const Selection& head) {
+                       return ReadCounts{static_cast<std::int64_t>(head.tokens.size()),
+                                         static_cast<std::int64_t>(head.terms.size())};
+                     });
     if (detail == Detail::kSelections)
       std::move(chosen.heads.begin(), chosen.heads.end(), result.selections.begin() + first);
   });

@@ -19,16 +19,22 @@ CudaDecoder::CudaDecoder(const PolicyInfo& policy, const Parameters& parameters,
 
 void CudaDecoder::prefill(const KvCacheView& cache) {
   DP_ASSERT(built_length_ == 0, "a decoder is prefilled once");
-  const Request request{1, 1, cache.head_dim, context_.kv_dtype, cache.value_dim};
+  view_ = cache;
+  start();
+}
+
+void CudaDecoder::start() {
+  const Request request{1, 1, view_.head_dim, context_.kv_dtype, view_.value_dim};
   if (const std::string line = refusal(policy_, parameters_, request); !line.empty())
     throw InputError(line);
-  view_ = cache;
-  for (int h = 0; h < cache.num_kv_heads && plan_.clustered(); ++h) {
+  for (int h = 0; h < view_.num_kv_heads && plan_.clustered(); ++h) {
     metrics_.emplace_back(plan_.index.metric);
-    metrics_.back().prefill(cache.head(h));
+    KvHead prompt;  // its queries are all that a metric learns from
+    prompt.prefill_queries = view_.prefill_queries.group(h, view_.num_kv_heads);
+    metrics_.back().prefill(prompt);
   }
   place();
-  build_ += plan_.paging_work(cache.length, cache.head_dim, context_.kv_dtype);
+  build_ += plan_.paging_work(view_.length, view_.head_dim, context_.kv_dtype);
   charged_ = build_;  // the first index is the prompt's cost
 }
 
@@ -45,6 +51,10 @@ void CudaDecoder::place() {
 }
 
 void CudaDecoder::rebuild() {
+  if (on_device_ && cache_) {
+    make_source();
+    cache_->in_token_order(0, view_.length, source_.keys.get(), source_.values.get(), nullptr);
+  }
   place();
   step_.reset(), index_.reset(), cache_.reset();
 }
@@ -66,15 +76,24 @@ void CudaDecoder::append(const KvCacheView& grown) {
             "append continues the cache that prefill saw");
   const std::int64_t before = view_.length;
   view_ = grown;
-  build_ += plan_.paging_work(grown.length - before, grown.head_dim, context_.kv_dtype);
+  joined(before);
+}
+
+void CudaDecoder::joined(std::int64_t before) {
+  build_ += plan_.paging_work(view_.length - before, view_.head_dim, context_.kv_dtype);
   bool seen = false;
   for (MetricLearner& metric : metrics_) seen |= metric.steps_seen();  // all of them, or none
   if (seen) return rebuild();
   const std::int64_t every = plan_.index.recluster_every;
-  const bool due = every > 0 && grown.length - built_length_ >= every;
+  const bool due = every > 0 && view_.length - built_length_ >= every;
   if (due && !(plan_.index.grows && !parts_.empty())) return rebuild();
   if (!plan_.clustered()) place();
-  if (step_) load_tail(before);
+  if (step_ && !on_device_)
+    load_tail(before);
+  else if (step_ && !plan_.clustered())
+    cache_->set_zones(0, static_cast<std::int32_t>(sink_end_),
+                      static_cast<std::int32_t>(tail_begin_),
+                      static_cast<std::int32_t>(view_.length));
   if (due) grow();
   if (!step_ || !plan_.pages()) return;
   index_->extend_pages(*cache_, 0, plan_.step.page_size, static_cast<std::int32_t>(before),
@@ -96,20 +115,30 @@ void CudaDecoder::grow() {
   tail_begin_ = end;
   if (!step_) return;
   index_->append_clusters(*cache_, 0, static_cast<std::int32_t>(end), clustering, nullptr);
-  host_indices_.clear(), host_order_.clear();
+  forget_host();
   make_step();  // the index may have moved
 }
 
-void CudaDecoder::open(const QueryBlock& queries) {
-  const Request request{queries.num_query_heads, view_.num_kv_heads, view_.head_dim,
-                        context_.kv_dtype};
+void CudaDecoder::make_source() {
+  const std::int64_t bytes =
+      view_.num_kv_heads * view_.capacity * view_.head_dim * bytes_of(dtype_);
+  source_.keys.resize(bytes), source_.values.resize(bytes);
+}
+
+void CudaDecoder::forget_host() {
+  host_indices_.clear(), host_order_.clear();
+  host_keys_.clear(), host_values_.clear();
+}
+
+void CudaDecoder::open(int num_query_heads, double softmax_scale) {
+  const Request request{num_query_heads, view_.num_kv_heads, view_.head_dim, context_.kv_dtype};
   if (const std::string line = refusal(policy_, parameters_, request); !line.empty())
     throw InputError(line);
-  shape_ = {view_.num_kv_heads, view_.num_kv_heads, queries.num_query_heads / view_.num_kv_heads,
+  shape_ = {view_.num_kv_heads, view_.num_kv_heads, num_query_heads / view_.num_kv_heads,
             view_.head_dim};
-  softmax_scale_ = queries.softmax_scale;
+  softmax_scale_ = softmax_scale;
   cache_ = std::make_unique<Cache>(shape_, dtype_, view_.capacity);
-  host_indices_.clear(), host_order_.clear();
+  forget_host();
   if (plan_.clustered())
     load_clusters();
   else
@@ -118,6 +147,8 @@ void CudaDecoder::open(const QueryBlock& queries) {
     index_ = make_index(plan_, *cache_, plan_.items(view_.capacity));
     index_->extend_pages(*cache_, 0, plan_.step.page_size, 0, nullptr);
   }
+  DP_CUDA(cudaDeviceSynchronize());
+  source_ = {};
   make_step();
 }
 
@@ -134,10 +165,11 @@ std::int64_t CudaDecoder::items() const {
 }
 
 void CudaDecoder::load_clusters() {
-  const std::int64_t count = view_.num_kv_heads * view_.capacity * view_.head_dim;
-  DeviceBuffer<unsigned char> keys, values;
-  keys.upload(to_device_type(view_.keys, count, dtype_));
-  values.upload(to_device_type(view_.values, count, dtype_));
+  if (!on_device_) {
+    const std::int64_t count = view_.num_kv_heads * view_.capacity * view_.head_dim;
+    source_.keys.upload(to_device_type(view_.keys, count, dtype_));
+    source_.values.upload(to_device_type(view_.values, count, dtype_));
+  }
   index_ = make_index(plan_, *cache_, clusters_);
   const std::int64_t first_end = parts_.empty() ? sink_end_ : parts_[0].end;
   ItemIndex::Clustering options = parts_.empty() ? plan_.index.clustering : parts_[0].clustering;
@@ -149,28 +181,33 @@ void CudaDecoder::load_clusters() {
         "a label per clustered token");
     options.labels = labels.data(), options.clusters = given_->clusters;
   }
-  index_->build_clusters(*cache_, 0, keys.get(), values.get(), view_.capacity,
+  index_->build_clusters(*cache_, 0, source_.keys.get(), source_.values.get(), view_.capacity,
                          static_cast<std::int32_t>(sink_end_), static_cast<std::int32_t>(first_end),
                          static_cast<std::int32_t>(view_.length), options, nullptr);
   for (std::size_t i = 1; i < parts_.size(); ++i)
     index_->append_clusters(*cache_, 0, static_cast<std::int32_t>(parts_[i].end),
                             parts_[i].clustering, nullptr);
-  DP_CUDA(cudaDeviceSynchronize());  // the source buffers go
 }
 
 void CudaDecoder::load_tail(std::int64_t from) {
-  const std::int64_t rows = view_.length - from, d = view_.head_dim;
+  const std::int64_t rows = view_.length - from, row_bytes = cache_->row_bytes();
   std::vector<std::int32_t> order(rows);
   for (std::int64_t i = 0; i < rows; ++i) order[i] = static_cast<std::int32_t>(from + i);
   for (int h = 0; h < view_.num_kv_heads && rows > 0; ++h) {
-    const KvHead head = view_.head(h);
-    const auto put = [&](void* base, const float* source) {
-      const auto bytes = to_device_type(source, rows * d, dtype_);
-      DP_CUDA(cudaMemcpy(static_cast<char*>(base) + from * cache_->row_bytes(), bytes.data(),
-                         bytes.size(), cudaMemcpyHostToDevice));
+    const auto put = [&](void* base, const void* source) {
+      DP_CUDA(cudaMemcpy(static_cast<char*>(base) + from * row_bytes, source, rows * row_bytes,
+                         cudaMemcpyDefault));
     };
-    put(cache_->keys(h), head.key(from));
-    put(cache_->values(h), head.value(from));
+    if (on_device_) {
+      const std::int64_t first = (h * view_.capacity + from) * row_bytes;
+      put(cache_->keys(h), source_.keys.get() + first);
+      put(cache_->values(h), source_.values.get() + first);
+    } else {
+      const KvHead head = view_.head(h);
+      const std::int64_t values = rows * view_.head_dim;
+      put(cache_->keys(h), to_device_type(head.key(from), values, dtype_).data());
+      put(cache_->values(h), to_device_type(head.value(from), values, dtype_).data());
+    }
     DP_CUDA(cudaMemcpy(cache_->order(h) + from, order.data(), rows * sizeof(std::int32_t),
                        cudaMemcpyHostToDevice));
   }
@@ -179,25 +216,31 @@ void CudaDecoder::load_tail(std::int64_t from) {
 }
 
 StepResult CudaDecoder::step(const QueryBlock& queries, Detail detail) {
-  if (!step_) open(queries);
+  if (!step_) open(queries.num_query_heads, queries.softmax_scale);
   DP_ASSERT(queries.num_query_heads == shape_.pairs * shape_.group, "the shape of a decoder stays");
-  for (int h = 0; h < static_cast<int>(metrics_.size()); ++h)
-    metrics_[h].observe(queries.group(h, shape_.pairs));
   const std::int64_t values = static_cast<std::int64_t>(queries.num_query_heads) * queries.head_dim;
   const auto bytes = to_device_type(queries.queries, values, dtype_);
   DP_CUDA(cudaMemcpy(step_->queries(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
+  std::vector<float> output(values);
+  StepResult result = attend(queries, detail, output.data());
+  result.output = std::move(output);
+  return result;
+}
+
+StepResult CudaDecoder::attend(const QueryBlock& queries, Detail detail, float* to) {
+  for (int h = 0; h < static_cast<int>(metrics_.size()) && queries.queries; ++h)
+    metrics_[h].observe(queries.group(h, shape_.pairs));
   step_->enqueue(nullptr);
   StepResult result;
-  result.output.resize(values);
   std::vector<float> lse(queries.num_query_heads);
-  DP_CUDA(cudaMemcpy(result.output.data(), step_->output(), values * sizeof(float),
-                     cudaMemcpyDeviceToHost));
+  DP_CUDA(cudaMemcpyAsync(to, step_->output(), lse.size() * queries.head_dim * sizeof(float),
+                          cudaMemcpyDefault, nullptr));
   DP_CUDA(cudaMemcpy(lse.data(), step_->log_sum_exp(), lse.size() * sizeof(float),
                      cudaMemcpyDeviceToHost));
   result.log_sum_exp.assign(lse.begin(), lse.end());
   result.cost.resize(queries.num_query_heads);
   charge_index(result);
-  if (detail == Detail::kSelections) report_selections(queries, result);
+  if (detail != Detail::kOutput) report(queries, detail, result);
   return result;
 }
 

@@ -9,6 +9,26 @@
 
 namespace doublep::cuda {
 
+/// Of a cache that came on the device: as far as it was visible when first asked for, which all
+/// clusters are.
+KvHead CudaDecoder::host_head(int kv_head) const {
+  KvCacheView view = view_;
+  if (on_device_) {
+    const std::int64_t count = view_.num_kv_heads * view_.capacity * view_.head_dim;
+    if (host_keys_.empty()) {
+      const std::int64_t bytes = count * bytes_of(dtype_);
+      DeviceBuffer<unsigned char> keys(bytes), values(bytes);
+      keys.zero(), values.zero();
+      cache_->in_token_order(0, view_.length, keys.get(), values.get(), nullptr);
+      host_keys_.resize(count), host_values_.resize(count);
+      from_device_type(keys.download().data(), count, dtype_, host_keys_.data());
+      from_device_type(values.download().data(), count, dtype_, host_values_.data());
+    }
+    view.keys = host_keys_.data(), view.values = host_values_.data();
+  }
+  return view.head(kv_head);
+}
+
 std::shared_ptr<const ClusterIndex> CudaDecoder::host_index(int kv_head) const {
   if (host_indices_.empty()) host_indices_.resize(shape_.pairs);
   auto& index = host_indices_[kv_head];
@@ -28,10 +48,10 @@ std::shared_ptr<const ClusterIndex> CudaDecoder::host_index(int kv_head) const {
   for (std::int64_t c = 0; c < k; ++c)
     for (std::int32_t row = offsets[c]; row < offsets[c + 1]; ++row)
       labels[order[row] - sink_end_] = static_cast<std::int32_t>(c);
-  ClusterIndex made = ClusterIndex::from_assignment(view_.head(kv_head), sink_end_, tail_begin_,
-                                                    std::move(centroids), labels);
-  made.add_moments(view_.head(kv_head),
-                   {.value_map = plan_.step.value_shift, .key_shape = plan_.pooled()});
+  const KvHead head = host_head(kv_head);
+  ClusterIndex made =
+      ClusterIndex::from_assignment(head, sink_end_, tail_begin_, std::move(centroids), labels);
+  made.add_moments(head, {.value_map = plan_.step.value_shift, .key_shape = plan_.pooled()});
   index = std::make_shared<const ClusterIndex>(std::move(made));
   return index;
 }
@@ -54,9 +74,9 @@ const std::vector<std::int32_t>& CudaDecoder::host_order(int kv_head) const {
   return order;
 }
 
-void CudaDecoder::report_pair(int pair, const QueryGroup& group, GroupSelection& out) const {
+void CudaDecoder::report_selections(int pair, const StepWork& work, const QueryGroup& group,
+                                    GroupSelection& out) const {
   const auto& order = host_order(pair);
-  const StepWork work = step_->work(pair);
   const auto take = [&](std::int64_t row, std::uint32_t mask) {
     for (int h = 0; h < group.size; ++h)
       if (mask >> h & 1) out.heads[h].tokens.push_back(order[row]);
@@ -82,20 +102,24 @@ void CudaDecoder::report_pair(int pair, const QueryGroup& group, GroupSelection&
     if (plan_.clustered()) head.index = host_index(pair);
   }
   if (plan_.step.value_shift) shift_values(group, out);
-
-  const ExactZone zone{sink_end_, tail_begin_, view_.length};
-  charge_step(plan_, touched_by(plan_, work, group.size, zone, items()), group.head_dim,
-              context_.kv_dtype, out);
 }
 
-void CudaDecoder::report_selections(const QueryBlock& queries, StepResult& result) const {
-  result.selections.resize(queries.num_query_heads);
+void CudaDecoder::report(const QueryBlock& queries, Detail detail, StepResult& result) const {
+  result.counts.resize(queries.num_query_heads);
+  if (detail == Detail::kSelections) result.selections.resize(queries.num_query_heads);
+  const ExactZone zone{sink_end_, tail_begin_, view_.length};
   for (int pair = 0; pair < shape_.pairs; ++pair) {
+    const StepWork work = step_->work(pair);
+    const Touched touched = touched_by(plan_, work, shape_.group, zone, items());
     GroupSelection chosen(shape_.group);
-    report_pair(pair, queries.group(pair, shape_.pairs), chosen);
+    if (detail == Detail::kSelections)
+      report_selections(pair, work, queries.group(pair, shape_.pairs), chosen);
+    charge_step(plan_, touched, shape_.head_dim, context_.kv_dtype, chosen);
     for (int h = 0; h < shape_.group; ++h) {
       const std::size_t at = static_cast<std::size_t>(pair) * shape_.group + h;
-      result.selections[at] = std::move(chosen.heads[h]);
+      result.counts[at] = {static_cast<std::int64_t>(touched.heads[h].tokens),
+                           static_cast<std::int64_t>(touched.heads[h].terms)};
+      if (detail == Detail::kSelections) result.selections[at] = std::move(chosen.heads[h]);
       for (int stage = 0; stage < kNumStages; ++stage)
         result.cost[at].stages[stage] += chosen.cost[h].stages[stage];
     }

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "cuda/common/launch.h"
 #include "cuda/step/cache.h"
 
@@ -5,11 +7,11 @@ namespace doublep::cuda {
 namespace {
 
 struct AppendParams {
-  const unsigned char *new_keys, *new_values;  // [pairs, row_bytes]
+  const unsigned char *new_keys, *new_values;  // [pairs, row_bytes], strides apart
   unsigned char *keys, *values;                // [pairs, capacity, row_bytes]
   std::int32_t* order;                         // [pairs, capacity]
   std::int32_t* lengths;                       // [batch]
-  std::int64_t capacity, row_bytes;
+  std::int64_t capacity, row_bytes, key_stride, value_stride;
   int kv_heads;
 };
 
@@ -22,15 +24,28 @@ __global__ void append_kernel(AppendParams p) {
   const int words = static_cast<int>(p.row_bytes / 4);
   for (int i = threadIdx.x; i < p.kv_heads * words; i += blockDim.x) {
     const std::int64_t pair = sequence * p.kv_heads + i / words;
-    const std::int64_t from = pair * words + i % words;
     const std::int64_t to = (pair * p.capacity + row) * words + i % words;
     reinterpret_cast<std::uint32_t*>(p.keys)[to] =
-        reinterpret_cast<const std::uint32_t*>(p.new_keys)[from];
+        reinterpret_cast<const std::uint32_t*>(p.new_keys + pair * p.key_stride)[i % words];
     reinterpret_cast<std::uint32_t*>(p.values)[to] =
-        reinterpret_cast<const std::uint32_t*>(p.new_values)[from];
+        reinterpret_cast<const std::uint32_t*>(p.new_values + pair * p.value_stride)[i % words];
     if (i % words == 0) p.order[pair * p.capacity + row] = row;
   }
   if (threadIdx.x == 0) p.lengths[sequence] = row + 1;
+}
+
+/// blockIdx.y: the pair; a block's warps take a row each.
+__global__ void in_token_order_kernel(const unsigned char* rows, const std::int32_t* order,
+                                      std::int64_t capacity, std::int64_t length,
+                                      std::int64_t row_bytes, unsigned char* to) {
+  const std::int64_t base = blockIdx.y * capacity;
+  const int words = static_cast<int>(row_bytes / 4), warps = blockDim.x / 32;
+  for (std::int64_t row = blockIdx.x * warps + threadIdx.x / 32; row < length;
+       row += static_cast<std::int64_t>(gridDim.x) * warps) {
+    const auto* from = reinterpret_cast<const std::uint32_t*>(rows + (base + row) * row_bytes);
+    auto* out = reinterpret_cast<std::uint32_t*>(to + (base + order[base + row]) * row_bytes);
+    for (int i = threadIdx.x % 32; i < words; i += 32) out[i] = from[i];
+  }
 }
 
 }  // namespace
@@ -61,7 +76,8 @@ Cache::Zones Cache::zones(int sequence) const {
           lengths_.download(1, sequence)[0]};
 }
 
-void Cache::append(const void* keys, const void* values, cudaStream_t stream) {
+void Cache::append(const void* keys, const void* values, cudaStream_t stream,
+                   std::int64_t key_stride, std::int64_t value_stride) {
   const AppendParams p{static_cast<const unsigned char*>(keys),
                        static_cast<const unsigned char*>(values),
                        keys_.get(),
@@ -70,8 +86,23 @@ void Cache::append(const void* keys, const void* values, cudaStream_t stream) {
                        lengths_.get(),
                        capacity_,
                        row_bytes(),
+                       key_stride > 0 ? key_stride : row_bytes(),
+                       value_stride > 0 ? value_stride : row_bytes(),
                        shape_.kv_heads};
   launch({dim3(batch()), dim3(256), 0, stream}, append_kernel, p);
+}
+
+void Cache::in_token_order(int sequence, std::int64_t length, void* keys, void* values,
+                           cudaStream_t stream) const {
+  const std::int64_t first = static_cast<std::int64_t>(sequence) * shape_.kv_heads * capacity_;
+  const dim3 grid(static_cast<unsigned>(std::min<std::int64_t>((length + 7) / 8, 512)),
+                  shape_.kv_heads);
+  const auto restore = [&](const DeviceBuffer<unsigned char>& rows, void* to) {
+    launch({grid, dim3(256), 0, stream}, in_token_order_kernel, rows.get() + first * row_bytes(),
+           order_.get() + first, capacity_, length, row_bytes(), static_cast<unsigned char*>(to));
+  };
+  restore(keys_, keys);
+  restore(values_, values);
 }
 
 }  // namespace doublep::cuda

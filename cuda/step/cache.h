@@ -38,9 +38,14 @@ class Cache {
   /// As they stand on the device, appended tokens included; synchronous.
   Zones zones(int sequence) const;
 
-  /// One generated token for every sequence joins its tail: keys, values [pairs, head_dim]. Safe in
-  /// a captured graph.
-  void append(const void* keys, const void* values, cudaStream_t stream);
+  /// One generated token for every sequence joins its tail: keys, values [pairs, head_dim], whose
+  /// rows are so many bytes apart (0: row_bytes). Safe in a captured graph.
+  void append(const void* keys, const void* values, cudaStream_t stream,
+              std::int64_t key_stride = 0, std::int64_t value_stride = 0);
+  /// The first `length` rows of a sequence as tokens in their order, to [kv_heads, capacity,
+  /// head_dim].
+  void in_token_order(int sequence, std::int64_t length, void* keys, void* values,
+                      cudaStream_t stream) const;
 
  private:
   Shape shape_;

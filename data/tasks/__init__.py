@@ -51,6 +51,18 @@ def make(task, seed, tokens, count):
         raise TaskError(f"{task}: {error}")
 
 
+@dataclass(frozen=True)
+class Text:
+    text: str
+
+
+def held_out(seed, tokens, count):
+    """The longest text of at most so many tokens that no model was trained on: this repository's own C++, which
+    begins at a file that the seed chooses."""
+    return longest(lambda lines: Text(code.sources(random.Random(f"held out {seed}"), lines)[0]), tokens, count,
+                   10).text
+
+
 def score(question, answer):
     """The share of the answers that stand somewhere in the text, in whatever case: RULER's measure."""
     found = answer.lower()

@@ -14,7 +14,7 @@ constexpr const char* kQueryLayout = "[num_query_heads, head_dim]";
 constexpr const char* kPromptLayout = "[positions, num_query_heads, head_dim]";
 
 struct Step : DecoderSession::Step {
-  bool counted, audited;  ///< are there selections; were they asked for
+  nb::object out;  ///< whose memory the output went to, or nothing
   std::size_t heads() const { return result.log_sum_exp.size(); }
 };
 
@@ -34,10 +34,25 @@ void append(DecoderSession& session, nb::handle k, nb::handle v) {
   session.append(keys, values);
 }
 
-Step step(DecoderSession& session, nb::handle q, bool audit) {
+Step step(DecoderSession& session, nb::handle q, bool audit, bool counts, nb::object out) {
   const TensorIn queries = tensor_in(q, "step: q", kQueryLayout, 2);
-  const WithoutLock unlocked;
-  return {session.step(queries, audit), audit || session.on_cpu(), audit};
+  nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cuda> target;
+  DecoderSession::Output output{};
+  if (!out.is_none()) {
+    if (!nb::try_cast(out, target, false))
+      fail_input(
+          "step: out is another thing than a tensor of float32 [num_query_heads, value_dim] on "
+          "a GPU, packed; expected that, or None");
+    output = {target.data(), static_cast<std::int64_t>(target.shape(0)),
+              static_cast<std::int64_t>(target.shape(1))};
+  }
+  const Detail detail = audit ? Detail::kSelections : counts ? Detail::kCounts : Detail::kOutput;
+  DecoderSession::Step done;
+  {
+    const WithoutLock unlocked;
+    done = session.step(queries, detail, output.data ? &output : nullptr);
+  }
+  return {std::move(done), std::move(out)};
 }
 
 DecoderSession::State state(const DecoderSession& session) {
@@ -53,21 +68,19 @@ nb::dict index_cost(const DecoderSession& session) {
   return out;
 }
 
-nb::object costs(nb::handle self, double Work::*what) {
-  const auto& cost = nb::cast<const Step&>(self).result.cost;
+nb::object costs(const Step& step, double Work::*what) {
+  const auto& cost = step.result.cost;
+  if (step.result.counts.empty()) return nb::none();  // not all of it is known
   std::vector<double> values;
   for (const StepCost& head : cost)
     for (const Work& stage : head.stages) values.push_back(stage.*what);
   return array_out(std::move(values), {cost.size(), std::size_t{kNumStages}});
 }
 
-template <class Count>
-nb::object counts(nb::handle self, Count count) {
-  const auto& step = nb::cast<const Step&>(self);
-  if (!step.counted) return nb::none();
+nb::object counts(const Step& step, std::int64_t ReadCounts::*what) {
+  if (step.result.counts.empty()) return nb::none();
   std::vector<std::int64_t> values;
-  for (const Selection& head : step.result.selections)
-    values.push_back(static_cast<std::int64_t>(count(head)));
+  for (const ReadCounts& head : step.result.counts) values.push_back(head.*what);
   return array_out(std::move(values), {step.heads()});
 }
 
@@ -80,7 +93,7 @@ nb::object audits(nb::handle self) {
 }
 
 nb::object selections(const Step& step) {
-  if (!step.audited) return nb::none();
+  if (step.result.selections.empty()) return nb::none();
   nb::list all;
   for (const Selection& head : step.result.selections) {
     nb::dict out;
@@ -105,10 +118,12 @@ void bind_step(nb::module_& m) {
           "output",
           [](nb::handle self) {
             const auto& step = nb::cast<const Step&>(self);
+            if (!step.out.is_none()) return step.out;
             return array_out(step.result.output,
                              {step.heads(), step.result.output.size() / step.heads()}, self);
           },
-          "float32 [num_query_heads, value_dim]: the attention's output.")
+          "float32 [num_query_heads, value_dim]: the attention's output; `out` where it went "
+          "there.")
       .def_prop_ro(
           "log_sum_exp",
           [](nb::handle self) {
@@ -117,26 +132,22 @@ void bind_step(nb::module_& m) {
           },
           "float64 [num_query_heads], nats: log of the softmax's denominator.")
       .def_prop_ro(
-          "bytes", [](nb::handle self) { return costs(self, &Work::bytes); },
+          "bytes", [](const Step& self) { return costs(self, &Work::bytes); },
           "float64 [num_query_heads, 4], bytes read by stage (doublep.STAGES): the head's even "
-          "share of what its group reads, in elements of the decoder's kv_dtype.")
+          "share of what its group reads, in elements of the decoder's kv_dtype. None without "
+          "counts, as all figures below.")
       .def_prop_ro(
-          "flops", [](nb::handle self) { return costs(self, &Work::flops); },
+          "flops", [](const Step& self) { return costs(self, &Work::flops); },
           "float64 [num_query_heads, 4], floating-point operations by stage (doublep.STAGES).")
       .def_ro("visible_tokens", &Step::visible_tokens,
               "int: tokens of the cache that the step saw.")
       .def_prop_ro(
-          "exact_tokens",
-          [](nb::handle self) {
-            return counts(self, [](const auto& s) { return s.tokens.size(); });
-          },
-          "int64 [num_query_heads]: tokens attended exactly. On CUDA None without audit.")
+          "exact_tokens", [](const Step& self) { return counts(self, &ReadCounts::tokens); },
+          "int64 [num_query_heads]: tokens attended exactly.")
       .def_prop_ro(
           "approximated_clusters",
-          [](nb::handle self) {
-            return counts(self, [](const auto& s) { return s.terms.size(); });
-          },
-          "int64 [num_query_heads]: clusters entered as one term. On CUDA None without audit.")
+          [](const Step& self) { return counts(self, &ReadCounts::terms); },
+          "int64 [num_query_heads]: clusters entered as one term.")
       .def_prop_ro("mass_audit", audits,
                    "float64 [num_query_heads, 3]: the policy's own sampled estimate of the mass it "
                    "covers and its interval's ends (parameter `audit`); None where it makes none.")
@@ -163,8 +174,9 @@ void bind_decoder(nb::module_& m) {
       "copy\n"
       "of the cache has room for without moving; on CUDA none can be appended beyond it (None: "
       "the\n"
-      "prompt's and 4096). Arrays are NumPy's, or tensors in host memory of whatever speaks "
-      "DLPack.\n"
+      "prompt's and 4096). Arrays are NumPy's, or tensors of whatever speaks DLPack, which on "
+      "CUDA\n"
+      "may lie on the GPU: then all of a sequence do, in the type that kv_dtype says.\n"
       "Keys and queries are as they enter the dot product (after the rotary embedding).")
       .def(
           "__init__",
@@ -190,17 +202,22 @@ void bind_decoder(nb::module_& m) {
            "float32 with packed rows (stride head_dim between tokens, any common one between "
            "heads)\n"
            "is read in place, without a copy, until an append moves it: leave it unchanged. Other\n"
-           "strides, float16 and bfloat16 are copied to float32 here, and all is on CUDA.")
+           "strides, float16 and bfloat16 are copied to float32 here, and all is on CUDA. Tensors "
+           "on\n"
+           "the GPU are copied there, into the order of their clusters.")
       .def("append", &append, nb::arg("k"), nb::arg("v"),
            "Tokens generated since: k [num_kv_heads, n, head_dim], v [num_kv_heads, n, "
            "value_dim].\n\n"
            "Where they are the rows behind the last ones of the same larger float32 array,\n"
            "prefill(k[:, :n], v[:, :n]) then append(k[:, n:n+1], v[:, n:n+1]), nothing is copied;\n"
            "else they are, and the first time the whole cache is.")
-      .def("step", &step, nb::arg("q"), nb::arg("audit") = false,
+      .def("step", &step, nb::arg("q"), nb::arg("audit") = false, nb::kw_only(),
+           nb::arg("counts") = true, nb::arg("out") = nb::none(),
            "Attends one query a head, [num_query_heads, head_dim], and returns a StepResult.\n\n"
            "Query head h reads KV head h / (num_query_heads / num_kv_heads). audit=True adds what\n"
-           "was selected (StepResult.selections).")
+           "was selected (StepResult.selections); counts=False leaves out what was read and cost,\n"
+           "which a GPU has to bring back. out: where q lies on a GPU, a float32 tensor\n"
+           "[num_query_heads, value_dim] there that takes the output.")
       .def_prop_ro(
           "policy", [](const DecoderSession& d) { return d.run().policy; }, "str")
       .def_prop_ro(
@@ -215,6 +232,9 @@ void bind_decoder(nb::module_& m) {
       .def_prop_ro(
           "reads_in_place", [](const DecoderSession& d) { return state(d).in_place; },
           "bool: the cache is the caller's memory, not a copy.")
+      .def_prop_ro(
+          "on_gpu", [](const DecoderSession& d) { return state(d).on_gpu; },
+          "bool: the cache came as tensors on the GPU, and what joins and asks has to, too.")
       .def_prop_ro(
           "index_cost", index_cost,
           "dict: memory_bytes of the index now; build_bytes read and build_flops of every build.");

@@ -31,10 +31,12 @@ TensorIn tensor_in(nb::handle argument, const std::string& name, const std::stri
   if (!nb::try_cast(argument, keep, false) || !keep.is_valid())
     fail_input(name, " is a ", kind_of(argument), "; expected an array of float32 ", layout,
                " of NumPy, or a tensor of whatever speaks DLPack");
-  if (keep.device_type() != nb::device::cpu::value &&
+  const bool on_gpu = keep.device_type() == nb::device::cuda::value;
+  if (!on_gpu && keep.device_type() != nb::device::cpu::value &&
       keep.device_type() != nb::device::cuda_host::value)
     fail_input(name,
-               " lies on a device; expected memory of the host, copy it there (tensor.cpu())");
+               " lies on another device than a CUDA GPU; expected memory of the host, copy it "
+               "there (tensor.cpu())");
   std::vector<std::int64_t> shape, strides;
   for (std::size_t i = 0; i < keep.ndim(); ++i) {
     shape.push_back(static_cast<std::int64_t>(keep.shape(i)));
@@ -48,6 +50,7 @@ TensorIn tensor_in(nb::handle argument, const std::string& name, const std::stri
     fail_input(name, " has the shape ", shape_text(given), "; expected ", layout);
   TensorIn tensor;
   tensor.name = name, tensor.dimensions = dimensions, tensor.data = keep.data();
+  tensor.on_gpu = on_gpu;
   tensor.type = element_type(keep, name);
   tensor.memory = std::shared_ptr<const void>(new ArrayIn(keep), [](const ArrayIn* array) {
     const nb::gil_scoped_acquire lock;

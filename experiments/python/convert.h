@@ -18,7 +18,8 @@ namespace nb = nanobind;
 
 /// An argument as a tensor of `dimensions` (2 or 3); a first dimension of 1 more, a batch of one,
 /// is left out. Arrays of NumPy and whatever speaks DLPack, without a copy. `name` and `layout` are
-/// words for messages: "prefill: k", "[num_kv_heads, tokens, head_dim]". Throws InputError.
+/// words for messages: "prefill: k", "[num_kv_heads, tokens, head_dim]". It may lie on a GPU.
+/// Throws InputError.
 TensorIn tensor_in(nb::handle argument, const std::string& name, const std::string& layout,
                    int dimensions);
 

@@ -13,6 +13,8 @@ std::vector<std::int64_t> shape_of(const TensorIn& tensor) {
   return {tensor.shape.begin(), tensor.shape.end()};
 }
 
+}  // namespace
+
 void check_shapes(const TensorIn& keys, const TensorIn& values) {
   for (const TensorIn* tensor : {&keys, &values}) {
     if (!shape_fits(shape_of(*tensor), {kAnyExtent, kAnyExtent, kAnyExtent}))
@@ -26,6 +28,25 @@ void check_shapes(const TensorIn& keys, const TensorIn& values) {
     fail_input(values.name, " has the shape ", shape_text(shape_of(values)), " beside keys of ",
                shape_text(shape_of(keys)), "; expected as many KV heads and tokens");
 }
+
+void require_room(const TensorIn& keys, std::int64_t tokens, std::int64_t capacity) {
+  if (tokens > capacity)
+    fail_input(keys.name, ": ", tokens, " tokens are more than the capacity of ", capacity,
+               "; give the decoder a larger one");
+}
+
+void check_joining(const TensorIn& keys, const TensorIn& values, const KvCacheView& cache) {
+  check_shapes(keys, values);
+  const bool fits = keys.shape[0] == cache.num_kv_heads && keys.shape[2] == cache.head_dim &&
+                    values.shape[2] == cache.value_dim;
+  if (!fits)
+    fail_input(keys.name, " has the shape ", shape_text(shape_of(keys)), " beside values of ",
+               shape_text(shape_of(values)), "; prefill saw ", cache.num_kv_heads,
+               " KV heads, keys of ", cache.head_dim, " and values of ", cache.value_dim,
+               " dimensions");
+}
+
+namespace {
 
 // Tokens from one head's first row to the next one's, where both tensors can be viewed with that.
 std::int64_t common_capacity(const TensorIn& keys, const TensorIn& values) {
@@ -56,9 +77,7 @@ GrowingCache::GrowingCache(const TensorIn& keys, const TensorIn& values, const R
   view_.head_dim = static_cast<int>(keys.shape[2]);
   view_.value_dim = static_cast<int>(values.shape[2]);
   const std::int64_t length = keys.shape[1];
-  if (fixed_ && length > room.tokens)
-    fail_input(keys.name, ": ", length, " tokens are more than the capacity of ", room.tokens,
-               "; give the decoder a larger one");
+  if (fixed_) require_room(keys, length, room.tokens);
   view_.capacity = fixed_ ? 0 : common_capacity(keys, values);
   in_place_ = view_.capacity > 0;
   if (in_place_) {
@@ -74,14 +93,7 @@ GrowingCache::GrowingCache(const TensorIn& keys, const TensorIn& values, const R
 }
 
 void GrowingCache::append(const TensorIn& keys, const TensorIn& values) {
-  check_shapes(keys, values);
-  const bool fits = keys.shape[0] == view_.num_kv_heads && keys.shape[2] == view_.head_dim &&
-                    values.shape[2] == view_.value_dim;
-  if (!fits)
-    fail_input(keys.name, " has the shape ", shape_text(shape_of(keys)), " beside values of ",
-               shape_text(shape_of(values)), "; prefill saw ", view_.num_kv_heads,
-               " KV heads, keys of ", view_.head_dim, " and values of ", view_.value_dim,
-               " dimensions");
+  check_joining(keys, values, view_);
   const std::int64_t length = view_.length + keys.shape[1];
   if (follows(keys, values)) {
     check_values(keys, keys.floats(), keys.strides[0]);
@@ -89,9 +101,7 @@ void GrowingCache::append(const TensorIn& keys, const TensorIn& values) {
     held_.push_back(keys.memory), held_.push_back(values.memory);
     view_.capacity = std::max(view_.capacity, length);  // of a single head: no distance to keep
   } else {
-    if (fixed_ && length > view_.capacity)
-      fail_input(keys.name, ": ", length, " tokens are more than the capacity of ", view_.capacity,
-                 "; give the decoder a larger one");
+    if (fixed_) require_room(keys, length, view_.capacity);
     // Checked before anything moves: a decoder still looks at where it was.
     const std::vector<float> new_keys = packed(keys), new_values = packed(values);
     if (in_place_ || length > view_.capacity)

@@ -11,6 +11,13 @@
 
 namespace doublep::python {
 
+/// Throws InputError for shapes that no cache has.
+void check_shapes(const TensorIn& keys, const TensorIn& values);
+/// Throws InputError where a cache that cannot move has no room for `tokens`.
+void require_room(const TensorIn& keys, std::int64_t tokens, std::int64_t capacity);
+/// As check_shapes, of what joins a cache.
+void check_joining(const TensorIn& keys, const TensorIn& values, const KvCacheView& cache);
+
 class GrowingCache {
  public:
   /// How many tokens there is room for. A cache that cannot move (on a GPU) refuses more.

@@ -15,6 +15,7 @@ struct TensorIn {
   std::string name;    ///< for messages: "append: k"
   int dimensions = 3;  ///< that the caller gave, for messages
   Type type = Type::kFloat32;
+  bool on_gpu = false;  ///< `data` is an address of a GPU's memory: nothing here may read it
   const void* data = nullptr;
   std::shared_ptr<const void> memory = {};  ///< keeps `data` alive; may be dropped in any thread
   std::array<std::int64_t, 3> shape = {}, strides = {};  ///< strides in elements

@@ -25,6 +25,7 @@ tasks: [vt, niah_single_1]
 questions: 2
 seed: 3
 answer_tokens: 6
+held_out_tokens: 9
 policies:
   - {name: full, policy: dense}
   - {name: window 16, policy: streaming, sink: 4, window: 16}
@@ -32,7 +33,8 @@ policies:
 
 
 class Table(unittest.TestCase):
-    CONFIG = dict(models=[dict(name="m")], lengths=[100], tasks=["vt", "cwe"], policies=[dict(name="p")])
+    CONFIG = dict(models=[dict(name="m")], lengths=[100], tasks=["vt", "cwe"], held_out_tokens=5,
+                  policies=[dict(name="p")])
 
     def rows(self):
         """vt: the reference solves 9 of 10, the policy 6; cwe: 5 and 10, which does not count."""
@@ -40,11 +42,15 @@ class Table(unittest.TestCase):
             for i in range(10):
                 yield dict(model="m", length=100, task=task, policy=policy, question=i, solved=i < good,
                            answer_tokens=i, kl=None if i == 0 else 0.5, same_top=0.25, bytes_share=0.125)
+        for nll in (1.0, 2.0):
+            yield dict(model="m", length=100, task="held_out", policy="p", question=int(nll), nll=nll,
+                       answer_tokens=5, kl=nll / 4, same_top=0.75, bytes_share=0.5)
 
     def test_only_tasks_that_dense_solves_count(self):
         text = accuracy.table(self.CONFIG, list(self.rows()))
         self.assertIn("Counted (the reference solves 80% at least): vt.", text)
-        self.assertIn("| p | 6 of 10 | 0.313 to 0.832 | 0.5000 | 0.250 | 4.5 | 0.125 |", text)
+        self.assertIn("| p | 6 of 10 | 0.313 to 0.832 | 0.5000 | 0.5000 | 0.250 | 4.5 | 0.125 |", text)
+        self.assertIn("| p | 8 | 4.482 | 0.3750 | 0.750 | 0.500 |", text)  # exp(1.5), two texts of four tokens
         self.assertIn("| reference | 9 of 10 |", text)
         self.assertIn("| cwe (not counted) | 5 of 10 | 10 of 10 |", text)
 
@@ -89,9 +95,15 @@ class Runs(unittest.TestCase):
         code, out, err = self.run_script()
         self.assertEqual(code, 0, err)
         rows = {(r["task"], r["question"], r["policy"]): r for r in self.rows()}
-        self.assertEqual(len(rows), 2 * 2 * 3)
+        self.assertEqual(len(rows), 3 * 2 * 3)
         for (task, question, policy), row in rows.items():
             dense = rows[task, question, "reference"]
+            if task == "held_out":
+                self.assertEqual((row["prompt_tokens"] > 1000, row["answer_tokens"]), (True, 9))
+                self.assertTrue(row["nll"] != dense["nll"] or policy != "window 16")
+                self.assertAlmostEqual(row["nll"], dense["nll"], places=5 if policy == "full" else 0)
+                self.assertEqual(row["kl"] > 1e-4, policy == "window 16")
+                continue
             self.assertLessEqual(row["prompt_tokens"], 1300)
             self.assertGreater(row["prompt_tokens"], 1000)
             self.assertEqual(row["answer_tokens"], 6)  # nothing ends an answer here
@@ -105,6 +117,55 @@ class Runs(unittest.TestCase):
                 self.assertGreater(row["kl"], 1e-4)
         self.assertIn("| task | reference | full | window 16 |", out)
         self.assertEqual(self.run_script("--table-only")[1], out)
+
+    def test_shards_are_the_whole(self):
+        self.run_script()
+        whole = sorted(self.rows(), key=str)
+        parts = [self.folder / f"part{i}.jsonl" for i in (1, 2)]
+        for i, self.output in enumerate(parts, 1):
+            code, _, err = self.run_script("--shard", f"{i}/2")
+            self.assertEqual(code, 0, err)
+        rows = []
+        for self.output in parts:
+            rows += self.rows()
+        self.assertEqual(sorted(rows, key=str), whole)
+        self.output = parts[0]
+        code, both, err = self.run_script("--table-only", "--also", str(parts[1]))
+        self.output = self.folder / "rows.jsonl"
+        self.assertEqual((code, both), (0, self.run_script("--table-only")[1]), err)
+        code, _, err = self.run_script("--table-only", "--also", str(parts[1]))
+        self.assertEqual((code, err.count("\n")), (2, 1))
+        self.assertIn("answered in two of the files", err)
+        with self.assertRaises(SystemExit), contextlib.redirect_stderr(io.StringIO()):
+            accuracy.main([str(self.config), "--output", str(self.output), "--shard", "3/2"])
+
+    def test_policies_are_asked_what_the_reference_solves(self):
+        code, out, err = self.run_script("--counted-only")  # a random model solves nothing
+        self.assertEqual(code, 0, err)
+        asked = {(row["task"], row["policy"]) for row in self.rows()}
+        self.assertEqual(asked, {("vt", "reference"), ("niah_single_1", "reference")} |
+                         {("held_out", policy) for policy in ("reference", "full", "window 16")})
+        self.assertIn("| vt (not counted) | 0 of 2 | - | - |", out)
+        self.run_script()
+        self.assertEqual(len(self.rows()), 3 * 2 * 3)
+
+    def test_a_chat_model_is_asked_in_turns(self):
+        self.config.write_text(CONFIG.replace("dtype: float32", "dtype: float32, chat: true"))
+        code, _, err = self.run_script()
+        self.assertEqual((code, err.count("\n")), (2, 1))
+        self.assertIn("comes without a chat template", err)
+        template = "{% for m in messages %}<user>{{ m['content'] }}</user>{% endfor %}<model>"
+        path = self.folder / "model/tokenizer_config.json"
+        known = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(known | {"chat_template": template}))
+        code, _, err = self.run_script()
+        self.assertEqual(code, 0, err)
+        chat = {(row["task"], row["question"]): row["prompt_tokens"] for row in self.rows()}
+        self.assertLessEqual(max(chat.values()), 1300)
+        loaded = accuracy.Loaded(dict(name="tiny", path=str(self.folder / "model"), dtype="float32", chat=True))
+        text = loaded.tokenizer.decode(loaded.asked(accuracy.tasks.make("vt", 3, 900, len)))
+        self.assertTrue(text.replace(" ", "").startswith("<user>Memorizeandtrack"))
+        self.assertIn("</user><model>Answer:", text.replace(" ", ""))
 
     def test_a_killed_run_goes_on(self):
         self.run_script()

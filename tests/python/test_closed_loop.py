@@ -70,8 +70,24 @@ class Answers(Case):
             model = tiny.make("llama", attention)
             expected = model.generate(self.ids[:, :70], max_new_tokens=12, do_sample=False, pad_token_id=0)
             found = self.filled.answer(attention, ends=(), most=12)
-            self.assertEqual(found, expected[0, 70:].tolist())
-            self.assertEqual(self.filled.answer(attention, {found[5]}, 12), found[:found.index(found[5])])
+            tokens = expected[0, 70:].tolist()
+            self.assertEqual((found.tokens, found.end, found.ids), (tokens, None, tokens))
+            np.testing.assert_array_equal(found.predicted, self.filled.forced(attention, tokens))
+            end = tokens[5]
+            short = self.filled.answer(attention, {end}, 12)
+            before = tokens[:tokens.index(end)]
+            self.assertEqual((short.tokens, short.end, short.ids), (before, end, before + [end]))
+            self.assertEqual(len(short.predicted), len(before))
+
+    def test_log_probabilities_of_an_answer_stand_for_its_attention(self):
+        answer = self.filled.answer("sdpa", (), 12)
+        by_name = doublep.closed_loop.agreement(self.filled, answer.ids, ["doublep_window"])
+        by_value = doublep.closed_loop.agreement(self.filled, answer.ids, ["doublep_window"], answer.predicted)
+        np.testing.assert_array_equal(by_name["doublep_window"], by_value["doublep_window"])
+
+    def test_an_answer_of_one_token_has_no_predictions(self):
+        answer = self.filled.answer("doublep", (), 1)
+        self.assertEqual((len(answer.tokens), tuple(answer.predicted.shape)), (1, (0, tiny.VOCABULARY)))
 
     def test_no_token_is_decoded_for_nothing(self):
         decoding = doublep.hf.register("dense", name="doublep")

@@ -87,6 +87,22 @@ class AgainstNumpy(unittest.TestCase):
         wide = np.repeat(layer.q, 2, axis=1)
         self.check(decoder, layer.k, layer.v, wide[:, ::2])
 
+    def test_what_is_counted(self):
+        layer = Layer()
+        decoder = doublep.Decoder("double_p", p1=0.9, p2=0.4)
+        decoder.prefill(layer.k, layer.v)
+        counted, audited = decoder.step(layer.q), decoder.step(layer.q, audit=True)
+        self.assertIsNone(counted.selections)
+        self.assertEqual([len(s["tokens"]) for s in audited.selections], counted.exact_tokens.tolist())
+        self.assertEqual([len(s["clusters"]) for s in audited.selections], counted.approximated_clusters.tolist())
+        self.assertGreater(counted.approximated_clusters.sum(), 0)
+        bare = decoder.step(layer.q, counts=False)
+        np.testing.assert_array_equal(bare.output, counted.output)
+        for what in ("bytes", "flops", "exact_tokens", "approximated_clusters", "selections"):
+            self.assertIsNone(getattr(bare, what))
+        with self.assertRaisesRegex(doublep.InputError, "out is another thing than a tensor of float32"):
+            decoder.step(layer.q, out=np.zeros((8, 32), np.float32))
+
     def test_a_second_prefill_starts_another_sequence(self):
         layer, other = Layer(), Layer(tokens=150, kv_heads=4, seed=1)
         decoder = doublep.Decoder("dense")

@@ -46,7 +46,7 @@ def forced(model, ids, first, chunk=None, cache=None, mask=None):
         logits = forward(model, cache, ids[:, begin:end], **given)
         if end >= first:
             found.append(logits)
-    return torch.stack(found, 1).numpy()
+    return torch.stack(found, 1).cpu().numpy()
 
 
 class Case(unittest.TestCase):

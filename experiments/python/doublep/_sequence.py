@@ -25,9 +25,10 @@ class Sequence:
 
     def __init__(self, decoder, key, value, tokens, queries):
         self._decoder, self._first, self._next = decoder, tokens.start, tokens.stop - 1
+        self._on_gpu = key.is_cuda and decoder.backend == "cuda"
         prompt = slice(tokens.start, tokens.stop - 1)
-        decoder.prefill(_host(key[:, prompt]), _host(value[:, prompt]),
-                        None if queries is None else _host(queries))
+        decoder.prefill(self._where(key[:, prompt]), self._where(value[:, prompt]),
+                        None if queries is None else self._where(queries))
         self._told, self._since = 0.0, tokens.stop - 2
         self._seen = key[:, self._since:self._next].clone()
 
@@ -40,18 +41,21 @@ class Sequence:
                 torch.equal(key[:, self._since:self._next], self._seen))
 
     def step(self, query, key, value, tokens):
-        """Appends the last token and attends `query` [num_query_heads, head_dim]: a StepResult."""
+        """Appends the last token and attends `query` [num_query_heads, head_dim]: a StepResult, and its
+        output as a tensor, float32 [num_query_heads, value_dim], on the GPU where all stays there."""
         last = slice(tokens.stop - 1, tokens.stop)
-        self._decoder.append(_host(key[:, last]), _host(value[:, last]))
+        self._decoder.append(self._where(key[:, last]), self._where(value[:, last]))
         self._seen, self._next = torch.cat([self._seen, key[:, last]], 1), tokens.stop
-        # On a GPU selections, and the costs that follow from them, come with an audit only.
-        return self._decoder.step(_host(query), audit=self._decoder.backend == "cuda")
+        out = None
+        if self._on_gpu:
+            out = torch.empty(len(query), value.shape[2], dtype=torch.float32, device=query.device)
+        step = self._decoder.step(self._where(query), out=out)
+        return step, torch.from_numpy(step.output) if out is None else out
 
     def newly_built(self):
         """Bytes read to build the index, since this was last asked."""
         before, self._told = self._told, self._decoder.index_cost["build_bytes"]
         return self._told - before
 
-
-def _host(tensor):
-    return tensor if tensor.device.type == "cpu" else tensor.cpu()
+    def _where(self, tensor):
+        return tensor if self._on_gpu or not tensor.is_cuda else tensor.cpu()

@@ -4,11 +4,13 @@ one after the other.
     policies = {name: doublep.hf.register(..., name=name) for ...}
     filled = doublep.closed_loop.Filled(model, prompt_ids)
     rows = doublep.closed_loop.agreement(filled, answer_ids, policies)     # teacher-forced
-    tokens = filled.answer("doublep", ends={tokenizer.eos_token_id}, most=64)
+    answer = filled.answer("doublep", ends={tokenizer.eos_token_id}, most=64)
+    print(tokenizer.decode(answer.tokens))
 """
 
 import copy
 import inspect
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +20,18 @@ from . import hf
 from ._core import InputError
 
 ROW = np.dtype([("kl", "f8"), ("same_top", "?"), ("nll", "f8"), ("reference_nll", "f8")])
+
+
+class Answer(NamedTuple):
+    """tokens: ids, without the one that ended the answer; end: that one, or None of an answer that was cut off;
+    predicted: log-probabilities [decoded, vocabulary], float32, of each token after the first, the end too."""
+    tokens: list
+    end: int | None
+    predicted: torch.Tensor
+
+    @property
+    def ids(self):
+        return self.tokens + ([] if self.end is None else [self.end])
 
 
 def forward(model, cache, ids, **given):
@@ -66,18 +80,22 @@ class Filled:
             self.model.set_attn_implementation(before)
 
     def answer(self, attention, ends, most):
-        """The greedy answer: tokens until one of `ends`, which is left out, `most` (1 at least) at most."""
-        tokens = []
+        """The greedy Answer: tokens until one of `ends`, `most` (1 at least) at most."""
+        tokens, end, predicted = [], [], []
 
         def choose(logits):
             token = int(logits.argmax())
+            if tokens:
+                predicted.append(torch.log_softmax(logits, 0))
             if token in ends:
+                end.append(token)
                 return None
             tokens.append(token)
             return token if len(tokens) < most else None  # what follows the last is not asked for
 
         self.decode(attention, choose)
-        return tokens
+        return Answer(tokens, end[0] if end else None,
+                      torch.stack(predicted) if predicted else self.logits.new_empty(0, len(self.logits)))
 
     def forced(self, attention, ids):
         """Log-probabilities [len(ids) - 1, vocabulary], float32, of the tokens after the first of `ids`, which
@@ -97,10 +115,11 @@ def agreement(filled, ids, attentions, reference="sdpa"):
     """{attention: structured array}, a row for each of `ids` after the first: kl, of the reference's prediction
     from this one's, in nats; same_top, is its most probable token the same; nll and reference_nll, the token's
     negative log-probability, in nats. Every attention sees the same tokens, so that a near tie does not
-    send them apart."""
+    send them apart. reference: an attention, or its log-probabilities, as forced() and Answer have them."""
     if len(ids) < 2:
         raise InputError(f"agreement: {len(ids)} tokens follow the prompt; expected 2 at least")
-    dense, following = filled.forced(reference, ids), torch.as_tensor(ids[1:], device=filled.logits.device)
+    dense = filled.forced(reference, ids) if isinstance(reference, str) else reference
+    following = torch.as_tensor(ids[1:], device=filled.logits.device)
     found = {}
     for attention in attentions:
         here = filled.forced(attention, ids)

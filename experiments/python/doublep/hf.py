@@ -10,7 +10,8 @@
 The prompt is attended densely, by PyTorch's scaled_dot_product_attention; every token after it by the
 policy, in each layer that attends all tokens. A pass over several tokens at once is a prompt, or a
 further part of one, wherever it comes. A batch is decoded a row after the other; rows may be padded on
-the left. Layers with a sliding window stay dense: it is their own sparsity. No gradient passes a decoded
+the left. Layers with a sliding window stay dense: it is their own sparsity. With backend="cuda" the cache
+of a model on a GPU stays there, in the model's own type. No gradient passes a decoded
 token. Several policies under names of their own may decode one after the other from copies of a cache that
 the model filled under any of these names.
 """
@@ -106,7 +107,7 @@ class Decoding:
             rows = [self._row(layer, index, dense, b, query, key, value, attention_mask, scaling)
                     for b in range(query.shape[0])]
             if not dense:
-                output = torch.from_numpy(np.stack(rows)).to(query)[:, None]
+                output = torch.stack(rows).to(query)[:, None]
         return output, None
 
     def _layer(self, module):
@@ -138,11 +139,11 @@ class Decoding:
                 Decoder(**self._arguments, kv_dtype=kv_dtype, layer=index, softmax_scale=scaling,
                         **self._by_layer.get(index, self._parameters)),
                 *rows, tokens, layer.prompt.queries_of(b, kept - 1))
-        step = sequence.step(query[b, :, 0].detach(), *rows, tokens)
+        step, output = sequence.step(query[b, :, 0].detach(), *rows, tokens)
         self._count(index, False, heads * kept, int(step.exact_tokens.sum()),
                     int(step.approximated_clusters.sum()), step.bytes.sum(0), dense_bytes,
                     sequence.newly_built())
-        return step.output
+        return output
 
     def _count(self, index, dense, visible_tokens, exact, terms, read, dense_bytes, build):
         row = self._counted.setdefault(index, [index, dense, 0, 0, 0, 0, np.zeros(len(STAGES)), 0.0,

@@ -1,0 +1,213 @@
+"""Questions and text in the loop (rows of experiments/accuracy.py) as pictures, and beside replay.
+
+  python3 -m analysis.closed_loop ROWS.jsonl... [--replay RESULT.h5...] --out FOLDER
+
+closed_loop.png: what every policy loses against the bytes it reads: questions that it no longer solves, of the
+tasks that the reference solves, and the divergence of its predictions. With --replay, a sweep whose entries
+are titled as the policies of the rows: open_loop.md, how well each figure of replay ranks the policies as the
+loop does, and open_loop.png, the best of them against the divergence.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis import style
+from analysis.aggregate import summarise
+from analysis.errors import ResultError
+from analysis.reader import read
+from analysis.table import grid, number
+
+REFERENCE, HELD_OUT = "reference", "held_out"
+COUNTED = 0.8  # as experiments/accuracy.py has it
+FIGURES = (  # of replay; more of each is worse
+    ("mean error", lambda s: s.error),
+    ("p95 of the error", lambda s: s.error_p95),
+    ("worst head's error", lambda s: s.error_worst_head),
+    ("median error", lambda s: s.error_median),
+    ("mass not attended exactly", lambda s: 1 - s.exact_mass),
+    ("mass not covered", lambda s: s.missed_mass),
+    ("error of log-sum-exp", lambda s: s.lse_error),
+)
+
+
+def rows_of(paths):
+    """[(configuration, rows)] merged by configuration: files of shards join."""
+    found = {}
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as file:
+                header, *rows = [json.loads(line) for line in file if line.endswith("\n")]
+            if header["format"] != "doublep-accuracy" or header["version"] != 1:
+                raise ValueError
+            config = header["config"]
+            found.setdefault(json.dumps(config), (config, []))[1].extend(rows)
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ResultError(path, "", "rows of experiments/accuracy.py, version 1", "name a file that it wrote")
+    return list(found.values())
+
+
+def mean(values):
+    values = [v for v in values if v is not None]
+    return sum(values) / len(values) if values else math.nan
+
+
+@dataclass(frozen=True)
+class Point:
+    """A policy in the loop on one model at one length (None: at all of them)."""
+    name: str
+    policy: str
+    bytes_share: float
+    solved: float  # of the questions that count; NaN: none do
+    kl: float      # nats, mean over questions and texts
+
+
+def counted(rows):
+    """Tasks that the reference solves."""
+    by_task = {}
+    for row in rows:
+        if row["policy"] == REFERENCE and row["task"] != HELD_OUT:
+            by_task.setdefault(row["task"], []).append(row["solved"])
+    return {task for task, solved in by_task.items() if sum(solved) >= COUNTED * len(solved)}
+
+
+def points(config, rows):
+    """Of rows of one model and length. The reference comes first."""
+    tasks = counted(rows)
+    found = []
+    for name, policy in [(REFERENCE, "dense")] + [(p["name"], p["policy"]) for p in config["policies"]]:
+        mine = [r for r in rows if r["policy"] == name and (r["task"] in tasks or r["task"] == HELD_OUT)]
+        if mine:
+            found.append(Point(name, policy, mean([r["bytes_share"] for r in mine]),
+                               mean([r["solved"] for r in mine if r["task"] != HELD_OUT]),
+                               mean([r["kl"] for r in mine])))
+    return found
+
+
+def rank_correlation(x, y):
+    """Spearman's, ties at their mean rank; NaN where either does not vary."""
+    def ranks(values):
+        values = np.asarray(values, dtype=np.float64)
+        return np.array([(values < v).sum() + ((values == v).sum() - 1) / 2 for v in values])
+    a, b = ranks(x), ranks(y)
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else math.nan
+
+
+def picture(groups, out):
+    """groups: {title: points}. Upper row: questions; lower row: divergence."""
+    fig, axes = style.panels(2, len(groups), max(style.TEXT_WIDTH / 2, 2.4 * len(groups)), 1.8, left=0.75, below=0.6)
+    handles = {}
+    for column, (title, found) in enumerate(groups.items()):
+        upper, lower = axes[:, column]
+        upper.set_title(title)
+        for i, point in enumerate(found[1:]):
+            colour, marker = style.look(point.policy)
+            same = [p.name for p in found[1:] if p.policy == point.policy]
+            colour = style.shade(colour, same.index(point.name))
+            for axis, y in ((upper, 100 * point.solved), (lower, max(point.kl, 1e-5))):
+                if math.isfinite(y):
+                    handles[point.name] = axis.plot(100 * point.bytes_share, y, marker, color=colour, ls="none",
+                                                    label=point.name)[0]
+        upper.axhline(100 * found[0].solved, color="#000000", lw=0.7, ls=":")
+        lower.set_yscale("log")
+        lower.set_xlabel("Bytes read, % of dense")
+        for axis in (upper, lower):
+            axis.set_xscale("log")
+            axis.grid(True, which="major")
+            axis.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
+            axis.minorticks_off()
+    axes[0][0].set_ylabel("Questions solved (%)\ndotted: the model itself")
+    axes[1][0].set_ylabel("KL from the model's own\npredictions (nats)")
+    style.legend_below(fig, list(handles.values()))
+    style.save(fig, out, "closed_loop", formats=("png",))
+
+
+def replayed(results):
+    """{trace's name: {title: Summary}}."""
+    found = {}
+    for path in results:
+        for run in read(path).runs:
+            if run.title:
+                found.setdefault(run.trace.name, {})[run.title] = summarise(run)
+    return found
+
+
+def compare(loop, replay, out):
+    """loop: {title: points}; replay as replayed() has it. Writes open_loop.md and open_loop.png."""
+    lines, best = [], {}
+    for trace, by_title in replay.items():
+        for group, found in loop.items():
+            both = [(by_title[p.name], p) for p in found if p.name in by_title]
+            if len(both) < 4:
+                raise ResultError(trace, "", f"four runs titled as policies of the rows (found {len(both)})",
+                                  "replay configs/closed_loop_replay.yaml")
+            kl = [p.kl for _, p in both]
+            found_here = [rank_correlation([of(s) for s, _ in both], kl) for _, of in FIGURES]
+            lines.append([trace, group, str(len(both))] + [number(r, 2) for r in found_here])
+            for (name, _), r in zip(FIGURES, found_here):
+                best.setdefault(name, []).append(r)
+    order = sorted(best, key=lambda name: -np.nanmean(best[name]) if np.isfinite(best[name]).any() else math.inf)
+    text = ("# Does replay foretell the loop?\n\nMade by `python3 -m analysis.closed_loop`. Each figure is Spearman's rank "
+            "correlation, over the policies of configs/closed_loop.yaml, between a figure of replay (recorded layers "
+            "of the same model) and the mean divergence (KL, nats) of the model's predictions with the policy in "
+            "every layer. 1: replay ranks the policies as the loop does.\n\n"
+            + grid(["trace replayed", "in the loop", "policies"] + [name for name, _ in FIGURES], lines, left=2)
+            + f"\n\nHighest on average: {order[0]}.\n")
+    with open(os.path.join(out, "open_loop.md"), "w", encoding="utf-8") as file:
+        file.write(text)
+    scatter(loop, replay, order[0], out)
+
+
+def scatter(loop, replay, name, out):
+    of = dict(FIGURES)[name]
+    fig, axes = style.panels(1, len(replay), max(style.TEXT_WIDTH / 2, 3.2 * len(replay)), 2.2)
+    for axis, (trace, by_title) in zip(axes[0], replay.items()):
+        for at, (group, found) in enumerate(loop.items()):
+            for p in found:
+                if p.name in by_title:
+                    colour, marker = style.look(p.policy)
+                    axis.plot(100 * of(by_title[p.name]), max(p.kl, 1e-5), marker, color=style.shade(colour, at),
+                              ls="none", label=p.policy if at == 0 else None)
+        axis.set_xscale("log"), axis.set_yscale("log"), axis.grid(True, which="major")
+        axis.set_title(trace)
+        axis.set_xlabel(f"Replay: {name} (%)")
+    axes[0][0].set_ylabel("In the loop: KL (nats)")
+    handles = dict(zip(*axes[0][0].get_legend_handles_labels()[::-1]))
+    style.legend_below(fig, list(handles.values()))
+    style.save(fig, out, "open_loop", formats=("png",))
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python3 -m analysis.closed_loop", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="+", metavar="ROWS.jsonl")
+    parser.add_argument("--replay", nargs="+", default=[], metavar="RESULT.h5")
+    parser.add_argument("--out", required=True, metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    try:
+        groups = {}
+        for config, rows in rows_of(options.rows):
+            for model in config["models"]:
+                for length in sorted(config["lengths"]):
+                    here = [r for r in rows if r["model"] == model["name"] and r["length"] == length]
+                    if here:
+                        groups[f"{model['name']}, {length} tokens"] = points(config, here)
+        if not groups:
+            raise ResultError(options.rows[0], "", "a row", "let experiments/accuracy.py go on")
+        os.makedirs(options.out, exist_ok=True)
+        picture(groups, options.out)
+        if options.replay:
+            compare(groups, replayed(options.replay), options.out)
+    except (ResultError, OSError) as error:
+        print(f"closed_loop: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""analysis.closed_loop: rows that are known, and a replay of the same settings."""
+
+import json
+import math
+import os
+import tempfile
+import unittest
+
+from analysis import closed_loop
+from analysis.errors import ResultError
+
+CONFIG = dict(models=[dict(name="m")], lengths=[100], policies=[
+    dict(name="a", policy="quest"), dict(name="b", policy="double_p"), dict(name="c", policy="quest")])
+
+
+def row(task, policy, solved, kl, share=0.1, question=0):
+    return dict(model="m", length=100, task=task, policy=policy, question=question, solved=solved, kl=kl,
+                bytes_share=share)
+
+
+ROWS = [row("vt", "reference", True, 0.0, 1.0), row("vt", "a", False, 0.5), row("vt", "b", True, 0.1, 0.2),
+        row("vt", "b", True, None, None, 1), row("cwe", "reference", False, 0.0, 1.0), row("cwe", "a", True, 9.0),
+        {**row("held_out", "a", None, 0.3, 0.3)}]
+
+
+class Rows(unittest.TestCase):
+    def write(self, *lines):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = os.path.join(folder.name, "rows.jsonl")
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(lines)
+        return path
+
+    def line(self, value):
+        return json.dumps(value) + "\n"
+
+    def header(self, **other):
+        return self.line(dict(format="doublep-accuracy", version=1, config=CONFIG) | other)
+
+    def test_shards_join(self):
+        paths = [self.write(self.header(), *map(self.line, part)) for part in (ROWS[:3], ROWS[3:])]
+        (config, rows), = closed_loop.rows_of(paths)
+        self.assertEqual((config, rows), (CONFIG, ROWS))
+        cut = self.write(self.header(), self.line(ROWS[0]), self.line(ROWS[1])[:20])
+        self.assertEqual(closed_loop.rows_of([cut]), [(CONFIG, ROWS[:1])])
+
+    def test_what_is_no_file_of_rows(self):
+        for text in ("", "{}\n", self.header(version=2), "[1]\n", "\xff"):
+            with self.assertRaises(ResultError):
+                closed_loop.rows_of([self.write(text)])
+
+    def test_points(self):
+        reference, a, b = closed_loop.points(CONFIG, ROWS)
+        self.assertEqual((reference.name, reference.solved, reference.bytes_share), ("reference", 1, 1))
+        self.assertEqual((a.name, a.solved), ("a", 0))  # cwe does not count: the reference fails there
+        self.assertAlmostEqual(a.kl, 0.4)
+        self.assertAlmostEqual(a.bytes_share, 0.2)
+        self.assertEqual((b.solved, b.kl, b.bytes_share), (1, 0.1, 0.2))
+
+    def test_rank_correlation(self):
+        self.assertAlmostEqual(closed_loop.rank_correlation([1, 2, 3, 4], [10, 20, 25, 90]), 1)
+        self.assertAlmostEqual(closed_loop.rank_correlation([1, 2, 3, 4], [9, 5, 3, 1]), -1)
+        # By hand: ranks 0, 1.5, 1.5, 3 and 0, 1, 2, 3; covariance 1.125, variances 1.125 and 1.25.
+        self.assertAlmostEqual(closed_loop.rank_correlation([1, 2, 2, 4], [1, 2, 3, 4]),
+                               1.125 / math.sqrt(1.125 * 1.25))
+        self.assertTrue(math.isnan(closed_loop.rank_correlation([1, 1], [1, 2])))
+
+    def test_a_picture(self):
+        path = self.write(self.header(), *map(self.line, ROWS))
+        out = os.path.dirname(path)
+        self.assertEqual(closed_loop.main([path, "--out", out]), 0)
+        with open(os.path.join(out, "closed_loop.png"), "rb") as file:
+            self.assertEqual(file.read(4), b"\x89PNG")
+
+
+if __name__ == "__main__":
+    unittest.main()
