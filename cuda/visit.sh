@@ -18,9 +18,11 @@ step() { echo "== $1 ($SECONDS s)"; }
 check() { if [ "$1" -ne 0 ]; then echo "FAILED: $2 (exit code $1)"; failed=1; fi; }
 
 step "build for sm_$arch"
+package=()
+python3 -c "import nanobind" 2> /dev/null && package=(-DDOUBLEP_PYTHON=ON "-DPython_EXECUTABLE=$(command -v python3)")
 { cmake -S "$root" -B "$build" -G Ninja -DDOUBLEP_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90 \
-    -DDOUBLEP_CUDA_ARCHITECTURES="$arch" -DDOUBLEP_BENCHMARKS=OFF &&
-  ninja -C "$build" doublep doublep_device doublep_test_parity &&
+    -DDOUBLEP_CUDA_ARCHITECTURES="$arch" -DDOUBLEP_BENCHMARKS=OFF ${package[@]+"${package[@]}"} &&
+  ninja -C "$build" doublep doublep_device doublep_test_parity ${package[0]:+doublep_python} &&
   { ! grep -q "^build doublep_e2e:" "$build/build.ninja" || ninja -C "$build" doublep_e2e; }; } > "$out/build.log" 2>&1
 check $? "build, see build.log"
 program=$(find "$build" -type f -name doublep -perm -u+x | head -1)
@@ -44,6 +46,15 @@ step "parity"
 DOUBLEP_TRACES=$(IFS=:; echo "${traces[*]}") "$parity" > "$out/parity.txt" 2>&1
 check $? "parity, see parity.txt"
 tail -3 "$out/parity.txt"
+
+step "Python package"
+if [ ${#package[@]} -gt 0 ]; then
+  PYTHONPATH=$build/python python3 -m unittest discover -v -s "$root/tests/python" > "$out/python.txt" 2>&1
+  check $? "Python package, see python.txt"
+  tail -1 "$out/python.txt"
+else
+  echo "SKIPPED: python3 has no nanobind here, so that the package is not built"
+fi
 
 step "compute-sanitizer"
 tools="memcheck racecheck initcheck synccheck"

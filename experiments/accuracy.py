@@ -194,30 +194,27 @@ class Cell:
             tokens = filled.answer(name, self.loaded.ends, self.most(question)).tokens
         return found | self.graded(question, tokens)
 
-    def measure(self, store, names, decodings, counted_only, tell):
-        everyone = [REFERENCE, *names]
-        passes = [everyone]
-        if counted_only and self.task != HELD_OUT:
-            passes = [[REFERENCE], everyone]
-        for policies in passes:
-            for number in range(self.config["questions"]):
-                left = [p for p in policies if key(self.base(number, p)) not in store.done]
-                if not left:
-                    continue
-                question, ids = self.ask(number)
-                filled = self.loaded.fill(ids)
-                figures, held_against = self.reference(question, filled)
-                for policy in left:
-                    if policy != REFERENCE:
-                        figures = self.under(names[policy], decodings[policy], question, filled, held_against)
-                    else:
-                        figures = figures | dict(bytes_share=1.0, density=1.0)
-                    store.add(self.base(number, policy) | dict(prompt_tokens=len(ids)) | figures)
-                tell(f"{self.loaded.name}, {self.length} tokens, {self.task}, question {number}")
-            if len(passes) > 1 and policies is passes[0] and not counts(
-                    [row for row in store.rows if row["policy"] == REFERENCE and
-                     (row["model"], row["task"], row["length"]) == (self.loaded.name, self.task, self.length)]):
-                return
+    def solvable(self, rows):
+        """Does the reference solve the task?"""
+        return self.task == HELD_OUT or counts(
+            [row for row in rows if row["policy"] == REFERENCE and
+             (row["model"], row["task"], row["length"]) == (self.loaded.name, self.task, self.length)])
+
+    def measure(self, number, policies, store, names, decodings):
+        """One question under policies that have not answered it yet; False where all had."""
+        left = [p for p in policies if key(self.base(number, p)) not in store.done]
+        if not left:
+            return False
+        question, ids = self.ask(number)
+        filled = self.loaded.fill(ids)
+        figures, held_against = self.reference(question, filled)
+        for policy in left:
+            if policy != REFERENCE:
+                figures = self.under(names[policy], decodings[policy], question, filled, held_against)
+            else:
+                figures = figures | dict(bytes_share=1.0, density=1.0)
+            store.add(self.base(number, policy) | dict(prompt_tokens=len(ids)) | figures)
+        return True
 
 
 def counts(rows):
@@ -225,19 +222,29 @@ def counts(rows):
     return bool(rows) and sum(row["solved"] for row in rows) >= COUNTED * len(rows)
 
 
-def measure(config, store, shard, counted_only, tell):
+def measure(config, store, shard, counted_only, models, tell):
     from doublep import hf
     names = {policy["name"]: f"doublep_{i}" for i, policy in enumerate(config["policies"])}
     decodings = {policy["name"]: hf.register(**policy | {"name": names[policy["name"]]})
                  for policy in config["policies"]}
     for entry in config["models"]:
+        if models and entry["name"] not in models:
+            continue
         cells = [(length, task) for length in config["lengths"] for task in all_tasks(config)][shard[0] - 1::shard[1]]
         wanted = {(entry["name"], task, length, number, policy) for length, task in cells
                   for number in range(config["questions"]) for policy in (REFERENCE, *names)}
-        if not wanted <= store.done:
-            loaded = Loaded(entry)
-            for length, task in cells:
-                Cell(config, loaded, length, task).measure(store, names, decodings, counted_only, tell)
+        if wanted <= store.done:
+            continue
+        loaded = Loaded(entry)
+        cells = [Cell(config, loaded, length, task) for length, task in cells]
+        # By question, then by cell: a run that is cut short has asked all cells alike.
+        for policies in [[REFERENCE], [REFERENCE, *names]] if counted_only else [[REFERENCE, *names]]:
+            for number in range(config["questions"]):
+                for cell in cells:
+                    if len(policies) > 1 and counted_only and not cell.solvable(store.rows):
+                        continue
+                    if cell.measure(number, policies, store, names, decodings):
+                        tell(f"{entry['name']}, {cell.length} tokens, {cell.task}, question {number}")
 
 
 def interval(good, of, z=1.959964):
@@ -331,6 +338,7 @@ def main(arguments=None):
     parser.add_argument("--table-only", action="store_true", help="of what the output holds already")
     parser.add_argument("--also", nargs="+", default=[], metavar="FILE.jsonl",
                         help="outputs of the same configuration whose rows join the table")
+    parser.add_argument("--model", nargs="+", default=[], metavar="NAME", help="of the configuration's; all without it")
     parser.add_argument("--shard", type=part, default=(1, 1), metavar="I/N",
                         help="every N-th pair of length and task, from the I-th on")
     parser.add_argument("--counted-only", action="store_true",
@@ -343,9 +351,12 @@ def main(arguments=None):
         return 2
     try:
         config = load_config(options.config)
+        for name in options.model:
+            if name not in [entry["name"] for entry in config["models"]]:
+                raise AccuracyError(f"--model: {options.config} has no model '{name}'")
         with Store(options.output, config) as store:
             if not options.table_only:
-                measure(config, store, options.shard, options.counted_only,
+                measure(config, store, options.shard, options.counted_only, options.model,
                         lambda line: print(line, file=sys.stderr, flush=True))
         rows = list(store.rows)
         for path in options.also:

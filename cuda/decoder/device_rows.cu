@@ -5,7 +5,7 @@
 
 #include "core/base/half.h"
 #include "core/trace/tensor.h"
-#include "cuda/common/device_buffer.h"
+#include "cuda/common/runtime.h"
 #include "cuda/common/launch.h"
 #include "cuda/decoder/device_rows.h"
 

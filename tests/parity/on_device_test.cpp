@@ -1,7 +1,7 @@
 // Caches and queries that lie on the device against the same in the host's memory: bit for bit, as
 // both go through the same kernels.
 #include "core/decoder/device_decoder.h"
-#include "cuda/common/device_buffer.h"
+#include "cuda/common/runtime.h"
 #include "cuda/decoder/convert.h"
 #include "tests/parity/support.h"
 #include "tests/support/message.h"

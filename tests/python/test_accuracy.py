@@ -117,6 +117,8 @@ class Runs(unittest.TestCase):
                 self.assertGreater(row["kl"], 1e-4)
         self.assertIn("| task | reference | full | window 16 |", out)
         self.assertEqual(self.run_script("--table-only")[1], out)
+        code, out, err = self.run_script("--model", "tinier")
+        self.assertEqual((code, out, err), (2, "", f"accuracy.py: --model: {self.config} has no model 'tinier'\n"))
 
     def test_shards_are_the_whole(self):
         self.run_script()
