@@ -30,8 +30,8 @@ __device__ double zone_mass(const SelectParams& p, int row, float max, double* s
 /// in s.weights. All threads of one block.
 __device__ void find_limits(const SelectParams& p, SearchShared& s, const Items& items,
                             const Ruler& ruler, int2 budget, double zone) {
-  Mass mass[kBinsEach], total;
-  const Mass at = scan_bins(s, ruler, -1, mass, &total);
+  Mass at, total;
+  const Mass sum = scan_bins(s, ruler, -1, &at, &total);
   if (threadIdx.x < 2) {
     Found& f = s.found[threadIdx.x];
     const bool refine = threadIdx.x == 0;
@@ -48,9 +48,9 @@ __device__ void find_limits(const SelectParams& p, SearchShared& s, const Items&
     if (!refine && (p.outside_terms || !p.emit_terms)) f.target = 0;
   }
   __syncthreads();
-#pragma unroll
+#pragma unroll 1
   for (int w = 0; w < 2; ++w)
-    if (s.found[w].target > 0) note_bin(s, s.found[w], ruler, at, mass);
+    if (s.found[w].target > 0) note_bin(s, s.found[w], ruler, -1, at, sum);
   __syncthreads();
   const bool listed[2] = {s.found[0].at_most > 0 && s.found[0].at_most <= kListed,
                           s.found[1].at_most > 0 && s.found[1].at_most <= kListed};
@@ -68,6 +68,7 @@ __device__ void find_limits(const SelectParams& p, SearchShared& s, const Items&
     settle(s, ruler);
     __syncthreads();
   }
+#pragma unroll 1
   for (int w = 0; w < 2; ++w)
     if (s.found[w].at_most > kListed) refine_bin(s, w, items, ruler);
 }
@@ -166,7 +167,10 @@ void select(const SelectParams& p, cudaStream_t stream, bool overlap) {
   const std::int64_t room = (most - 30 * 1024) / 4 / 16 * 16;
   const auto cached = static_cast<int>(std::min(p.capacity, room));
   const int blocks = p.shape.pairs * p.shape.group;
-  launch({dim3(blocks), dim3(blocks <= sms ? kManyThreads : kFewThreads),
+  launch({dim3(blocks),
+          dim3(p.threads > 0   ? p.threads
+               : blocks <= sms ? kManyThreads
+                               : kFewThreads),
           static_cast<std::size_t>(cached) * sizeof(std::uint32_t), stream, overlap},
          select_kernel, p, cached);
 }

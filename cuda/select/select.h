@@ -72,7 +72,8 @@ struct SelectParams {
   float* masses = nullptr;
   PooledEstimate pooled;
   /// kTokens: thread blocks that share a KV head's items, 1 to 16 (more than 8 where the chip
-  /// allows it), and threads of each, 512 or 1024; 0: as suits the number of both.
+  /// allows it); 0: as suits their number. Threads of a block, 512 or 1024; 0: as suits that of the
+  /// blocks.
   int team = 0, threads = 0;
 
   std::uint8_t* codes = nullptr;    ///< [pairs * group, capacity]: what a head does with an item

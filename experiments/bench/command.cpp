@@ -51,7 +51,7 @@ void add_bench(CLI::App& app) {
       ->check(CLI::IsMember({0, 1, 2, 4, 8, 16}));
   command
       ->add_option("--select-threads", options->launch.select_threads,
-                   "of such a block; 0: as the kernel has it")
+                   "of a block that selects; 0: as the kernel has it")
       ->check(CLI::IsMember({0, 512, 1024}));
   command->add_flag("--registers", options->launch.registers,
                     "dense through registers, not the ring in shared memory");
