@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one go and under ten minutes: build, parity, compute-sanitizer, the
-# same sweep on both backends, bench, PyTorch's attention right after, other shapes, and a decode step of
+# same sweep on both backends, bench, a batch of different lengths, PyTorch's attention right after, other shapes, and a decode step of
 # all layers. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR. The decode step is of a model with
 # head_dim 128 and 4 query heads a KV head: E2E_TRACES names its traces where the others have another shape.
 set -u -o pipefail
@@ -61,7 +61,7 @@ tools="memcheck racecheck initcheck synccheck"
 for tool in $tools; do  # side by side: most of their time is the CPU's
   cases="[quick]"
   [ $tool != racecheck ] || cases="[race]"  # it takes a hundred times as long
-  ( timeout 200 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 \
+  ( timeout 270 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 \
       "$parity" "$cases" > "$out/$tool.txt" 2>&1; echo $? > "$out/$tool.rc" ) &
 done
 wait
@@ -89,6 +89,14 @@ step "bench"
 "$program" bench "${traces[@]}" ${BENCH_ARGS:-} --json "$out/bench.json" > "$out/bench.txt" 2>&1
 check $? "bench, see bench.txt"
 grep -E "^(device|ceiling|dense|double_p:p1=0.95,p2=0.70 )" "$out/bench.txt" | cut -c1-160
+
+step "a batch of different lengths"
+"$program" bench "${traces[@]}" --mixed ${MIXED:-8192 8192 16384 16384 32768 65536 131072 131072} \
+    -p dense -p quest:budget=4096 -p twilight:p=0.95 -p retroinfer -p double_p:p1=0.95,p2=0.70 \
+    -p double_p:variant=best,head_kinds=one,share=0.04,tokens_per_cluster=32 \
+    --json "$out/mixed.json" > "$out/mixed.txt" 2>&1
+check $? "a batch of different lengths, see mixed.txt"
+sed -n '/^one batch/,$p' "$out/mixed.txt" | cut -c1-150
 
 step "PyTorch"
 python3 "$root/experiments/bench/sdpa.py" ${SDPA_ARGS:-} --json "$out/sdpa.json" > "$out/sdpa.txt" 2>&1

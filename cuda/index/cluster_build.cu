@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <cub/device/device_radix_sort.cuh>
 
 #include "cuda/common/launch.h"
@@ -63,6 +64,16 @@ ClusterBuilder::ClusterBuilder(DType dtype, int pairs, int head_dim, std::int64_
   }
 }
 
+/// To the device, unless it is there already.
+template <class T>
+void ClusterBuilder::send(DeviceBuffer<T>& to, std::vector<T>& held, const T* from,
+                          std::size_t count, cudaStream_t stream) {
+  if (held.size() == count && std::memcmp(held.data(), from, count * sizeof(T)) == 0) return;
+  if (to.size() < count) to.resize(count);
+  held.assign(from, from + count);
+  DP_CUDA(cudaMemcpyAsync(to.get(), from, count * sizeof(T), cudaMemcpyHostToDevice, stream));
+}
+
 void ClusterBuilder::sort(const ClusterBuildParams& p, int clusters, cudaStream_t stream) {
   const int n = p.pairs * p.points, labels = p.pairs * clusters;
   // Stable: the members of a cluster stay in the order of the tokens.
@@ -91,7 +102,8 @@ void ClusterBuilder::write_clusters(const ClusterBuildParams& p, int clusters,
 void ClusterBuilder::finish(const ClusterBuildParams& p, int clusters, cudaStream_t stream) {
   write_clusters(p, clusters, stream);
   if (!p.value_map && !p.key_shape) return;
-  if (map_space_.size() == 0) map_space_.resize(pooled_moments_space(p.pairs, p.head_dim));
+  const auto space = static_cast<std::size_t>(pooled_moments_space(p.pairs, p.head_dim));
+  if (map_space_.size() < space) map_space_.resize(space);
   if (p.value_map) build_value_map(p, clusters, sorted_.get(), map_space_.get(), stream);
   if (p.key_shape) build_key_shape(p, clusters, sorted_.get(), map_space_.get(), stream);
 }
@@ -129,23 +141,19 @@ void ClusterBuilder::lloyd(const ClusterBuildParams& p, const std::vector<Segmen
     a.keys = narrow_keys_.get(), a.key_stride = count;
   }
   if (options.warp) {
-    const std::int64_t matrix = static_cast<std::int64_t>(d) * d;
-    if (warp_.size() == 0) {
-      warp_.resize(p.pairs * matrix);
-      warped_keys_.resize(distances_.size() * d);
-    }
-    DP_CUDA(cudaMemcpyAsync(warp_.get(), options.warp, p.pairs * matrix * sizeof(float),
+    const auto floats = static_cast<std::size_t>(options.warps) * d * d;
+    if (warp_.size() < floats) warp_.resize(floats);
+    if (warped_keys_.size() == 0) warped_keys_.resize(distances_.size() * d);
+    DP_CUDA(cudaMemcpyAsync(warp_.get(), options.warp, floats * sizeof(float),
                             cudaMemcpyHostToDevice, stream));
-    warp_keys(
-        {a.dtype, p.pairs, d, p.points, a.keys, a.key_stride, warp_.get(), warped_keys_.get()},
-        stream);
+    warp_keys({a.dtype, p.pairs, d, p.points, a.keys, a.key_stride, warp_.get(), warped_keys_.get(),
+               options.warps},
+              stream);
     a.keys = warped_keys_.get(), a.key_stride = static_cast<std::int64_t>(p.points) * d;
   }
   const std::int32_t* first = nullptr;
   if (options.first) {
-    if (first_.size() < static_cast<std::size_t>(clusters)) first_.resize(clusters);
-    DP_CUDA(cudaMemcpyAsync(first_.get(), options.first, clusters * sizeof(std::int32_t),
-                            cudaMemcpyHostToDevice, stream));
+    send(first_, held_first_, options.first, clusters, stream);
     first = first_.get();
   }
   a.centroids = centroids_.get(), a.half_norms = half_norms_.get(), a.labels = labels_.get();
@@ -189,8 +197,7 @@ void ClusterBuilder::cluster(const ClusterBuildParams& p, const std::vector<Segm
   if (clusters == 0 || p.points == 0) return;
   std::vector<Segment> all = segments;
   all.push_back({0, p.points, 0, clusters});
-  DP_CUDA(cudaMemcpyAsync(segments_.get(), all.data(), all.size() * sizeof(Segment),
-                          cudaMemcpyHostToDevice, stream));
+  send(segments_, held_segments_, all.data(), all.size(), stream);
   const std::int64_t n = static_cast<std::int64_t>(p.pairs) * p.points;
   launch({dim3(blocks_for(n, kThreads)), dim3(kThreads), 0, stream}, count_up, tokens_.get(), n,
          static_cast<std::int64_t>(p.points));

@@ -1,5 +1,5 @@
 // The index of the cluster policies, built on the device: k-means over the keys of every KV head of
-// one sequence at once, then keys and values copied into cluster order, so that a cluster is one
+// some sequences at once, then keys and values copied into cluster order, so that a cluster is one
 // contiguous read.
 #pragma once
 
@@ -28,7 +28,7 @@ int total_clusters(const std::vector<Segment>& segments);
 
 struct ClusterBuildParams {
   DType dtype = DType::kBf16;
-  int pairs = 0;  ///< KV heads
+  int pairs = 0;  ///< KV heads, of all sequences that are clustered at once
   int head_dim = 0;
   const void* keys = nullptr;    ///< [pairs, source_capacity, head_dim], tokens in order
   const void* values = nullptr;  ///< same
@@ -62,12 +62,14 @@ struct LloydOptions {
   /// Point of its segment that a cluster's first centroid sits on, [clusters], host memory; null:
   /// evenly spaced.
   const std::int32_t* first = nullptr;
-  /// Symmetric W, float32 [pairs, head_dim, head_dim], host memory: points are the rows k W; null:
-  /// the keys themselves (core/index/query_metric.h).
+  /// Symmetric W, float32 [warps, head_dim, head_dim], host memory, which the pairs take in turn:
+  /// points are the rows k W; null: the keys themselves (core/index/query_metric.h).
   const float* warp = nullptr;
+  int warps = 0;
 };
 
-/// Owns the workspace, so that re-clustering allocates nothing.
+/// Owns the workspace, so that re-clustering allocates nothing; nor does it wait for the device,
+/// and what it sends there is a metric alone, where segments and first points are as they were.
 class ClusterBuilder {
  public:
   ClusterBuilder(DType dtype, int pairs, int head_dim, std::int64_t points, std::int64_t clusters);
@@ -84,6 +86,9 @@ class ClusterBuilder {
   template <class T>
   void lloyd(const ClusterBuildParams& params, const std::vector<Segment>& segments,
              const LloydOptions& options, cudaStream_t stream);
+  template <class T>
+  void send(DeviceBuffer<T>& to, std::vector<T>& held, const T* from, std::size_t count,
+            cudaStream_t stream);
   void sort(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
   /// What the step reads, from the sorted labels: means, rows in order, and what else is asked for.
   void finish(const ClusterBuildParams& params, int clusters, cudaStream_t stream);
@@ -95,13 +100,15 @@ class ClusterBuilder {
   DeviceBuffer<float> mean_parts_, means_;       // [pairs, parts, head_dim], [pairs, head_dim]
   DeviceBuffer<std::uint16_t> narrow_keys_;      // [pairs, points, head_dim], float32 caches only
   DeviceBuffer<std::uint16_t> warped_keys_;      // the same, once another metric is asked for
-  DeviceBuffer<float> warp_;                     // [pairs, head_dim, head_dim]
+  DeviceBuffer<float> warp_;                     // [warps, head_dim, head_dim]
   DeviceBuffer<std::int32_t> first_;             // [clusters]
+  std::vector<std::int32_t> held_first_;         // as it stands on the device
   DeviceBuffer<std::uint32_t> labels_, sorted_;  // [pairs, points]: pair * clusters + cluster
   DeviceBuffer<std::int32_t> tokens_, sorted_tokens_;  // [pairs, points]
   DeviceBuffer<std::int32_t> starts_;                  // [pairs * clusters + 1]
   DeviceBuffer<Segment> segments_;  // those of the clustering, then one of everything
-  DeviceBuffer<float> map_space_;   // once a map or a shape is asked for
+  std::vector<Segment> held_segments_;
+  DeviceBuffer<float> map_space_;  // once a map or a shape is asked for
   DeviceBuffer<unsigned char> sort_space_;
   std::size_t sort_bytes_ = 0;
 };

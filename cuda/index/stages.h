@@ -17,8 +17,9 @@ struct WarpKeysParams {
   std::int32_t points = 0;
   const std::uint16_t* keys = nullptr;  ///< [pairs, key_stride / head_dim, head_dim]
   std::int64_t key_stride = 0;          ///< elements between pairs
-  const float* warp = nullptr;          ///< symmetric W: [pairs, head_dim, head_dim]
+  const float* warp = nullptr;          ///< symmetric W: [warps, head_dim, head_dim]
   std::uint16_t* out = nullptr;         ///< [pairs, points, head_dim]
+  int warps = 0;                        ///< matrices, which the pairs take in turn; 0: one each
 };
 
 /// out = keys W, on the tensor cores with W in 16 bits and sums in float32. The identity leaves

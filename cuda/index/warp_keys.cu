@@ -21,7 +21,8 @@ __global__ void __launch_bounds__(32 * kWarps)
   extern __shared__ __align__(16) unsigned char shared[];
   T* w = reinterpret_cast<T*>(shared);
   const int pair = blockIdx.y, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
-  const float* from = p.warp + static_cast<std::int64_t>(pair) * D * D;
+  const float* from =
+      p.warp + static_cast<std::int64_t>(p.warps > 0 ? pair % p.warps : pair) * D * D;
   for (int i = threadIdx.x; i < D * D; i += 32 * kWarps)
     w[i / D * (D + kPad) + i % D] = Packed<T>::from_float(from[i]);
   __syncthreads();

@@ -29,6 +29,10 @@ class Cache {
 
   /// Sets a sequence's zones; synchronous.
   void set_zones(int sequence, std::int32_t sink_end, std::int32_t tail_begin, std::int32_t length);
+  /// Sets the zones of `sequences` sequences, and numbers their rows as the tokens stand; one
+  /// launch.
+  void begin(int sequence, int sequences, std::int32_t sink_end, std::int32_t tail_begin,
+             std::int32_t length, cudaStream_t stream);
   const std::int32_t* sink_end() const { return sink_end_.get(); }
   const std::int32_t* tail_begin() const { return tail_begin_.get(); }
   const std::int32_t* lengths() const { return lengths_.get(); }

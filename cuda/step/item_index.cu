@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "cuda/common/launch.h"
 #include "cuda/step/item_index.h"
 
 namespace doublep::cuda {
@@ -28,8 +30,8 @@ ItemIndex::ItemIndex(const Cache& cache, std::int64_t capacity, bool mean_values
 
 namespace {
 
-/// Rows [first, first + rows) of every KV head of a sequence, unchanged in place and order.
-void copy_rows(Cache& cache, std::int64_t pair, const void* keys, const void* values,
+/// Rows [first, first + rows) of so many pairs, unchanged in place and order.
+void copy_rows(Cache& cache, std::int64_t pair, int pairs, const void* keys, const void* values,
                std::int64_t source_capacity, std::int64_t first, std::int64_t rows,
                cudaStream_t stream) {
   if (rows <= 0) return;
@@ -37,10 +39,14 @@ void copy_rows(Cache& cache, std::int64_t pair, const void* keys, const void* va
   const auto copy = [&](void* to, const void* from) {
     DP_CUDA(cudaMemcpy2DAsync(static_cast<char*>(to) + at, cache.capacity() * bytes,
                               static_cast<const char*>(from) + at, source_capacity * bytes,
-                              rows * bytes, cache.shape().kv_heads, cudaMemcpyDefault, stream));
+                              rows * bytes, pairs, cudaMemcpyDefault, stream));
   };
   copy(cache.keys(pair), keys);
   copy(cache.values(pair), values);
+}
+
+__global__ void set_counts(std::int32_t* counts, int pairs, std::int32_t items) {
+  for (int i = threadIdx.x; i < pairs; i += blockDim.x) counts[i] = items;
 }
 
 std::vector<Segment> segments_of(std::int32_t points, const ItemIndex::Clustering& options) {
@@ -53,21 +59,21 @@ std::vector<Segment> segments_of(std::int32_t points, const ItemIndex::Clusterin
 void ItemIndex::build_clusters(Cache& cache, int sequence, const void* keys, const void* values,
                                std::int64_t source_capacity, std::int32_t sink_end,
                                std::int32_t tail_begin, std::int32_t length,
-                               const Clustering& options, cudaStream_t stream) {
-  const int heads = cache.shape().kv_heads;
+                               const Clustering& options, cudaStream_t stream, int sequences) {
+  const int heads = cache.shape().kv_heads, pairs = sequences * heads;
   const std::int64_t pair = static_cast<std::int64_t>(sequence) * heads;
   const std::int32_t points = tail_begin - sink_end;
   const int clusters = points > 0 ? total_clusters(segments_of(points, options)) : 0;
   if (clusters > capacity_) throw CudaError("the index has no room for so many clusters");
 
-  copy_rows(cache, pair, keys, values, source_capacity, 0, sink_end, stream);
-  copy_rows(cache, pair, keys, values, source_capacity, tail_begin, length - tail_begin, stream);
-  std::vector<std::int32_t> order(length);
-  std::iota(order.begin(), order.end(), 0);
-  for (int h = 0; h < heads; ++h)
-    DP_CUDA(cudaMemcpyAsync(cache.order(pair + h), order.data(), length * sizeof(std::int32_t),
-                            cudaMemcpyHostToDevice, stream));
-  set_items(sequence, heads, clusters);
+  if (static_cast<std::int64_t>(pairs) * points > std::numeric_limits<std::int32_t>::max())
+    throw CudaError("too many tokens to be clustered at once; build fewer sequences");
+  copy_rows(cache, pair, pairs, keys, values, source_capacity, 0, sink_end, stream);
+  copy_rows(cache, pair, pairs, keys, values, source_capacity, tail_begin, length - tail_begin,
+            stream);
+  cache.begin(sequence, sequences, sink_end, tail_begin, length, stream);
+  launch({dim3(1), dim3(256), 0, stream}, set_counts, num_items_.get() + pair, pairs, clusters);
+  std::fill_n(host_items_.begin() + sequence, sequences, clusters);
   ClusterBuildParams p;
   p.keys = keys, p.values = values, p.source_capacity = source_capacity;
   p.begin = p.source_begin = sink_end, p.points = points;
@@ -77,12 +83,11 @@ void ItemIndex::build_clusters(Cache& cache, int sequence, const void* keys, con
     make_map(map, cache, stream);
     where = map.get() + pair * map_bytes_;
     if (clusters == 0)  // an earlier build may have left one
-      DP_CUDA(cudaMemsetAsync(where, 0, heads * map_bytes_, stream));
+      DP_CUDA(cudaMemsetAsync(where, 0, pairs * map_bytes_, stream));
   };
   if (options.value_map) pool(value_map_, p.value_map);
   if (options.key_shape) pool(key_shape_, p.key_shape);
-  if (clusters > 0) cluster(cache, pair, p, options, stream);
-  cache.set_zones(sequence, sink_end, tail_begin, length);
+  if (clusters > 0) cluster(cache, pair, pairs, p, options, stream);
 }
 
 void ItemIndex::make_map(DeviceBuffer<unsigned char>& map, const Cache& cache,
@@ -99,17 +104,19 @@ void ItemIndex::set_items(int sequence, int heads, std::int32_t items) {
   host_items_[sequence] = items;
 }
 
-/// What the caller leaves open: the sequence's cache, and the segments.
-void ItemIndex::cluster(Cache& cache, std::int64_t pair, ClusterBuildParams p,
+/// What the caller leaves open: the pairs' cache, and the segments.
+void ItemIndex::cluster(Cache& cache, std::int64_t pair, int pairs, ClusterBuildParams p,
                         const Clustering& options, cudaStream_t stream) {
   const auto segments = segments_of(p.points, options);
   const int clusters = total_clusters(segments);
-  p.dtype = cache.dtype(), p.pairs = cache.shape().kv_heads, p.head_dim = cache.shape().head_dim;
+  p.dtype = cache.dtype(), p.pairs = pairs, p.head_dim = cache.shape().head_dim;
   p.out_keys = cache.keys(pair), p.out_values = cache.values(pair);
   p.out_capacity = cache.capacity(), p.order = cache.order(pair), p.cluster_capacity = capacity_;
-  if (!builder_ || p.points > builder_points_ || clusters > builder_clusters_) {
-    builder_points_ = p.points, builder_clusters_ = clusters;
-    builder_ = std::make_unique<ClusterBuilder>(p.dtype, p.pairs, p.head_dim, p.points, clusters);
+  if (!builder_ || pairs > builder_pairs_ || p.points > builder_points_ ||
+      clusters > builder_clusters_) {
+    builder_.reset();  // its workspace goes before another comes
+    builder_pairs_ = pairs, builder_points_ = p.points, builder_clusters_ = clusters;
+    builder_ = std::make_unique<ClusterBuilder>(p.dtype, pairs, p.head_dim, p.points, clusters);
   }
   if (options.labels)
     builder_->assign(p, options.labels, clusters, stream);
@@ -117,7 +124,8 @@ void ItemIndex::cluster(Cache& cache, std::int64_t pair, ClusterBuildParams p,
     builder_->cluster(p, segments,
                       {options.iterations, options.spherical,
                        options.first.empty() ? nullptr : options.first.data(),
-                       options.warp.empty() ? nullptr : options.warp.data()},
+                       options.warp.empty() ? nullptr : options.warp.data(),
+                       static_cast<int>(options.warp.size() / (p.head_dim * p.head_dim))},
                       stream);
 }
 
@@ -150,7 +158,7 @@ void ItemIndex::append_clusters(Cache& cache, int sequence, std::int32_t tail_be
     p.mean_values = static_cast<char*>(others(pair)) + first * row_bytes_;
     p.meta = meta(pair) + first, p.offsets = offsets(pair) + first;
     p.cluster_room = capacity_ - first;
-    cluster(cache, pair, p, options, stream);
+    cluster(cache, pair, heads, p, options, stream);
     set_items(sequence, heads, first + clusters);
     DP_CUDA(cudaStreamSynchronize(stream));  // the copies go
   }

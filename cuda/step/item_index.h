@@ -38,9 +38,12 @@ class ItemIndex {
   std::uint32_t* codes() { return codes_.get(); }
   NibbleScale* scales() { return scales_.get(); }
 
-  /// Clusters a sequence's tokens between sinks and tail. Source: [kv_heads, source_capacity, d]
-  /// in token order. Fills the sequence's part of the cache in cluster order, its zones included.
-  /// With `labels` ([kv_heads, points], host) takes that clustering instead of making one.
+  /// Clusters the tokens between sinks and tail of `sequences` sequences from `sequence` on, all of
+  /// these lengths, in one series of launches: sequences one by one do not fill the chip. Source:
+  /// [sequences * kv_heads, source_capacity, d] in token order. Fills their part of the cache in
+  /// cluster order, zones included. With `labels` ([sequences * kv_heads, points], host) takes that
+  /// clustering instead of making one. Without, and where a build of this size was before it,
+  /// nothing is allocated or waited for: a stream may capture it.
   struct Clustering {
     std::int64_t tokens_per_cluster = 16, clusters = 0, segment = 0;
     int iterations = 4;
@@ -48,7 +51,8 @@ class ItemIndex {
     bool spherical = false;  ///< as LloydOptions says
     /// As LloydOptions has them; empty: evenly spaced, and the keys themselves.
     std::vector<std::int32_t> first = {};
-    std::vector<float> warp = {};
+    std::vector<float> warp =
+        {};  ///< of a sequence's KV heads, or of all sequences' that are built
     /// Also the map by which a query moves values, and the covariance that clusters share. They are
     /// of one clustering: such clusters cannot be added to. The tables are made by the first build
     /// that asks, which must come before a step.
@@ -56,7 +60,8 @@ class ItemIndex {
   };
   void build_clusters(Cache& cache, int sequence, const void* keys, const void* values,
                       std::int64_t source_capacity, std::int32_t sink_end, std::int32_t tail_begin,
-                      std::int32_t length, const Clustering& options, cudaStream_t stream);
+                      std::int32_t length, const Clustering& options, cudaStream_t stream,
+                      int sequences = 1);
   /// Clusters the rows from the cache's tail_begin to `tail_begin`, which are in token order there,
   /// by themselves; the clusters come after those that there are. Makes room where there is none:
   /// steps over this index must be made anew. Synchronous.
@@ -73,7 +78,7 @@ class ItemIndex {
   void reserve(const Cache& cache, std::int64_t capacity);
   void make_map(DeviceBuffer<unsigned char>& map, const Cache& cache, cudaStream_t stream);
   void set_items(int sequence, int heads, std::int32_t items);
-  void cluster(Cache& cache, std::int64_t pair, ClusterBuildParams params,
+  void cluster(Cache& cache, std::int64_t pair, int pairs, ClusterBuildParams params,
                const Clustering& options, cudaStream_t stream);
 
   std::int64_t capacity_, row_bytes_, map_bytes_;
@@ -86,7 +91,7 @@ class ItemIndex {
   DeviceBuffer<std::uint32_t> codes_;                  // [pairs, cache rows, head_dim / 8]
   DeviceBuffer<NibbleScale> scales_;                   // [pairs, cache rows]
   std::unique_ptr<ClusterBuilder> builder_;
-  std::int64_t builder_points_ = 0, builder_clusters_ = 0;
+  std::int64_t builder_pairs_ = 0, builder_points_ = 0, builder_clusters_ = 0;
 };
 
 }  // namespace doublep::cuda

@@ -34,10 +34,13 @@ void print_header(const BenchReport& r, const RecordedHeads& w, std::ostream& ou
       << r.ceiling * 1e-9 << " GB/s read; a graph with one empty launch takes "
       << std::setprecision(1) << r.floor_us << " us\n"
       << "times in us, medians from a cold L2; est, sel, att: what each stage adds; MB: bytes the "
-         "selection needs; ceil: share of the read ceiling on them\n\n"
+         "selection needs; ceil: share of the read ceiling on them; build, layer: index of one "
+         "sequence, of all; rebuild: the latter "
+         "every 1024 steps, as a share of a step\n\n"
       << std::left << std::setw(kName) << "policy" << std::right;
-  for (const char* column : {"batch", "context", "step", "p95", "est", "sel", "att", "MB", "ceil%",
-                             "x dense", "exact%", "union%", "err mean", "err p95", "build ms"})
+  for (const char* column :
+       {"batch", "context", "step", "p95", "est", "sel", "att", "MB", "ceil%", "x dense", "exact%",
+        "union%", "err mean", "err p95", "build ms", "layer ms", "rebuild%"})
     out << std::setw(9) << column;
   out << std::endl;
 }
@@ -51,7 +54,8 @@ void print_point(const TimedPoint& p, std::ostream& out) {
   out << std::setprecision(2) << std::setw(9) << p.to_dense << std::setw(9)
       << 100 * p.reads.exact_share << std::setw(9) << 100 * p.reads.union_share
       << std::setprecision(4) << std::setw(9) << p.error_mean << std::setw(9) << p.error_p95
-      << std::setprecision(2) << std::setw(9) << p.build_ms << std::endl;
+      << std::setprecision(2) << std::setw(9) << p.build_ms << std::setw(9) << p.layer_build_ms
+      << std::setw(9) << 100 * p.rebuild_share() << std::endl;
 }
 
 void print_mixed(const BenchReport& r, std::ostream& out) {
@@ -84,9 +88,10 @@ void write_point(const TimedPoint& p, std::ostream& out) {
       << ", \"step_us\": " << p.step_us << ", \"p95_us\": " << p.p95_us
       << ", \"estimate_us\": " << p.estimate_us << ", \"select_us\": " << p.select_us
       << ", \"attend_us\": " << p.attend_us << ", \"ceiling_share\": " << p.ceiling_share
-      << ", \"to_dense\": " << p.to_dense << ", \"error_mean\": " << p.error_mean
-      << ", \"error_median\": " << p.error_median << ", \"error_p95\": " << p.error_p95
-      << ", \"error_max\": " << p.error_max;
+      << ", \"layer_build_ms\": " << p.layer_build_ms
+      << ", \"rebuild_share\": " << p.rebuild_share() << ", \"to_dense\": " << p.to_dense
+      << ", \"error_mean\": " << p.error_mean << ", \"error_median\": " << p.error_median
+      << ", \"error_p95\": " << p.error_p95 << ", \"error_max\": " << p.error_max;
 }
 
 void write_json(const BenchReport& r, const RecordedHeads& w, const std::string& path) {
@@ -137,7 +142,7 @@ class Bench {
     const std::int64_t longest = *std::max_element(contexts.begin(), contexts.end());
     for (const std::size_t i : in_order(settings)) {
       if (settings[i].plan.clustered() && !source) source = Subject::make_source(heads_, longest);
-      subject.prepare(settings[i], source.get(), options_.launch);
+      subject.prepare(settings[i], source.get(), options_.launch, true);
       points[i] = one(settings[i], subject);
       points[i].context = longest, points[i].batch = static_cast<int>(contexts.size());
     }
@@ -152,6 +157,7 @@ class Bench {
     TimedPoint p;
     p.setting = &setting;
     p.build_ms = subject.build_ms(), p.build = subject.build_work();
+    p.layer_build_ms = subject.layer_build_ms();
     std::vector<double> times, estimate, select, errors;
     const auto append = [](std::vector<double>& to, const std::vector<double>& from) {
       to.insert(to.end(), from.begin(), from.end());

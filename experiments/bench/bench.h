@@ -66,17 +66,23 @@ struct BenchOptions {
   Launch launch;
 };
 
+/// Tokens between two clusterings, where an index is made anew as they are generated: RetroInfer's.
+inline constexpr double kRebuildEvery = 1024;
+
 /// One setting at one context and batch. Times are medians in microseconds.
 struct TimedPoint {
   const Setting* setting = nullptr;
   std::int64_t context = 0;
   int batch = 0;
   double step_us = 0, p95_us = 0, estimate_us = 0, select_us = 0, attend_us = 0;
-  double build_ms = 0;  ///< index of one sequence
-  Work build;           ///< of the same
+  double build_ms = 0;        ///< index of one sequence
+  Work build;                 ///< of the same
+  double layer_build_ms = 0;  ///< index of the whole batch
   Reads reads;
   double ceiling_share = 0;  ///< bytes / step time over the read ceiling
   double to_dense = 0;       ///< step time of dense over this one's
+  /// Of a step, what making the index anew every kRebuildEvery steps adds to it.
+  double rebuild_share() const { return 1e3 * layer_build_ms / kRebuildEvery / step_us; }
   double error_mean = 0, error_median = 0, error_p95 = 0, error_max = 0;  ///< to dense, over heads
 };
 

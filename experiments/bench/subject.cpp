@@ -15,6 +15,8 @@ namespace {
 cuda::Shape shape_of(const RecordedHeads& h, int batch) {
   return {batch * h.kv_heads(), h.kv_heads(), h.group(), h.head_dim()};
 }
+constexpr double kTogetherBytes = 5ll << 30;  // of sequences whose clusters are made at once
+
 double row_bytes(const RecordedHeads& h) { return 2.0 * h.head_dim(); }
 
 template <class Build>
@@ -53,17 +55,18 @@ int Subject::looked() const {
   return alike ? std::min(batch(), kLooked) : batch();
 }
 
-void Subject::prepare(const Setting& setting, cuda::Cache* source, const Launch& launch) {
+void Subject::prepare(const Setting& setting, cuda::Cache* source, const Launch& launch,
+                      bool together) {
   step_.reset();
   plan_ = setting.plan;
   if (const std::string key = index_key(plan_); key != held_) {
     index_.reset();
-    held_.clear(), build_ms_ = 0;
+    held_.clear(), build_ms_ = layer_build_ms_ = 0;
     std::int64_t items = 0;
     for (const std::int64_t context : contexts_) items = std::max(items, plan_.items(context));
     index_ = cuda::make_index(plan_, cache_, items);
     if (plan_.clustered())
-      cluster(*source);
+      cluster(*source, together);
     else
       page();
     held_ = key, in_token_order_ = !plan_.clustered();
@@ -107,14 +110,14 @@ void Subject::page() {
                      static_cast<std::int32_t>(contexts_[b]));
   }
   if (!plan_.pages()) return;
-  build_ms_ = milliseconds([&] {
-                for (int b = 0; b < batch(); ++b)
-                  index_->extend_pages(cache_, b, plan_.step.page_size, 0, nullptr);
-              }) /
-              batch();
+  layer_build_ms_ = milliseconds([&] {
+    for (int b = 0; b < batch(); ++b)
+      index_->extend_pages(cache_, b, plan_.step.page_size, 0, nullptr);
+  });
+  build_ms_ = layer_build_ms_ / batch();
 }
 
-void Subject::cluster(cuda::Cache& source) {
+void Subject::cluster(cuda::Cache& source, bool together) {
   in_token_order_ = false;
   warps_.clear();
   for (int h = 0; h < heads_.kv_heads(); ++h) {
@@ -127,22 +130,39 @@ void Subject::cluster(cuda::Cache& source) {
     if (clusterings.count(contexts_[b]) == 0)
       clusterings[contexts_[b]] =
           cuda::clustering_of(plan_.index, zone(b).tail_begin - zone(b).sink_end, warps_);
-  const auto build = [&](int b) {
-    index_->build_clusters(
-        cache_, b, source.keys(), source.values(), source.capacity(),
-        static_cast<std::int32_t>(zone(b).sink_end), static_cast<std::int32_t>(zone(b).tail_begin),
-        static_cast<std::int32_t>(contexts_[b]), clusterings[contexts_[b]], nullptr);
+  const auto build = [&](cuda::Cache& from, int first, int count) {
+    return milliseconds([&] {
+      index_->build_clusters(cache_, first, from.keys(), from.values(), from.capacity(),
+                             static_cast<std::int32_t>(zone(first).sink_end),
+                             static_cast<std::int32_t>(zone(first).tail_begin),
+                             static_cast<std::int32_t>(contexts_[first]),
+                             clusterings[contexts_[first]], nullptr, count);
+    });
   };
-  fill(source, 0, longest_);
-  build(longest_);                         // the first one also allocates
-  std::map<std::int64_t, double> fastest;  // of a length
+  std::map<std::int64_t, double> alone;  // of a length
   for (int b = 0; b < batch(); ++b) {
+    if (alone.count(contexts_[b]) > 0) continue;
     fill(source, 0, b);
-    const double took = milliseconds([&] { build(b); });
-    const auto [at, first] = fastest.try_emplace(contexts_[b], took);
-    if (!first) at->second = std::min(at->second, took);
+    build(source, b, 1);  // the first one also allocates
+    alone[contexts_[b]] = build(source, b, 1);
   }
-  for (const std::int64_t context : contexts_) build_ms_ += fastest[context] / batch();
+  for (const std::int64_t context : contexts_) build_ms_ += alone[context] / batch();
+  for (int first = 0, count = 0; first < batch(); first += count) {
+    const double each = source_bytes(heads_, contexts_[first]);
+    const int most = together ? std::max(1, static_cast<int>(kTogetherBytes / each)) : 1;
+    count = 1;
+    while (count < most && first + count < batch() && contexts_[first + count] == contexts_[first])
+      ++count;
+    if (count == 1) {
+      fill(source, 0, first);
+      layer_build_ms_ += build(source, first, 1);
+      continue;
+    }
+    cuda::Cache rows(shape_of(heads_, count), cuda::DType::kBf16, contexts_[first]);
+    for (int b = 0; b < count; ++b) fill(rows, b, first + b);
+    build(rows, first, count);  // allocates
+    layer_build_ms_ += build(rows, first, count);
+  }
 }
 
 Work Subject::build_work() const {

@@ -47,8 +47,10 @@ class Subject {
 
   /// Makes ready for a setting. What is in the cache and the index stays where the setting before
   /// used the same; so take them in_order(). `source`: room for the longest sequence in token
-  /// order, needed where clusters are made. Synchronous.
-  void prepare(const Setting& setting, cuda::Cache* source, const Launch& launch = {});
+  /// order, needed where clusters are made. `together`: they are made of neighbouring sequences of
+  /// one length at once, as far as some GiB beside what bytes() says hold their rows. Synchronous.
+  void prepare(const Setting& setting, cuda::Cache* source, const Launch& launch = {},
+               bool together = false);
   /// Queries of another step of the recording. Synchronous.
   void set_queries(int step);
 
@@ -70,6 +72,8 @@ class Subject {
   /// Index of one sequence, of the mean of them where lengths differ; 0: none.
   double build_ms() const { return build_ms_; }
   Work build_work() const;  ///< of the same
+  /// Of all sequences, as prepare() made it.
+  double layer_build_ms() const { return layer_build_ms_; }
 
   /// Bytes that a subject and (once for all) the source take at most under these settings.
   static double bytes(const RecordedHeads& heads, const std::vector<Setting>& settings,
@@ -82,7 +86,7 @@ class Subject {
   int looked() const;
   ExactZone zone(int sequence) const { return plan_.zone(contexts_[sequence]); }
   void fill(cuda::Cache& cache, int sequence_of_cache, int sequence);
-  void cluster(cuda::Cache& source);
+  void cluster(cuda::Cache& source, bool together);
   void page();
 
   const RecordedHeads& heads_;
@@ -96,7 +100,7 @@ class Subject {
   std::unique_ptr<cuda::ItemIndex> index_;
   std::unique_ptr<cuda::DecodeStep> step_;
   cuda::Warps warps_;  // metrics of the KV heads' clusterings
-  double build_ms_ = 0;
+  double build_ms_ = 0, layer_build_ms_ = 0;
 };
 
 /// |output - dense| / |dense| per query head. Rows of head_dim; both of the same length.
