@@ -161,8 +161,9 @@ void select_ranked(const SelectParams& p, cudaStream_t stream, bool overlap) {
   };
   // As many blocks as the chip has room for, but no team larger than its items are worth.
   int team = 1;
+  const int pairs = p.full_pairs > 0 ? p.full_pairs : p.shape.pairs;
   while (chip.major >= 9 && team < kPortableBlocks &&
-         (!fits(team, 0) || (2 * team * p.shape.pairs <= chip.sms && items(team) > 128)))
+         (!fits(team, 0) || (2 * team * pairs <= chip.sms && items(team) > 128)))
     team *= 2;
   if (p.team > 0) team = chip.major >= 9 ? p.team : 1;
   if (!fits(team, 0) || team > kMostBlocks)

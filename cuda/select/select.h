@@ -75,6 +75,9 @@ struct SelectParams {
   /// allows it); 0: as suits their number. Threads of a block, 512 or 1024; 0: as suits that of the
   /// blocks.
   int team = 0, threads = 0;
+  /// kTokens: as many pairs with `capacity` items would have what all have; 0: that many have it.
+  /// Where sequences differ in length, blocks of short ones leave room for more of the long ones.
+  int full_pairs = 0;
 
   std::uint8_t* codes = nullptr;    ///< [pairs * group, capacity]: what a head does with an item
   float4* head_stats = nullptr;     ///< [pairs * group], kSum only: max, 1 / sum, zone's share

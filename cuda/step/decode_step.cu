@@ -31,7 +31,10 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     estimate_.rows = index->rows(), estimate_.lows = options.pages ? index->others() : nullptr;
     estimate_.meta = options.pages ? nullptr : index->meta();
     estimate_.num_rows = index->num_items(), estimate_.capacity = item_capacity_;
-    estimate_.sparse = index->sparse();
+    // More than a quarter of the room is empty, as where sequences differ in length.
+    const int full_pairs = index->full_pairs();
+    estimate_.sparse = 4 * full_pairs < 3 * shape.pairs;
+    if (estimate_.sparse) select_.full_pairs = full_pairs;
     estimate_.logits = logits_.get();
     if (options.value_shift) {
       directions_.resize(heads * shape.head_dim);

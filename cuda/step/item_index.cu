@@ -190,9 +190,10 @@ void ItemIndex::reserve(const Cache& cache, std::int64_t capacity) {
   }
 }
 
-bool ItemIndex::sparse() const {
+int ItemIndex::full_pairs() const {
   const auto items = std::accumulate(host_items_.begin(), host_items_.end(), std::int64_t{0});
-  return 4 * items < 3 * capacity_ * static_cast<std::int64_t>(host_items_.size());
+  const auto heads = num_items_.size() / host_items_.size();
+  return static_cast<int>(1 + items * static_cast<std::int64_t>(heads) / capacity_);
 }
 
 std::int32_t ItemIndex::occupied(int pair) const {

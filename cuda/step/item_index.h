@@ -24,8 +24,8 @@ class ItemIndex {
   ClusterMeta* meta(std::int64_t pair = 0) { return meta_.get() + pair * capacity_; }
   std::int32_t* offsets(std::int64_t pair = 0) { return offsets_.get() + pair * (capacity_ + 1); }
   std::int32_t* num_items() { return num_items_.get(); }
-  /// More than a quarter of the room is empty, as where sequences differ in length.
-  bool sparse() const;
+  /// So many pairs would be full with the items that all have, at least 1.
+  int full_pairs() const;
   std::int32_t num_items_on_host(int pair) const { return num_items_.download(1, pair)[0]; }
   /// [pairs, head_dim values, head_dim keys] in the cache's type; null where no build asked for it.
   void* value_map(std::int64_t pair = 0) {
