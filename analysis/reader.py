@@ -1,7 +1,6 @@
 """Reading one result file (doublep-result, version 3) and refusing what is not one, or damaged."""
 
 import json
-import os
 from dataclasses import replace
 
 import h5py
@@ -10,7 +9,7 @@ import numpy as np
 from analysis import content_hash
 from analysis.errors import ResultError
 from analysis.results import Replay, Results, Run, Sweep, Trace, join, only
-from analysis.stored import member
+from analysis.stored import member, open_file
 
 FORMAT, VERSION = "doublep-result", 3
 RERUN = "write it again with `doublep run`"
@@ -30,13 +29,7 @@ LAYER_FIELDS = (
 
 def read(path):
     """The file as `Results`, or a `ResultError` of one line."""
-    if not os.path.isfile(path):
-        raise ResultError(path, "", "a result file", "it does not exist: check the path")
-    try:
-        file = h5py.File(path, "r")
-    except OSError:
-        raise ResultError(path, "", "an HDF5 file", f"found none, or a part: {RERUN}") from None
-    with file:
+    with open_file(path, "a result file", RERUN) as file:
         try:
             return _read(path, file)
         except (OSError, RuntimeError) as error:

@@ -1,5 +1,6 @@
 """Opening what a result file holds itself (experiments/RESULT_FORMAT.md): no data of other files, none made up."""
 
+import os
 from math import prod
 
 import h5py
@@ -7,6 +8,16 @@ import h5py
 from analysis.errors import ResultError
 
 LARGEST_CHUNK = 128 << 10  # bytes: HDF5 unpacks whole chunks, whatever part is read
+
+
+def open_file(path, kind, remedy):
+    """The open file, or a `ResultError`; `kind`: "a result file"."""
+    if not os.path.isfile(path):
+        raise ResultError(path, "", kind, "it does not exist: check the path")
+    try:
+        return h5py.File(path, "r")
+    except OSError:
+        raise ResultError(path, "", "an HDF5 file", f"found none, or a part: {remedy}") from None
 
 
 def member(path, node, name, remedy):

@@ -12,7 +12,7 @@
 #include "core/base/memory.h"
 #include "core/base/text.h"
 #include "experiments/commands/commands.h"
-#include "experiments/results/provenance.h"
+#include "experiments/results/image.h"
 
 namespace {
 

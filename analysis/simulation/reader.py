@@ -1,14 +1,12 @@
 """Reading one simulation's file (doublep-simulation, version 1) and refusing what is not one."""
 
 import json
-import os
 from dataclasses import dataclass, field
 
-import h5py
 import numpy as np
 
 from analysis.errors import ResultError
-from analysis.stored import member
+from analysis.stored import member, open_file
 
 FORMAT, VERSION = "doublep-simulation", 1
 RERUN = "write it again with `doublep simulate`"
@@ -68,13 +66,7 @@ def reasons(bits):
 
 def read(path):
     """The file as `Simulation`, or a `ResultError` of one line."""
-    if not os.path.isfile(path):
-        raise ResultError(path, "", "a simulation's file", "it does not exist: check the path")
-    try:
-        file = h5py.File(path, "r")
-    except OSError:
-        raise ResultError(path, "", "an HDF5 file", f"found none, or a part: {RERUN}") from None
-    with file:
+    with open_file(path, "a simulation's file", RERUN) as file:
         found = _text(file, "format")
         if found != FORMAT:
             raise ResultError(path, "attribute 'format'", f"'{FORMAT}', found '{found}'",

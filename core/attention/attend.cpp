@@ -4,14 +4,13 @@
 #include <cmath>
 #include <vector>
 
-#include "core/attention/online_softmax.h"
 #include "core/attention/token_block.h"
-#include "core/base/expects.h"
+#include "core/base/error.h"
 #include "core/base/matrix.h"
-#include "core/base/unite.h"
 #include "core/cache/logits.h"
 #include "core/cost/stages.h"
 #include "core/index/cluster_index.h"
+#include "core/selection/selection.h"
 
 namespace doublep {
 namespace {

@@ -1,6 +1,9 @@
-// The two ways to fail: InputError for what a user can mend, DP_ASSERT for what only we can.
+// The three ways to fail: InputError for what a user can mend, DP_EXPECTS for a call that its
+// caller got wrong, DP_ASSERT for what only we can mend.
 #pragma once
 
+#include <cstdio>
+#include <cstdlib>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -32,8 +35,12 @@ template <class... Parts>
 }
 
 /// Prints file, line, the condition and the message to stderr, then aborts.
-[[noreturn]] void assertion_failed(const char* file, int line, const char* condition,
-                                   const std::string& message);
+[[noreturn]] inline void assertion_failed(const char* file, int line, const char* condition,
+                                          const std::string& message) {
+  std::fprintf(stderr, "%s:%d: invariant broken: %s%s%s\n", file, line, condition,
+               message.empty() ? "" : ": ", message.c_str());
+  std::abort();
+}
 
 }  // namespace doublep
 
@@ -43,4 +50,13 @@ template <class... Parts>
     if (!(condition))                                                                \
       ::doublep::assertion_failed(__FILE__, __LINE__, #condition,                    \
                                   ::doublep::concat("" __VA_OPT__(, ) __VA_ARGS__)); \
+  } while (false)
+
+/// A condition on arguments or on the order of calls. Throws std::invalid_argument with file, line,
+/// condition and message, in every build type; DP_ASSERT is for what no caller can bring about.
+#define DP_EXPECTS(condition, ...)                                                            \
+  do {                                                                                        \
+    if (!(condition))                                                                         \
+      throw std::invalid_argument(::doublep::concat(__FILE__, ":", __LINE__, ": " #condition, \
+                                                    ": " __VA_OPT__(, ) __VA_ARGS__));        \
   } while (false)

@@ -1,6 +1,6 @@
 #include "core/base/parameters.h"
 
-#include "core/base/expects.h"
+#include "core/base/error.h"
 #include "core/base/text.h"
 
 namespace doublep {
@@ -71,7 +71,8 @@ ParamSpec choice(std::string name, std::string fallback, std::vector<std::string
           std::move(choices)};
 }
 ParamSpec budget(std::string name, Budget fallback, std::string meaning) {
-  // Not one value assigned over another: g++ 12, sanitizing, thinks of a string that was never there.
+  // Not one value assigned over another: g++ 12, sanitizing, thinks of a string that was never
+  // there.
   if (fallback.is_share)
     return {std::move(name), ParamSpec::Type::kBudget, fallback.value, std::move(meaning), 0, 1};
   const auto count = static_cast<std::int64_t>(fallback.value);

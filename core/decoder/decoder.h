@@ -5,8 +5,7 @@
 #include <vector>
 
 #include "core/cache/kv_cache.h"
-#include "core/cache/query_block.h"
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
 #include "core/selection/selection.h"
 
 namespace doublep {

@@ -5,7 +5,7 @@
 #include <array>
 #include <cstdint>
 
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
 #include "core/decoder/decoder.h"
 
 namespace doublep {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/attention/attend.h"
-#include "core/base/expects.h"
+#include "core/base/error.h"
 #include "core/base/parallel.h"
 
 namespace doublep {

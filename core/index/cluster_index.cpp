@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/base/expects.h"
+#include "core/base/error.h"
 #include "core/cost/stages.h"
 
 namespace doublep {

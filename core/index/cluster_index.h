@@ -9,7 +9,7 @@
 #include "core/base/matrix.h"
 #include "core/base/parameters.h"
 #include "core/cache/kv_cache.h"
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
 #include "core/index/kmeans.h"
 
 namespace doublep {

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/base/expects.h"
+#include "core/base/error.h"
 #include "core/cost/stages.h"
 #include "core/index/cluster_index.h"
 

@@ -5,7 +5,7 @@
 #include <limits>
 #include <numeric>
 
-#include "core/base/expects.h"
+#include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/base/random.h"
 #include "core/cost/stages.h"

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/base/matrix.h"
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
 
 namespace doublep {
 

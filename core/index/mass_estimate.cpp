@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/base/expects.h"
+#include "core/base/error.h"
 #include "core/cache/logits.h"
 #include "core/cost/stages.h"
 

@@ -5,7 +5,7 @@
 
 #include "core/base/matrix.h"
 #include "core/base/parameters.h"
-#include "core/cache/query_block.h"
+#include "core/cache/kv_cache.h"
 #include "core/index/cluster_index.h"
 #include "core/selection/selection.h"
 

@@ -7,7 +7,6 @@
 
 #include "core/base/matrix.h"
 #include "core/cache/kv_cache.h"
-#include "core/cache/query_block.h"
 #include "core/cost/stages.h"
 
 namespace doublep {

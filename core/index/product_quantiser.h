@@ -8,8 +8,7 @@
 #include "core/base/matrix.h"
 #include "core/base/parameters.h"
 #include "core/cache/kv_cache.h"
-#include "core/cache/query_block.h"
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
 #include "core/selection/selection.h"
 
 namespace doublep {

@@ -1,6 +1,6 @@
 #include "core/index/value_shift.h"
 
-#include "core/base/expects.h"
+#include "core/base/error.h"
 #include "core/index/mass_estimate.h"
 
 namespace doublep {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "core/base/parameters.h"
-#include "core/cache/query_block.h"
+#include "core/cache/kv_cache.h"
 #include "core/index/cluster_index.h"
 #include "core/selection/selection.h"
 

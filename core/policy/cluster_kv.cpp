@@ -10,7 +10,7 @@
 #include "core/policy/clustered_cache.h"
 #include "core/policy/registry.h"
 #include "core/policy/token_top_k.h"
-#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
 
 namespace doublep {
 namespace {

@@ -4,10 +4,9 @@
 #include <cmath>
 #include <limits>
 
-#include "core/base/unite.h"
 #include "core/cost/stages.h"
 #include "core/policy/term_error.h"
-#include "core/selection/top_k.h"
+#include "core/selection/selection.h"
 #include "core/selection/top_p.h"
 
 namespace doublep {

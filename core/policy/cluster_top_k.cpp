@@ -6,29 +6,19 @@
 #include "core/policy/clustered_cache.h"
 #include "core/policy/mass_audit.h"
 #include "core/policy/registry.h"
-#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
 
 namespace doublep {
 namespace {
 
-class ClusterTopK final : public Policy {
+class ClusterTopK final : public ClusterPolicy {
  public:
   ClusterTopK(const Parameters& p, const PolicyContext& context)
-      : clusters_(p, context.kv_dtype),
-        estimator_(parse_estimator(p)),
-        k_(p.budget("k")),
-        dtype_(context.kv_dtype),
-        auditor_(p, context) {}
-
-  void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
-  void append(const KvHead& grown) override { clusters_.append(grown); }
-  IndexCost index_cost() const override { return clusters_.cost(); }
+      : ClusterPolicy(p, context), k_(p.budget("k")) {}
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
-    clusters_.observe(group);
     const auto& index = *clusters_.index();
-    const MatrixD log_masses = estimate_log_masses(index, group, estimator_);
-    charge_estimate(index, group, estimator_, dtype_, out);
+    const MatrixD log_masses = estimate(group, out);
     const std::int64_t n = index.num_clusters(), k = k_.of(n);
     out.charge_heads(Stage::kSelect, cost::pick(static_cast<double>(n)));
     for (int h = 0; h < group.size; ++h) {
@@ -40,11 +30,7 @@ class ClusterTopK final : public Policy {
   }
 
  private:
-  ClusteredCache clusters_;
-  Estimator estimator_;
   Budget k_;
-  KvDtype dtype_;
-  MassAuditor auditor_;
 };
 
 }  // namespace

@@ -8,25 +8,14 @@
 namespace doublep {
 namespace {
 
-class ClusterTopP final : public Policy {
+class ClusterTopP final : public ClusterPolicy {
  public:
   ClusterTopP(const Parameters& p, const PolicyContext& context)
-      : clusters_(p, context.kv_dtype),
-        estimator_(parse_estimator(p)),
-        nucleus_(nucleus_options(p)),
-        p_(p.real("p")),
-        dtype_(context.kv_dtype),
-        auditor_(p, context) {}
-
-  void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
-  void append(const KvHead& grown) override { clusters_.append(grown); }
-  IndexCost index_cost() const override { return clusters_.cost(); }
+      : ClusterPolicy(p, context), nucleus_(nucleus_options(p)), p_(p.real("p")) {}
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
-    clusters_.observe(group);
     const auto& index = *clusters_.index();
-    const MatrixD log_masses = estimate_log_masses(index, group, estimator_);
-    charge_estimate(index, group, estimator_, dtype_, out);
+    const MatrixD log_masses = estimate(group, out);
     const auto sets = cluster_nuclei(cache, clusters_.exact(), group, log_masses, {&p_, 1},
                                      nucleus_, dtype_, out);
     for (int h = 0; h < group.size; ++h) {
@@ -37,12 +26,8 @@ class ClusterTopP final : public Policy {
   }
 
  private:
-  ClusteredCache clusters_;
-  Estimator estimator_;
   NucleusOptions nucleus_;
   double p_;
-  KvDtype dtype_;
-  MassAuditor auditor_;
 };
 
 }  // namespace

@@ -77,4 +77,17 @@ std::vector<std::int32_t> exact_tokens(const ClusteredCache& cache,
   return tokens;
 }
 
+ClusterPolicy::ClusterPolicy(const Parameters& p, const PolicyContext& context,
+                             const ClusteringOptions& options, ClusteredCache::Growth growth)
+    : clusters_(p, context.kv_dtype, options, growth),
+      estimator_(parse_estimator(p)),
+      auditor_(p, context),
+      dtype_(context.kv_dtype) {}
+
+MatrixD ClusterPolicy::estimate(const QueryGroup& group, GroupSelection& out) {
+  clusters_.observe(group);
+  charge_estimate(*clusters_.index(), group, estimator_, dtype_, out);
+  return estimate_log_masses(*clusters_.index(), group, estimator_);
+}
+
 }  // namespace doublep

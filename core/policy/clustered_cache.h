@@ -1,12 +1,14 @@
 // The state that every cluster policy keeps: the tokens that stay exact, and an index over the
-// rest.
+// rest; and what those have in common that rank its clusters by an estimate of their mass.
 #pragma once
 
 #include <memory>
 
 #include "core/index/cluster_index.h"
+#include "core/index/mass_estimate.h"
 #include "core/index/query_metric.h"
 #include "core/policy/exact_zone.h"
+#include "core/policy/mass_audit.h"
 #include "core/policy/policy.h"
 
 namespace doublep {
@@ -56,5 +58,30 @@ class ClusteredCache {
 /// The exact zone's tokens and the members of `clusters`, sorted.
 std::vector<std::int32_t> exact_tokens(const ClusteredCache& cache,
                                        std::span<const std::int32_t> clusters);
+
+/// A policy over an index that it holds up to date, with an estimator and an audit: what is left to
+/// one of them is which clusters it takes.
+class ClusterPolicy : public Policy {
+ public:
+  void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
+  void append(const KvHead& grown) override { clusters_.append(grown); }
+  IndexCost index_cost() const override { return clusters_.cost(); }
+
+ protected:
+  ClusterPolicy(const Parameters& parameters, const PolicyContext& context)
+      : ClusterPolicy(parameters, context, clustering_options(parameters),
+                      ClusteredCache::Growth::kRebuild) {}
+  ClusterPolicy(const Parameters& parameters, const PolicyContext& context,
+                const ClusteringOptions& options, ClusteredCache::Growth growth);
+
+  /// log of every cluster's mass, [group size, clusters]. What a select begins with: the metric
+  /// learns from the queries, and the estimate is charged.
+  MatrixD estimate(const QueryGroup& group, GroupSelection& out);
+
+  ClusteredCache clusters_;
+  Estimator estimator_;
+  MassAuditor auditor_;
+  KvDtype dtype_;
+};
 
 }  // namespace doublep

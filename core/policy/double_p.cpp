@@ -8,7 +8,6 @@
 #include "core/index/value_shift.h"
 #include "core/policy/cluster_nucleus.h"
 #include "core/policy/clustered_cache.h"
-#include "core/policy/guarantee.h"
 #include "core/policy/head_kinds.h"
 #include "core/policy/mass_audit.h"
 #include "core/policy/promise_learner.h"

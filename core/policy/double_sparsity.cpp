@@ -8,7 +8,7 @@
 #include "core/index/projected_keys.h"
 #include "core/policy/registry.h"
 #include "core/policy/token_top_k.h"
-#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
 
 namespace doublep {
 namespace {

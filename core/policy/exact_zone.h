@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/base/budget.h"
 #include "core/base/parameters.h"
 
 namespace doublep {

@@ -10,7 +10,7 @@
 #include "core/base/parameters.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/prompt_replay.h"
-#include "core/policy/ranked_clusters.h"
+#include "core/policy/refinement.h"
 #include "core/policy/token_level.h"
 
 namespace doublep {

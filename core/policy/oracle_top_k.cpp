@@ -4,10 +4,9 @@
 
 #include "core/cache/logits.h"
 #include "core/policy/exact_zone.h"
-#include "core/policy/oracle.h"
 #include "core/policy/registry.h"
 #include "core/policy/token_top_k.h"
-#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
 
 namespace doublep {
 namespace {

@@ -5,7 +5,6 @@
 
 #include "core/base/matrix.h"
 #include "core/cache/kv_cache.h"
-#include "core/cache/query_block.h"
 #include "core/policy/exact_zone.h"
 #include "core/policy/refinement.h"
 #include "core/selection/selection.h"

@@ -2,11 +2,11 @@
 // outputs are known.
 #pragma once
 
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
 #include "core/policy/clustered_cache.h"
 #include "core/policy/error_promise.h"
 #include "core/policy/prompt_replay.h"
-#include "core/policy/ranked_clusters.h"
+#include "core/policy/refinement.h"
 
 namespace doublep {
 

@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "core/cache/kv_cache.h"
-#include "core/cache/query_block.h"
 #include "core/policy/clustered_cache.h"
 
 namespace doublep {

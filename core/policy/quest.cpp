@@ -7,7 +7,7 @@
 #include "core/index/page_index.h"
 #include "core/policy/exact_zone.h"
 #include "core/policy/registry.h"
-#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
 
 namespace doublep {
 namespace {

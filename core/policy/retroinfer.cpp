@@ -12,7 +12,6 @@
 #include "core/policy/clustered_cache.h"
 #include "core/policy/mass_audit.h"
 #include "core/policy/registry.h"
-#include "core/selection/top_k.h"
 #include "core/selection/top_p.h"
 
 namespace doublep {
@@ -31,26 +30,17 @@ std::size_t part_of(double share, std::size_t n) {
   return std::min(n, static_cast<std::size_t>(std::ceil(share * static_cast<double>(n) - 1e-9)));
 }
 
-class RetroInfer final : public Policy {
+class RetroInfer final : public ClusterPolicy {
  public:
   RetroInfer(const Parameters& p, const PolicyContext& context)
-      : clusters_(p, context.kv_dtype, wave_index(p), ClusteredCache::Growth::kAppend),
-        estimator_(parse_estimator(p)),
+      : ClusterPolicy(p, context, wave_index(p), ClusteredCache::Growth::kAppend),
         retrieval_(p.real("retrieval")),
         estimation_(p.choice("outside") == "estimate" ? 1 : p.real("estimation")),
-        shifted_(parse_value_shift(p)),
-        auditor_(p, context),
-        dtype_(context.kv_dtype) {}
-
-  void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
-  void append(const KvHead& grown) override { clusters_.append(grown); }
-  IndexCost index_cost() const override { return clusters_.cost(); }
+        shifted_(parse_value_shift(p)) {}
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
-    clusters_.observe(group);
     const auto& index = clusters_.index();
-    const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
-    charge_estimate(*index, group, estimator_, dtype_, out);
+    const MatrixD log_masses = estimate(group, out);
     const auto order = rank(log_masses, *index, out);
     const std::size_t exact = part_of(retrieval_, order.size()),
                       kept = part_of(retrieval_ + estimation_, order.size());
@@ -96,12 +86,8 @@ class RetroInfer final : public Policy {
     return order;
   }
 
-  ClusteredCache clusters_;
-  Estimator estimator_;
   double retrieval_, estimation_;
   bool shifted_;
-  MassAuditor auditor_;
-  KvDtype dtype_;
 };
 
 }  // namespace

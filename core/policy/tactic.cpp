@@ -15,33 +15,24 @@
 #include "core/policy/mass_audit.h"
 #include "core/policy/registry.h"
 #include "core/selection/curve_fit.h"
-#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
 
 namespace doublep {
 namespace {
 
-class Tactic final : public Policy {
+class Tactic final : public ClusterPolicy {
  public:
   Tactic(const Parameters& p, const PolicyContext& context)
-      : clusters_(p, context.kv_dtype),
-        estimator_(parse_estimator(p)),
+      : ClusterPolicy(p, context),
         p_(p.real("p")),
         head_(p.budget("head")),
         sample_(p.budget("sample")),
         places_{p.real("place_1"), p.real("place_2")},
-        union_(p.choice("gqa") == "group_union"),
-        auditor_(p, context),
-        dtype_(context.kv_dtype) {}
-
-  void prefill(const KvHead& cache) override { clusters_.prefill(cache); }
-  void append(const KvHead& grown) override { clusters_.append(grown); }
-  IndexCost index_cost() const override { return clusters_.cost(); }
+        union_(p.choice("gqa") == "group_union") {}
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {
-    clusters_.observe(group);
     const ClusterIndex& index = *clusters_.index();
-    const MatrixD log_masses = estimate_log_masses(index, group, estimator_);
-    charge_estimate(index, group, estimator_, dtype_, out);
+    const MatrixD log_masses = estimate(group, out);
     std::vector<std::int32_t> read;  // tokens whose keys any head weighed
     std::vector<std::vector<std::int32_t>> chosen(group.size);
     for (int h = 0; h < group.size; ++h) chosen[h] = prefix(cache, group, h, log_masses, read, out);
@@ -115,14 +106,10 @@ class Tactic final : public Policy {
                .dot(ConstRowF(cache.key(token), group.head_dim).cast<double>());
   }
 
-  ClusteredCache clusters_;
-  Estimator estimator_;
   double p_;
   Budget head_, sample_;
   double places_[2];
   bool union_;
-  MassAuditor auditor_;
-  KvDtype dtype_;
 };
 
 }  // namespace

@@ -3,7 +3,6 @@
 
 #include "core/base/matrix.h"
 #include "core/cache/kv_cache.h"
-#include "core/cache/query_block.h"
 #include "core/index/cluster_index.h"
 #include "core/policy/exact_zone.h"
 

@@ -5,7 +5,7 @@
 
 #include "core/cache/logits.h"
 #include "core/cost/stages.h"
-#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
 
 namespace doublep {
 

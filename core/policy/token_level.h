@@ -9,7 +9,6 @@
 
 #include "core/base/matrix.h"
 #include "core/cache/kv_cache.h"
-#include "core/cache/query_block.h"
 #include "core/index/cluster_index.h"
 #include "core/index/quantiser.h"
 #include "core/selection/selection.h"

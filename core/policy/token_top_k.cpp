@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/cost/stages.h"
-#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
 
 namespace doublep {
 

@@ -9,7 +9,6 @@
 #include "core/index/quantiser.h"
 #include "core/policy/exact_zone.h"
 #include "core/policy/registry.h"
-#include "core/selection/top_k.h"
 #include "core/selection/top_p.h"
 
 namespace doublep {

@@ -14,10 +14,10 @@
 #include "core/cost/stages.h"
 #include "core/index/product_quantiser.h"
 #include "core/policy/exact_zone.h"
-#include "core/policy/oracle.h"
 #include "core/policy/registry.h"
+#include "core/policy/token_top_k.h"
 #include "core/selection/sampling.h"
-#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
 
 namespace doublep {
 namespace {

@@ -1,12 +1,15 @@
 // The common currency: what a policy wants attended in one step, by a query head and by its group.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <memory>
+#include <utility>
 #include <vector>
 
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
 
 namespace doublep {
 
@@ -68,5 +71,19 @@ struct GroupSelection {
     for (StepCost& head : cost) head[stage] += each;
   }
 };
+
+/// Adds what `more` has to `all`; both ascending. Most groups select the same, or nothing yet:
+/// neither is merged.
+inline void unite(std::vector<std::int32_t>& all, const std::vector<std::int32_t>& more) {
+  if (all == more) return;
+  if (all.empty()) {
+    all = more;
+    return;
+  }
+  std::vector<std::int32_t> merged;
+  merged.reserve(all.size() + more.size());
+  std::set_union(all.begin(), all.end(), more.begin(), more.end(), std::back_inserter(merged));
+  all = std::move(merged);
+}
 
 }  // namespace doublep

@@ -1,5 +1,6 @@
-// Nucleus selection: the smallest set of items, taken in descending order of mass, that holds a
-// given mass. Used for tokens, clusters and both levels of Double-P alike.
+// Order by value and what is taken from its front: top-k, and the nucleus, the smallest set of
+// items in descending order of mass that holds a given mass (used for tokens, clusters and both
+// levels of Double-P alike). Ties go to the lower index, so that every backend can agree.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +9,12 @@
 #include <vector>
 
 namespace doublep {
+
+/// Indices of all values, descending by value, equal values ascending by index.
+std::vector<std::int32_t> descending_order(std::span<const double> values);
+
+/// The indices of the k largest values in that order's first k places, sorted ascending.
+std::vector<std::int32_t> top_k(std::span<const double> values, std::int64_t k);
 
 /// exp(x - max x) of every log mass; all zero where every entry is -infinity. A common factor does
 /// not change a top-p, so masses relative to the largest are as good and never overflow.

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "core/metrics/ground_truth.h"
+#include "core/metrics/step_metrics.h"
 #include "core/trace/trace.h"
 
 namespace doublep {

@@ -10,7 +10,6 @@
 
 #include "core/base/file.h"
 #include "core/cache/kv_cache.h"
-#include "core/cache/query_block.h"
 #include "core/trace/source.h"
 
 namespace doublep {

@@ -10,7 +10,6 @@
 #include "core/attention/attend.h"
 #include "core/base/random.h"
 #include "core/index/mass_estimate.h"
-#include "core/selection/top_k.h"
 #include "core/selection/top_p.h"
 
 namespace doublep {

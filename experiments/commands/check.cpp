@@ -6,7 +6,7 @@
 #include "core/base/error.h"
 #include "core/base/output.h"
 #include "experiments/commands/commands.h"
-#include "experiments/gate/compare.h"
+#include "experiments/gate/gate.h"
 
 namespace doublep {
 namespace {

@@ -6,8 +6,8 @@
 #include "core/base/output.h"
 #include "core/base/parameters.h"
 #include "experiments/commands/commands.h"
-#include "experiments/results/record.h"
 #include "experiments/results/result_reader.h"
+#include "experiments/results/stored_run.h"
 
 namespace doublep {
 namespace {

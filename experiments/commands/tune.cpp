@@ -6,7 +6,7 @@
 #include "core/base/output.h"
 #include "experiments/commands/commands.h"
 #include "experiments/commands/sweep_options.h"
-#include "experiments/tune/report.h"
+#include "experiments/tune/tuning.h"
 
 namespace doublep {
 namespace {

@@ -9,13 +9,13 @@
 #include "core/trace/trace.h"
 #include "experiments/commands/commands.h"
 #include "experiments/config/entry.h"
-#include "experiments/gate/baseline.h"
+#include "experiments/gate/gate.h"
 #include "experiments/run/runner.h"
 #include "experiments/tune/tuning.h"
 #ifdef DOUBLEP_HAVE_SIM
-#include "experiments/simulate/describe.h"
+#include "experiments/simulate/inputs.h"
 #include "experiments/simulate/plan.h"
-#include "sim/profile/profile_file.h"
+#include "sim/profile/profile.h"
 #endif
 
 namespace doublep {

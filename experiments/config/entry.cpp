@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/base/text.h"
-#include "experiments/config/paths.h"
 #include "experiments/config/values.h"
 
 namespace doublep {

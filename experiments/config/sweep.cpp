@@ -9,7 +9,6 @@
 #include "core/trace/source.h"
 #include "core/yaml/yaml.h"
 #include "experiments/config/entry.h"
-#include "experiments/config/paths.h"
 #include "experiments/config/values.h"
 
 namespace doublep {

@@ -1,5 +1,3 @@
-#include "experiments/gate/baseline.h"
-
 #include <cmath>
 #include <limits>
 
@@ -8,7 +6,8 @@
 #include "core/base/text.h"
 #include "core/yaml/yaml.h"
 #include "experiments/config/emit.h"
-#include "experiments/results/record.h"
+#include "experiments/gate/gate.h"
+#include "experiments/results/stored_run.h"
 
 namespace doublep {
 namespace {

@@ -1,5 +1,3 @@
-#include "experiments/gate/compare.h"
-
 #include <algorithm>
 #include <cmath>
 #include <iomanip>
@@ -8,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
+#include "experiments/gate/gate.h"
 
 namespace doublep {
 namespace {

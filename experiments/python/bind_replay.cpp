@@ -13,7 +13,7 @@
 #include "experiments/python/bindings.h"
 #include "experiments/python/convert.h"
 #include "experiments/python/decoder_session.h"
-#include "experiments/results/record.h"
+#include "experiments/results/stored_run.h"
 
 namespace doublep::python {
 namespace {

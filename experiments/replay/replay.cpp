@@ -7,7 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
-#include "core/metrics/predicted_error.h"
+#include "core/metrics/step_metrics.h"
 #include "core/trace/recorded_outputs.h"
 
 namespace doublep {

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
 #include "core/metrics/step_metrics.h"
 
 namespace doublep {

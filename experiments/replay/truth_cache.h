@@ -8,7 +8,7 @@
 #include <mutex>
 #include <tuple>
 
-#include "core/metrics/ground_truth.h"
+#include "core/metrics/step_metrics.h"
 #include "core/trace/trace.h"
 
 namespace doublep {

@@ -9,7 +9,7 @@
 #include <variant>
 #include <vector>
 
-#include "core/base/sha256.h"
+#include "core/base/hash.h"
 
 namespace doublep {
 

@@ -1,7 +1,9 @@
-// An HDF5 file made in memory and put on disk in one go, by write_output. HDF5
-// itself deals badly with a disk that fills up while it flushes.
+// A result file on its way to the disk: made in memory and put there in one go, by write_output,
+// since HDF5 itself deals badly with a disk that fills up while it flushes; and where a result came
+// from.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "core/trace/hdf5/h5.h"
@@ -18,5 +20,13 @@ class FileImage {
  private:
   h5::Handle file_;
 };
+
+/// Attributes that every result carries, and no gate compares: commit, compiler, flags, cpu,
+/// libraries, program_hash, created (ISO 8601, UTC).
+std::map<std::string, std::string> provenance();
+
+/// Hash of this executable's own file: results of another build are not taken for this one's.
+const std::string& program_hash();
+std::string utc_now();
 
 }  // namespace doublep

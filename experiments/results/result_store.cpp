@@ -11,7 +11,6 @@
 #include "core/base/output.h"
 #include "core/base/parallel.h"
 #include "experiments/results/image.h"
-#include "experiments/results/provenance.h"
 #include "experiments/results/result_reader.h"
 
 namespace doublep {

@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "core/base/sha256.h"
+#include "core/base/hash.h"
 #include "core/trace/hdf5/h5.h"
 
 namespace doublep {

@@ -7,7 +7,7 @@
 #include "core/base/text.h"
 #include "experiments/commands/commands.h"
 #include "experiments/simulate/simulation.h"
-#include "sim/profile/profile_file.h"
+#include "sim/profile/profile.h"
 
 namespace doublep {
 namespace {

@@ -1,7 +1,6 @@
-#include "experiments/simulate/describe.h"
-
 #include "core/base/error.h"
-#include "experiments/config/paths.h"
+#include "experiments/config/values.h"
+#include "experiments/simulate/inputs.h"
 
 namespace doublep::sim {
 namespace {

@@ -1,9 +1,8 @@
-#include "experiments/simulate/measured.h"
-
 #include <algorithm>
 
 #include "core/yaml/yaml.h"
-#include "sim/cost/search.h"
+#include "experiments/simulate/inputs.h"
+#include "sim/cost/roofline.h"
 
 namespace doublep::sim {
 namespace {

@@ -1,4 +1,4 @@
-#include "experiments/simulate/measured.h"
+#include "experiments/simulate/inputs.h"
 
 namespace doublep::sim {
 namespace {

@@ -6,9 +6,8 @@
 #include "core/base/error.h"
 #include "core/base/text.h"
 #include "core/trace/source.h"
-#include "experiments/config/paths.h"
 #include "experiments/config/values.h"
-#include "experiments/simulate/describe.h"
+#include "experiments/simulate/inputs.h"
 
 namespace doublep::sim {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "experiments/config/sweep.h"
 #include "sim/decode/decode.h"
-#include "sim/profile/measure.h"
+#include "sim/profile/profile.h"
 #include "sim/serving/requests.h"
 
 namespace doublep::sim {

@@ -4,8 +4,7 @@
 
 #include "core/base/error.h"
 #include "experiments/simulate/simulation.h"
-#include "sim/decode/memory.h"
-#include "sim/decode/prefill.h"
+#include "sim/decode/decode.h"
 
 namespace doublep::sim {
 namespace {

@@ -7,11 +7,10 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/yaml/yaml.h"
-#include "experiments/simulate/measured.h"
-#include "sim/cost/search.h"
-#include "sim/decode/memory.h"
-#include "sim/decode/prefill.h"
-#include "sim/profile/profile_file.h"
+#include "experiments/simulate/inputs.h"
+#include "sim/cost/roofline.h"
+#include "sim/decode/decode.h"
+#include "sim/profile/profile.h"
 
 namespace doublep::sim {
 namespace {

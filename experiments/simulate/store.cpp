@@ -1,7 +1,6 @@
 #include "core/base/hash.h"
 #include "core/base/parallel.h"
 #include "experiments/results/image.h"
-#include "experiments/results/provenance.h"
 #include "experiments/simulate/records.h"
 #include "experiments/simulate/simulation.h"
 

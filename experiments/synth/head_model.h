@@ -7,7 +7,7 @@
 
 #include "core/base/matrix.h"
 #include "core/base/random.h"
-#include "experiments/synth/options.h"
+#include "experiments/synth/synth.h"
 
 namespace doublep {
 

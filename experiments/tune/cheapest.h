@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "experiments/tune/scores.h"
+#include "experiments/tune/tuning.h"
 
 namespace doublep {
 

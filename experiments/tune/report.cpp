@@ -1,5 +1,3 @@
-#include "experiments/tune/report.h"
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -11,6 +9,7 @@
 #include "core/base/text.h"
 #include "core/yaml/yaml.h"
 #include "experiments/config/emit.h"
+#include "experiments/tune/tuning.h"
 
 namespace doublep {
 namespace {

@@ -1,11 +1,10 @@
-#include "experiments/tune/scores.h"
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <set>
 
 #include "core/base/quantile.h"
+#include "experiments/tune/tuning.h"
 
 namespace doublep {
 namespace {

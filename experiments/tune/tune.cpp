@@ -3,7 +3,6 @@
 
 #include "core/base/error.h"
 #include "experiments/tune/cheapest.h"
-#include "experiments/tune/scores.h"
 #include "experiments/tune/tuning.h"
 
 namespace doublep {

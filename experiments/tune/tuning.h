@@ -2,7 +2,10 @@
 // and judged on the rest.
 #pragma once
 
+#include <cstddef>
+#include <map>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -84,5 +87,33 @@ struct PolicyTuning {
 
 /// One entry per trace and policy, in the order of the sweep.
 std::vector<PolicyTuning> tune(const ResultFile& result, const Tuning& tuning);
+
+/// One candidate in one layer: its rows' values of the target's metric, and bytes per step.
+struct LayerSample {
+  std::vector<double> values;
+  double bytes = 0;
+  double sum() const;  ///< of the values, one after the other
+};
+
+/// By layer. `heldout`: which part of the steps.
+std::map<int, LayerSample> sample(const StoredRun& run, const Target& target,
+                                  const Holdout& holdout, bool heldout);
+
+/// The target's statistic over the rows of several layers, and the mean of their bytes.
+Score score(const std::vector<const LayerSample*>& layers, const Target& target);
+
+/// The chosen points with their margins, and the Pareto fronts, for people.
+void print_tuning(const std::vector<PolicyTuning>& all, const ResultFile& result,
+                  const Tuning& tuning, std::ostream& out);
+
+/// How many entries of `all` have a choice that meets the target.
+std::size_t num_chosen(const std::vector<PolicyTuning>& all);
+
+/// The chosen parameters as YAML, an entry per trace and policy that has a choice. A trace is told
+/// by its hash and its path; `layers` holds the full parameters of every layer:
+///   tuned: [{trace, trace_hash, trace_path, policy, backend,
+///            heldout: {value, bytes_per_layer_and_step, met}, layers: {0: {...}, ...}}, ...]
+std::string tuning_yaml(const std::vector<PolicyTuning>& all, const ResultFile& result,
+                        const Tuning& tuning);
 
 }  // namespace doublep

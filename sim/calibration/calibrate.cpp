@@ -8,7 +8,7 @@
 #include "core/base/quantile.h"
 #include "core/base/random.h"
 #include "sim/calibration/fit.h"
-#include "sim/cost/search.h"
+#include "sim/cost/roofline.h"
 
 namespace doublep::sim {
 namespace {

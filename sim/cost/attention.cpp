@@ -7,7 +7,7 @@
 #include <queue>
 #include <vector>
 
-#include "sim/cost/search.h"
+#include "sim/cost/roofline.h"
 
 namespace doublep::sim {
 namespace {

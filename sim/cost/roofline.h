@@ -1,9 +1,12 @@
 // The time of one kernel: a roofline with fitted efficiencies, plus what a launch costs. Matrix
-// products are such kernels: they read their weights once for the whole batch.
+// products are such kernels: they read their weights once for the whole batch. The search that
+// turns masses into a selection is not: one thread block per query head, bounded by the block's own
+// speed rather than by memory.
 #pragma once
 
 #include <string_view>
 
+#include "core/policy/registry.h"
 #include "sim/hardware/hardware.h"
 #include "sim/model/model.h"
 
@@ -43,7 +46,7 @@ enum class Search {
 inline constexpr int kNumSearches = 5;
 std::string_view name_of(Search search);
 
-/// t = latency + turns * (turn_latency + masses of a head / rate), as sim/cost/search.h says.
+/// t = latency + turns * (turn_latency + masses of a head / rate), as sim/cost/roofline.h says.
 struct SearchFit {
   double latency = -1;      ///< s; negative: the machine's launch overhead
   double turn_latency = 0;  ///< s
@@ -89,5 +92,23 @@ Timing gemm_time(const Machine& machine, const Gemm& gemm, std::int64_t rows, Kv
 /// Sum of `bytes` over `degree` devices, in a ring: each moves 2 (degree - 1) / degree of them.
 /// Nothing for one device.
 Timing all_reduce_time(const Hardware& hardware, double bytes, int degree);
+
+/// The search of a policy, by its traits. Token codes have no kernel of their own: as items.
+Search search_of(SearchKind kind, bool ranks_groups, bool dense);
+
+/// Blocks of a search that one processor holds at a time: two by their registers (512 threads of 64
+/// each), one where the masses of a head, which a block keeps in shared memory, leave no room for a
+/// second. `masses`: of one query head.
+int resident_blocks(const Hardware& hardware, Search search, double masses);
+
+/// Turns that the blocks of `pairs` (sequence, KV head) pairs take. One where all are resident at
+/// once; otherwise their number over the resident ones and one half: heads differ, the next block
+/// starts wherever one ends, and the last turn is half full on average.
+double search_turns(const Hardware& hardware, Search search, double masses, double pairs,
+                    int group_size);
+
+/// latency + turns * (turn_latency + masses / rate), by the machine's fit of this kind.
+double search_seconds(const Machine& machine, Search search, double masses, double pairs,
+                      int group_size);
 
 }  // namespace doublep::sim

@@ -1,12 +1,47 @@
 #include "sim/decode/decode.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/base/error.h"
-#include "sim/decode/memory.h"
-#include "sim/decode/prefill.h"
 
 namespace doublep::sim {
+namespace {
+
+MemoryUse per_sequence(const Model& model, const Workload& workload, const DecodePoint& point) {
+  MemoryUse use;
+  const double heads =
+      static_cast<double>(model.layers) * model.kv_heads_on_device(point.tensor_parallel);
+  const double tokens = static_cast<double>(point.context) *
+                        (point.place == KvPlace::kHost ? point.cache_share : 1.0);
+  use.kv = heads * tokens * 2 * model.head_dim * bytes_of(point.kv_dtype);
+  use.index = heads * workload.index(point.context).memory_bytes * model.head_dim /
+              workload.head_dim() * bytes_of(point.kv_dtype) / bytes_of(KvDtype::kBf16);
+  return use;
+}
+
+}  // namespace
+
+MemoryUse memory_use(const Model& model, const Workload& workload, const DecodePoint& point) {
+  MemoryUse use = per_sequence(model, workload, point);
+  use.kv *= point.batch, use.index *= point.batch;
+  use.weights = model.weight_bytes() / point.tensor_parallel;
+  return use;
+}
+
+double sequence_bytes(const Model& model, const Workload& workload, const DecodePoint& point) {
+  return per_sequence(model, workload, point).total();
+}
+
+int largest_batch(const Model& model, const Machine& machine, const Workload& workload,
+                  const DecodePoint& point) {
+  const double room = point.memory_share * machine.hardware.memory_capacity.value -
+                      model.weight_bytes() / point.tensor_parallel;
+  const double each = sequence_bytes(model, workload, point);
+  if (room < each) return 0;
+  return static_cast<int>(std::min(room / each, 1e6));
+}
+
 namespace {
 
 class Parts {
@@ -164,6 +199,34 @@ DecodeCost decode_step(const Model& model, const Machine& machine, const Workloa
   cost.fits = cost.memory <= point.memory_share * machine.hardware.memory_capacity.value;
   cost.extrapolated = extrapolations(model, workload, point, coverage);
   return cost;
+}
+
+double prefill_seconds(const Model& model, const Machine& machine, std::int64_t tokens,
+                       int tensor_parallel) {
+  const double n = static_cast<double>(tokens), degree = tensor_parallel;
+  const double rate = machine.efficiency.prefill_share *
+                      machine.hardware.flops(std::string(name_of(model.weights)));
+  const double products = 2 * n * model.layers * model.layer_parameters() / degree;
+  // Causal: half of n^2 scores, and as many weighted values.
+  const double attention = 2 * n * n * model.layers * model.query_heads * model.head_dim / degree;
+  const double read = model.weight_bytes() / degree /
+                      (machine.efficiency[Access::kGemm].share * machine.hardware.bandwidth());
+  const Timing reduce = all_reduce_time(
+      machine.hardware, n * static_cast<double>(model.hidden) * bytes_of(model.weights),
+      tensor_parallel);
+  return std::max((products + attention) / rate, read) + 2 * model.layers * reduce.seconds;
+}
+
+double build_seconds(const Model& model, const Machine& machine, const Workload& workload,
+                     std::int64_t context, int tensor_parallel) {
+  const Work build = workload.index(context).build;
+  const double heads =
+      static_cast<double>(model.layers) * model.kv_heads_on_device(tensor_parallel);
+  const double width = static_cast<double>(model.head_dim) / workload.head_dim();
+  const double compute =
+      build.flops * width / (machine.efficiency.build_share * machine.hardware.flops("bf16"));
+  const double memory = build.bytes * width / machine.hardware.bandwidth();
+  return heads * std::max(compute, memory);
 }
 
 }  // namespace doublep::sim

@@ -1,4 +1,6 @@
-// One decode step of a whole model: what a token costs on a machine, by part.
+// One decode step of a whole model: what a token costs on a machine, by part; what a served batch
+// occupies on one device; and what comes before the first token: dense prefill of the prompt, and
+// the index over its keys.
 #pragma once
 
 #include <string>
@@ -84,5 +86,30 @@ unsigned extrapolations(const Model& model, const Workload& workload, const Deco
 /// Work of every (sequence, KV head) of one device in one layer, scaled to the model's shape.
 std::vector<HeadWork> layer_work(const Model& model, const Workload& workload,
                                  const Workload::View& view, const DecodePoint& point, int layer);
+
+struct MemoryUse {
+  double weights = 0, kv = 0, index = 0;  ///< bytes on one device
+  double total() const { return weights + kv + index; }
+};
+
+/// Weights are split over the devices, KV heads too; the index belongs to its KV heads. With the
+/// cache on the host, the device holds `cache_share` of it and the whole index.
+MemoryUse memory_use(const Model& model, const Workload& workload, const DecodePoint& point);
+
+/// Bytes that one more sequence of this context takes on a device.
+double sequence_bytes(const Model& model, const Workload& workload, const DecodePoint& point);
+
+/// The largest batch that fits; 0 where the weights alone do not.
+int largest_batch(const Model& model, const Machine& machine, const Workload& workload,
+                  const DecodePoint& point);
+
+/// Dense prefill of `tokens` in one go: products over all tokens and causal attention, bounded by
+/// compute or, for short prompts, by reading the weights. Without the index.
+double prefill_seconds(const Model& model, const Machine& machine, std::int64_t tokens,
+                       int tensor_parallel);
+
+/// Building the index of every layer over a context, for the KV heads of one device.
+double build_seconds(const Model& model, const Machine& machine, const Workload& workload,
+                     std::int64_t context, int tensor_parallel);
 
 }  // namespace doublep::sim

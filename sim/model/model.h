@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
 
 namespace doublep::sim {
 

@@ -1,6 +1,6 @@
-#include "sim/profile/hit_rate.h"
-
 #include <algorithm>
+
+#include "sim/profile/profile.h"
 
 namespace doublep::sim {
 

@@ -1,15 +1,12 @@
-#include "sim/profile/measure.h"
-
 #include <algorithm>
 #include <iterator>
 
 #include "core/base/error.h"
-#include "core/base/unite.h"
 #include "core/decoder/reference_decoder.h"
-#include "core/metrics/ground_truth.h"
 #include "core/metrics/step_metrics.h"
-#include "sim/cost/search.h"
-#include "sim/profile/hit_rate.h"
+#include "core/selection/selection.h"
+#include "sim/cost/roofline.h"
+#include "sim/profile/profile.h"
 
 namespace doublep::sim {
 namespace {

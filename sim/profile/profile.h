@@ -4,10 +4,14 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "core/cost/cost.h"
+#include "core/cost/stages.h"
+#include "core/policy/registry.h"
+#include "core/trace/trace.h"
 #include "sim/cost/roofline.h"
 
 namespace doublep::sim {
@@ -41,5 +45,40 @@ struct Profile {
   Search search = Search::kHeads;             ///< the policy's; files do not hold it
   double output_error = 0, covered_mass = 0;  ///< means over layers, heads and steps
 };
+
+/// A cache of hot tokens in front of a KV cache that lives elsewhere: what it would have held.
+///
+/// `steps[t]`: the tokens (sorted, unique, < tokens) that step t reads of one KV head. Least
+/// recently used goes first; within the oldest step that fits only in part, the share that fits
+/// counts. Returns hits and reads for each capacity (in tokens), over the second half of the steps.
+struct HitCount {
+  double hits = 0, reads = 0;
+};
+std::vector<HitCount> count_hits(std::span<const std::vector<std::int32_t>> steps,
+                                 std::int64_t tokens, std::span<const double> capacities);
+
+/// Rate at a share, linear between points; below the first point in proportion, above the last
+/// flat.
+double hit_rate(std::span<const HitPoint> curve, double share);
+
+struct MeasureOptions {
+  std::int64_t every_step = 1;  ///< note rows and quality each so many steps; hits use all
+  std::int64_t max_steps = 0;   ///< 0 = all
+  std::uint64_t seed = 0;
+};
+
+/// Runs a policy over a trace on the CPU reference and notes what it touched.
+/// `progress` is called after each layer; false throws InputError.
+Profile measure_profile(const Trace& trace, const PolicyInfo& policy, const Parameters& parameters,
+                        const MeasureOptions& options,
+                        const std::function<bool(double done)>& progress = {});
+
+/// Profiles as text, so that what a policy did on a trace too large to ship can be committed:
+/// tab-separated lines, each tagged by its first field: `doublep-profile 1`, then per profile
+/// `trace`, `policy`, `index`, `quality`, `hit`..., `row`.... Throws InputError (unwritable).
+void write_profiles(const std::string& path, const std::vector<Profile>& profiles);
+/// Throws InputError "file:line: ..." for anything that is not of the form above. Numbers are
+/// finite and not negative, counts whole.
+std::vector<Profile> read_profiles(const std::string& path);
 
 }  // namespace doublep::sim

@@ -1,5 +1,3 @@
-#include "sim/profile/profile_file.h"
-
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -10,6 +8,7 @@
 #include "core/base/file.h"
 #include "core/base/output.h"
 #include "core/base/text.h"
+#include "sim/profile/profile.h"
 
 namespace doublep::sim {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/random.h"
-#include "sim/profile/hit_rate.h"
+#include "sim/profile/profile.h"
 
 namespace doublep::sim {
 namespace {

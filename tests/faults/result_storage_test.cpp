@@ -1,7 +1,7 @@
 // Results of another version, and results or parts whose tables are not all in the file.
 #include <sys/stat.h>
 
-#include "core/base/sha256.h"
+#include "core/base/hash.h"
 #include "experiments/results/image.h"
 #include "experiments/results/result_reader.h"
 #include "experiments/results/result_store.h"

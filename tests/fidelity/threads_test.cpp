@@ -1,7 +1,7 @@
 // Is a whole replay the same, bit for bit, on any number of threads?
 #include <cstring>
 
-#include "experiments/results/record.h"
+#include "experiments/results/stored_run.h"
 #include "tests/catch.h"
 #include "tests/support/run_policy.h"
 

@@ -7,7 +7,6 @@
 #include "core/index/page_index.h"
 #include "core/index/quantiser.h"
 #include "core/policy/exact_zone.h"
-#include "core/selection/top_k.h"
 #include "core/selection/top_p.h"
 #include "tests/parity/near_ties.h"
 

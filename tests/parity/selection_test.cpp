@@ -2,7 +2,7 @@
 #include "core/index/mass_estimate.h"
 #include "core/policy/cluster_nucleus.h"
 #include "core/policy/exact_zone.h"
-#include "core/selection/top_k.h"
+#include "core/selection/top_p.h"
 #include "tests/parity/near_ties.h"
 
 namespace doublep::test {

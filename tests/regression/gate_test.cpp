@@ -1,12 +1,13 @@
 // The gate: what it lets pass, what it stops, what it refuses to compare.
+#include "experiments/gate/gate.h"
+
 #include <cmath>
 #include <filesystem>
 #include <limits>
 
 #include "core/base/random.h"
 #include "core/yaml/yaml.h"
-#include "experiments/gate/compare.h"
-#include "experiments/results/record.h"
+#include "experiments/results/stored_run.h"
 #include "tests/catch.h"
 #include "tests/support/message.h"
 #include "tests/support/small_sweep.h"

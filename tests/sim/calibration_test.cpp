@@ -3,12 +3,11 @@
 #include <filesystem>
 
 #include "core/base/random.h"
-#include "experiments/simulate/describe.h"
-#include "experiments/simulate/measured.h"
+#include "experiments/simulate/inputs.h"
 #include "experiments/simulate/plan.h"
 #include "sim/calibration/calibrate.h"
 #include "sim/calibration/fit.h"
-#include "sim/cost/search.h"
+#include "sim/cost/roofline.h"
 #include "tests/catch.h"
 #include "tests/sim/machine.h"
 

@@ -3,7 +3,6 @@
 
 #include "sim/cost/attention.h"
 #include "sim/cost/roofline.h"
-#include "sim/cost/search.h"
 #include "tests/catch.h"
 #include "tests/sim/machine.h"
 

@@ -1,8 +1,6 @@
 // A decode step of a whole model: sums, limits, monotonicity, memory, what is marked.
 #include "sim/decode/decode.h"
 
-#include "sim/decode/memory.h"
-#include "sim/decode/prefill.h"
 #include "tests/catch.h"
 #include "tests/sim/machine.h"
 

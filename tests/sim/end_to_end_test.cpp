@@ -7,8 +7,7 @@
 #include <sstream>
 
 #include "core/trace/hdf5/h5.h"
-#include "experiments/simulate/describe.h"
-#include "experiments/simulate/measured.h"
+#include "experiments/simulate/inputs.h"
 #include "tests/catch.h"
 #include "tests/sim/machine.h"
 #include "tests/support/message.h"

@@ -7,8 +7,7 @@
 #include <string>
 #include <tuple>
 
-#include "experiments/simulate/describe.h"
-#include "experiments/simulate/measured.h"
+#include "experiments/simulate/inputs.h"
 #include "experiments/simulate/plan.h"
 #include "sim/calibration/calibrate.h"
 #include "sim/calibration/end_to_end.h"

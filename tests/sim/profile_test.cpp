@@ -1,11 +1,10 @@
 // Profiles: hit rates by hand, the scaling law, and the file.
+#include "sim/profile/profile.h"
+
 #include <cmath>
 #include <fstream>
 
 #include "core/policy/registry.h"
-#include "sim/profile/hit_rate.h"
-#include "sim/profile/measure.h"
-#include "sim/profile/profile_file.h"
 #include "tests/catch.h"
 #include "tests/sim/machine.h"
 #include "tests/support/message.h"

@@ -4,8 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "experiments/simulate/describe.h"
-#include "experiments/simulate/measured.h"
+#include "experiments/simulate/inputs.h"
 #include "experiments/simulate/plan.h"
 #include "sim/calibration/calibrate.h"
 #include "tests/catch.h"

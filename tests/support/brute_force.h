@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "core/cache/kv_cache.h"
-#include "core/cache/query_block.h"
 #include "core/index/cluster_index.h"
 #include "core/selection/selection.h"
 

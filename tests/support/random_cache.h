@@ -8,7 +8,6 @@
 
 #include "core/base/random.h"
 #include "core/cache/kv_cache.h"
-#include "core/cache/query_block.h"
 
 namespace doublep::test {
 

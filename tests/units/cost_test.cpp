@@ -1,10 +1,9 @@
 // Is cost what was touched, counted by hand?
-#include "core/cost/cost.h"
-
 #include <set>
 #include <tuple>
 
 #include "core/attention/attend.h"
+#include "core/cost/stages.h"
 #include "core/index/cluster_index.h"
 #include "tests/support/message.h"
 #include "tests/support/random_cache.h"

@@ -5,7 +5,6 @@
 #include <fstream>
 #include <set>
 
-#include "core/base/sha256.h"
 #include "tests/support/message.h"
 #include "tests/support/temp_dir.h"
 

@@ -3,7 +3,7 @@
 
 #include <limits>
 
-#include "core/attention/online_softmax.h"
+#include "core/attention/token_block.h"
 #include "core/policy/exact_zone.h"
 #include "tests/catch.h"
 #include "tests/support/brute_force.h"

@@ -1,11 +1,10 @@
 // The error that a step foresees of itself: by hand, where nothing can be foreseen, and in rows.
-#include "core/metrics/predicted_error.h"
-
 #include <cmath>
 
 #include "core/attention/attend.h"
 #include "core/index/cluster_index.h"
 #include "core/index/mass_estimate.h"
+#include "core/metrics/step_metrics.h"
 #include "tests/catch.h"
 #include "tests/support/random_cache.h"
 #include "tests/support/run_policy.h"

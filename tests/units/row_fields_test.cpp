@@ -4,8 +4,8 @@
 #include <map>
 #include <set>
 
-#include "experiments/gate/baseline.h"
-#include "experiments/results/record.h"
+#include "experiments/gate/gate.h"
+#include "experiments/results/stored_run.h"
 #include "tests/catch.h"
 #include "tests/support/program.h"
 

@@ -1,11 +1,10 @@
 // Is a sampled mass right on average, and its interval honest?
-#include "core/selection/sampled_mass.h"
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "core/base/random.h"
+#include "core/selection/sampling.h"
 #include "tests/catch.h"
 
 using namespace doublep;

@@ -5,8 +5,6 @@
 #include <cmath>
 
 #include "core/cache/logits.h"
-#include "core/metrics/ground_truth.h"
-#include "core/metrics/predicted_error.h"
 #include "core/metrics/step_metrics.h"
 #include "core/policy/head_kinds.h"
 #include "tests/catch.h"

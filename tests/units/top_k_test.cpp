@@ -1,11 +1,10 @@
 // Are order and top-k those of a full stable sort, ties to the lower index?
-#include "core/selection/top_k.h"
-
 #include <algorithm>
 #include <limits>
 #include <numeric>
 
 #include "core/base/random.h"
+#include "core/selection/top_p.h"
 #include "tests/catch.h"
 
 using namespace doublep;

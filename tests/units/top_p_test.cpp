@@ -7,7 +7,6 @@
 #include <numeric>
 
 #include "core/base/random.h"
-#include "core/selection/top_k.h"
 #include "tests/catch.h"
 
 using namespace doublep;

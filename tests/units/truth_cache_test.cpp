@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "experiments/results/record.h"
+#include "experiments/results/stored_run.h"
 #include "tests/catch.h"
 #include "tests/support/run_policy.h"
 #include "tests/support/trace_file.h"

@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "experiments/tune/cheapest.h"
-#include "experiments/tune/report.h"
+#include "experiments/tune/tuning.h"
 #include "tests/catch.h"
 
 using namespace doublep;

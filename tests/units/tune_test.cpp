@@ -3,8 +3,6 @@
 #include <sstream>
 
 #include "core/base/quantile.h"
-#include "experiments/tune/report.h"
-#include "experiments/tune/scores.h"
 #include "experiments/tune/tuning.h"
 #include "tests/catch.h"
 

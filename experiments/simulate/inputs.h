@@ -1,4 +1,5 @@
-// What was measured, from files, for calibration: points of one layer, and whole decode steps.
+// The files that a plan names: hardware and model descriptions (configs/hardware, configs/models),
+// and what was measured, for calibration: points of one layer, and whole decode steps.
 #pragma once
 
 #include <string>
@@ -7,8 +8,22 @@
 #include "core/yaml/yaml.h"
 #include "sim/calibration/calibrate.h"
 #include "sim/calibration/end_to_end.h"
+#include "sim/hardware/hardware.h"
+#include "sim/model/model.h"
 
 namespace doublep::sim {
+
+/// Both throw InputError "file:line:column: ...": unknown, missing or duplicate keys, numbers out
+/// of range, a figure without a source or with one that `sources` does not name.
+Hardware load_hardware(const std::string& path);
+Model load_model(const std::string& path);
+
+/// What-if factors: name, and any of memory_bandwidth, compute, host_link, interconnect,
+/// memory_capacity, launch_overhead.
+Scale read_scale(const Yaml& node);
+
+/// `value` as a data type of the cache; fails at its place.
+KvDtype read_dtype(const Yaml& value);
 
 /// JSON (or YAML) of the form that SIMULATION_FORMAT.md describes, or the output of `doublep
 /// bench`. Throws InputError "file:line:column: ...".
