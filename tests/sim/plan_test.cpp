@@ -77,8 +77,8 @@ TEST_CASE("Every shipped description loads, and its figures are of their kind", 
     CHECK(m.name == file.path().stem().string());
     ++models;
   }
-  CHECK(machines == 9);
-  CHECK(models == 7);
+  CHECK(machines >= 9);  // whoever adds a file is not asked for a second one here
+  CHECK(models >= 8);
   const auto parameters = [](const char* name) {
     return load_model(kRoot + "/configs/models/" + name + ".yaml").parameters();
   };
@@ -88,6 +88,7 @@ TEST_CASE("Every shipped description loads, and its figures are of their kind", 
   CHECK(parameters("qwen3-8b") == Approx(8.19e9).epsilon(0.005));
   CHECK(parameters("qwen3-32b") == Approx(32.8e9).epsilon(0.005));
   CHECK(parameters("mistral-7b") == Approx(7.25e9).epsilon(0.005));
+  CHECK(parameters("qwen2.5-coder-1.5b") == Approx(1.54e9).epsilon(0.005));
 }
 
 TEST_CASE("Mistakes in a hardware description", "[sim]") {
