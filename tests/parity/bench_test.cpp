@@ -85,7 +85,7 @@ TEST_CASE("sequences of a mixed batch attend and read what they do alone", "[par
     const std::size_t each = output.size() / lengths.size();
     double bytes = 0;
     for (int b = 0; b < static_cast<int>(lengths.size()); ++b) {
-      bench::Subject alone(heads, {lengths[b]}, b);
+      bench::Subject alone(heads, std::vector<std::int64_t>{lengths[b]}, b);
       alone.prepare(setting, room.get());
       alone.set_queries(0);  // a place has steps of its own
       alone.enqueue(nullptr);
