@@ -117,11 +117,16 @@ Work learn_factors(double queries, double heads, double tokens, double clusters,
   work += order(clusters);
   return {dense.bytes + work.bytes, queries * heads * (dense.flops + work.flops)};
 }
-Work compare_head_kinds(double queries, double heads, double attended, double looked_into,
-                        double clusters, int head_dim, int value_dim) {
+Work compare_head_kinds(double queries, double heads, double attended, double ways, double weighed,
+                        double ordered, double clusters, int head_dim, int value_dim) {
   return {0, queries * heads *
-                 (attend_flops(attended, 4 * clusters, false, head_dim, value_dim) +
-                  weigh_quantised_flops(looked_into, head_dim) + order(looked_into).flops)};
+                 (attend_flops(attended, ways * clusters, false, head_dim, value_dim) +
+                  weigh_quantised_flops(weighed, head_dim) + order(ordered).flops)};
+}
+Work cluster_means(double points, int head_dim, int value_dim, KvDtype dtype) {
+  // A sum, then a difference, its square and their sum.
+  return {points * (vector(head_dim, dtype) + vector(value_dim, dtype)),
+          4 * points * (head_dim + value_dim)};
 }
 Work change_metric(double points, int head_dim) {
   const double d = head_dim;

@@ -99,11 +99,14 @@ Work key_shape(double points, int head_dim);
 /// read once for all of them.
 Work learn_factors(double queries, double heads, double tokens, double clusters, int head_dim,
                    int value_dim, KvDtype dtype);
-/// Build, beside it: what the same queries would have missed in four ways, with `attended` exact
-/// tokens in all of them together, single ones among them out of `looked_into`. All of it is read
-/// for learn_factors() already.
-Work compare_head_kinds(double queries, double heads, double attended, double looked_into,
-                        double clusters, int head_dim, int value_dim);
+/// Build, beside it: what the same queries would have missed in so many `ways`, with `attended`
+/// exact tokens in all of them together; single ones by `weighed` keys in a few bits, of which
+/// `ordered` in all were ordered. All of it is read for learn_factors() already.
+Work compare_head_kinds(double queries, double heads, double attended, double ways, double weighed,
+                        double ordered, double clusters, int head_dim, int value_dim);
+/// Build: what an index that ends earlier holds of its clusters, anew: means and spreads of keys
+/// and values.
+Work cluster_means(double points, int head_dim, int value_dim, KvDtype dtype);
 Work change_metric(double points, int head_dim);
 /// Build: extremes of the pages that `tokens` join; the same tokens in a few bits.
 Work page_extremes(double tokens, int head_dim, KvDtype dtype);

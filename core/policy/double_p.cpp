@@ -37,7 +37,7 @@ class DoubleP final : public Policy {
 
   void prefill(const KvHead& cache) override {
     clusters_.prefill(cache);
-    learner_.prefill(cache, clusters_);
+    if (!kinds_.promises()) learner_.prefill(cache, clusters_);
     kinds_.prefill(cache, clusters_);
   }
   void append(const KvHead& grown) override { clusters_.append(grown); }

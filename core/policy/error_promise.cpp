@@ -38,7 +38,10 @@ ParamSpecs promise_params() {
                   "positions that the factor is learnt from: spread over the prompt's recorded "
                   "queries, or the first steps",
                   1, 1000000),
-          real("alpha", 0.05, "share of the steps that may err by more than `error`", 1e-4, 0.5)};
+          real("alpha", 0.05, "share of the steps that may err by more than `error`", 1e-4, 0.5),
+          choice("promise_to", "group", {"group", "heads"},
+                 "whose steps alpha is a share of: of all heads that share a selection together, "
+                 "or of every one of them")};
 }
 
 PromiseOptions promise_options(const Parameters& p) {
@@ -48,6 +51,8 @@ PromiseOptions promise_options(const Parameters& p) {
                    : source == "steps" ? PromiseOptions::Source::kSteps
                                        : PromiseOptions::Source::kNone;
   options.queries = p.integer("calibration_queries"), options.alpha = p.real("alpha");
+  options.to =
+      p.choice("promise_to") == "heads" ? PromiseOptions::To::kHeads : PromiseOptions::To::kGroup;
   return options;
 }
 
@@ -95,21 +100,25 @@ void ErrorPromise::learn(const MatrixD& predicted, const MatrixD& errors,
 
 VectorD ErrorPromise::factors(int group_size) const {
   if (options_.source == PromiseOptions::Source::kNone) return VectorD::Ones(group_size);
+  const bool together = shared_ && options_.to == PromiseOptions::To::kGroup;
+  const double queries = static_cast<double>(learned()), alpha = options_.alpha;
   VectorD shape = VectorD::Ones(group_size), factors(group_size);
   if (shared_)
     for (int h = 0; h < group_size; ++h) {
       std::vector<double> own;
       for (const MatrixD& needs : needs_) own.push_back(std::min(needs(h, h), 1e9));
-      shape[h] = std::max(quantile(std::move(own), kShape), 1e-9);
+      const double factor =
+          together ? quantile(std::move(own), kShape) : conformal(std::move(own), queries, alpha);
+      shape[h] = std::clamp(factor, 1e-9, 1e9);
     }
-  std::vector<std::vector<double>> multiples(shared_ ? 1 : group_size);
+  std::vector<std::vector<double>> multiples(together ? 1 : group_size);
   for (const MatrixD& needs : needs_)
     for (int h = 0; h < group_size; ++h)
-      multiples[shared_ ? 0 : h].push_back(
+      multiples[together ? 0 : h].push_back(
           needs.row(h).cwiseQuotient(shape.transpose()).minCoeff());
   for (int h = 0; h < group_size; ++h)
-    factors[h] = shape[h] * conformal(multiples[shared_ ? 0 : h], static_cast<double>(learned()),
-                                      options_.alpha);
+    factors[h] = conformal(multiples[together ? 0 : h], queries, alpha);
+  if (shared_) factors = shape * factors.maxCoeff();  // the neediest head's multiple is all heads'
   // A hair more: with the very factor that was asked for refinement would stop one cluster early.
   return factors * (1 + 1e-9);
 }

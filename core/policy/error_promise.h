@@ -17,6 +17,8 @@ struct PromiseOptions {
   enum class Source { kNone, kPrompt, kSteps } source = Source::kNone;
   std::int64_t queries = 64;  ///< positions to learn from
   double alpha = 0.05;        ///< share of the steps that may err more than is promised
+  /// Of the heads that share a selection together, or of every one of them.
+  enum class To { kGroup, kHeads } to = To::kGroup;
 };
 ParamSpecs promise_params();
 PromiseOptions promise_options(const Parameters& parameters);
@@ -33,9 +35,13 @@ void check_promise(const Parameters& parameters);
 /// the bound with probability alpha at most.
 ///
 /// Where the heads share a selection, it is as long as the neediest of them asks: a factor for each
-/// alone would promise far more than was asked. There the heads' factors stand to each other as
-/// their needs at the 80th percentile do, and their common multiple is the smallest with which at
-/// most a share alpha of (query, head) errs by more (conformal risk control, arXiv 2208.02814).
+/// alone would promise far more than was asked. There the heads' factors stand to each other in a
+/// shape, and their common multiple is the smallest that keeps the promise (conformal risk control,
+/// arXiv 2208.02814). To the group: at most a share alpha of (query, head) errs by more; the shape
+/// are the heads' needs at the 80th percentile. To the heads: at most a share alpha of every
+/// head's queries does; the shape are the factors of the heads by themselves. The shape is taken
+/// from the queries that the multiple is, so that with few of them the promise is a little bolder
+/// than alpha.
 class ErrorPromise {
  public:
   ErrorPromise(const PromiseOptions& options, double error) : options_(options), error_(error) {}

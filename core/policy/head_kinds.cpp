@@ -1,26 +1,21 @@
 #include "core/policy/head_kinds.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "core/attention/attend.h"
 #include "core/cost/stages.h"
 #include "core/index/query_metric.h"
-#include "core/index/value_shift.h"
+#include "core/policy/promise_learner.h"
 
 namespace doublep {
-
-std::string_view name_of(HeadKind kind) {
-  static constexpr std::string_view kNames[] = {"flat", "clusters", "tokens", "dense"};
-  return kNames[static_cast<int>(kind)];
-}
 
 ParamSpecs head_kind_params() {
   return {
       choice("head_kinds", "one", {"one", "auto"},
              "all heads attend whole clusters; or each what the prompt's queries show to serve "
              "it best: nothing, clusters, single tokens, everything. Clusters, too, where there "
-             "are no prefill_queries, outside is not estimate, or stop is not share or tokens"),
+             "are no prefill_queries, outside is not estimate, or stop is none of share, tokens, "
+             "and error with calibration: prompt"),
       real("head_error", 0.5,
            "with head_kinds: auto; heads that err by more on the prompt's queries, whatever "
            "they attend, attend everything",
@@ -30,7 +25,9 @@ ParamSpecs head_kind_params() {
 bool chooses_head_kinds(const Parameters& p) {
   const auto& stop = p.choice("stop");
   return p.choice("head_kinds") == "auto" && p.choice("outside") == "estimate" &&
-         (stop == "share" || stop == "tokens") && p.choice("gqa") != "group_union";
+         (stop == "share" || stop == "tokens" ||
+          (stop == "error" && p.choice("calibration") == "prompt")) &&
+         p.choice("gqa") != "group_union";
 }
 
 HeadKind choose_kind(const std::vector<MatrixD>& errors, double bound) {
@@ -46,30 +43,57 @@ HeadKind choose_kind(const std::vector<MatrixD>& errors, double bound) {
 HeadKinds::HeadKinds(const Parameters& p, KvDtype dtype)
     : wanted_(chooses_head_kinds(p)),
       bound_(p.real("head_error")),
+      promise_(promise_options(p)),
       rule_(p, dtype),
-      keys_(kTokenBits, dtype) {}
+      keys_(kTokenBits, dtype) {
+  rule_.refinement.calibrated = promises();
+}
 
 void HeadKinds::prefill(const KvHead& cache, const ClusteredCache& clusters) {
   kinds_.clear();
-  if (!wanted_ || cache.prefill_queries.count < kFewestPositions) return;
-  prompt_.prefill(cache, kKindQueries);
-  learning_ = prompt_.cost(cache, *clusters.index(), rule_.dtype);
-  keys_.follow(cache, clusters.index());
-  // Clusters, single tokens, and clusters at the cost of these (errors_by_kind).
+  if (!wanted_) return;
+  if (by_error())
+    expect_queries(cache, promise_);
+  else if (cache.prefill_queries.count < kFewestPositions)
+    return;
   const ClusterIndex& index = *clusters.index();
+  prompt_.prefill(cache, by_error() ? promise_.queries : kKindQueries);
+  keys_.follow(cache, clusters.index());
+  learning_ = prompt_.cost(cache, index, rule_.dtype);
+  learning_ += comparing(cache, index);
+  for (std::int64_t cut : prompt_.cuts(index))  // keys in a few bits of each index, too
+    learning_ +=
+        cost::quantise(static_cast<double>(cut - index.begin()), cache.head_dim, rule_.dtype);
+}
+
+Work HeadKinds::comparing(const KvHead& cache, const ClusterIndex& index) const {
+  const auto most = static_cast<double>(index.end() - index.begin()),
+             clusters = static_cast<double>(index.num_clusters()),
+             queries = static_cast<double>(prompt_.asked());
+  const int heads = cache.prefill_queries.heads;
+  if (by_error()) {  // two kinds on every rung; tokens are looked into once, and ordered on each
+    const Ladder ladder = Ladder::of(most);
+    return cost::compare_head_kinds(queries, heads, 2 * ladder.tokens, 2 * ladder.rungs, most,
+                                    std::min(kLookedInto * ladder.tokens, most * ladder.rungs),
+                                    clusters, cache.head_dim, cache.value_dim);
+  }
+  // Clusters, single tokens, and clusters at the cost of these (errors_by_kind); nothing.
   const double wanted = wanted_tokens(rule_.refinement, cache.length),
-               most = static_cast<double>(index.end() - index.begin()),
                attended = 2 * std::min(most, wanted) +
-                          std::min(most, wanted * tokens_at_equal_cost(cache, index));
-  learning_ += cost::compare_head_kinds(
-      static_cast<double>(prompt_.asked()), cache.prefill_queries.heads, attended,
-      std::min(most, kLookedInto * wanted), static_cast<double>(index.num_clusters()),
-      cache.head_dim, cache.value_dim);
+                          std::min(most, wanted * tokens_at_equal_cost(cache, index)),
+               looked_into = std::min(most, kLookedInto * wanted);
+  return cost::compare_head_kinds(queries, heads, attended, 4, looked_into, looked_into, clusters,
+                                  cache.head_dim, cache.value_dim);
 }
 
 bool HeadKinds::select(const KvHead& cache, const ClusteredCache& clusters, const QueryGroup& group,
                        GroupSelection& out) {
-  if (prompt_.asked() > 0 && clusters.index()->num_clusters() > 0) choose(cache, clusters, group);
+  if (prompt_.asked() > 0 && clusters.index()->num_clusters() > 0) {
+    const ResidualKeys keys = keys_;  // the index of an earlier query needs others
+    group_size_ = group.size;
+    by_error() ? choose_by_promise(cache, clusters, group) : choose(cache, clusters, group);
+    keys_ = keys;
+  }
   if (kinds_.empty()) return false;
   attend_by(kinds_, cache, clusters.exact(), clusters.index(), group, out);
   return true;
@@ -94,58 +118,18 @@ std::vector<std::string_view> HeadKinds::names() const {
 void HeadKinds::attend_by(const Kinds& kinds, const KvHead& cache, const ExactZone& zone,
                           const std::shared_ptr<const ClusterIndex>& index, const QueryGroup& group,
                           GroupSelection& out, double scale) {
-  const auto some = [&](auto... kind) {
-    return (... || (std::find(kinds.begin(), kinds.end(), kind) != kinds.end()));
-  };
-  if (some(HeadKind::kFlat, HeadKind::kClusters, HeadKind::kTokens))
-    charge_estimate(*index, group, rule_.estimator, rule_.dtype, out);
-  if (some(HeadKind::kClusters, HeadKind::kTokens))
-    charge_refinement(cache, zone, *index, rule_.refinement, rule_.dtype, out);
-  if (some(HeadKind::kTokens)) keys_.follow(cache, index);
-  const RankedClusters ranked = rank_clusters(rule_, cache, zone, *index, group);
-  const double wanted = scale * wanted_tokens(rule_.refinement, cache.length);
-  std::vector<std::vector<ClusterTerm>> rests(group.size);
-  const int rows = group.size / static_cast<int>(kinds.size());
-  for (int first = 0; first < group.size; first += rows) {
-    const HeadKind kind = kinds[first / rows];
-    std::span<const std::int32_t> order = ranked.orders[first / rows].clusters, inside;
-    TokenPicks picks;
-    if (kind == HeadKind::kClusters || kind == HeadKind::kTokens) {
-      const double reach = kind == HeadKind::kTokens ? kLookedInto * wanted : wanted;
-      inside = order.first(prefix_of_tokens(ranked.orders[first / rows].clusters, *index, reach));
-    }
-    if (kind == HeadKind::kTokens)
-      picks = pick_tokens(keys_, *index, group, first, rows, inside, wanted,
-                          ranked.errors.log_totals, out);
-    std::vector<std::int32_t> tokens;
-    if (kind == HeadKind::kDense) {
-      tokens.resize(cache.length);
-      std::iota(tokens.begin(), tokens.end(), 0);
-    } else {
-      zone.for_each([&](auto j) { tokens.push_back(j); });
-      tokens.insert(tokens.end(), picks.tokens.begin(), picks.tokens.end());
-      if (kind == HeadKind::kClusters)
-        for (std::int32_t c : inside)
-          tokens.insert(tokens.end(), index->members(c).begin(), index->members(c).end());
-      std::sort(tokens.begin(), tokens.end());
-    }
-    for (int h = first; h < first + rows; ++h) {
-      Selection& head = out.heads[h];
-      head.tokens = tokens, head.index = index, head.target_p = 1;
-      if (kind == HeadKind::kDense) continue;
-      for (std::int32_t c : order.subspan(inside.size()))
-        head.terms.push_back({c, ranked.log_masses(h, c)});
-    }
-    for (int h = first; h < first + rows && kind == HeadKind::kTokens; ++h)
-      rests[h] = std::move(picks.rests[h - first]);
-  }
-  if (rule_.shifted) shift_values(group, out);
-  // What remains of a cluster without its heaviest tokens leans nowhere: its value is the mean.
-  for (int h = 0; h < group.size; ++h)
-    out.heads[h].terms.insert(out.heads[h].terms.end(), rests[h].begin(), rests[h].end());
-  for (Selection& head : out.heads)
-    std::sort(head.terms.begin(), head.terms.end(),
-              [](const ClusterTerm& a, const ClusterTerm& b) { return a.cluster < b.cluster; });
+  if (std::find(kinds.begin(), kinds.end(), HeadKind::kTokens) != kinds.end())
+    keys_.follow(cache, index);
+  KindStep step(rule_, keys_, cache, zone, index, group);
+  step.charge(kinds, out);
+  for (int u = 0; u < step.units(); ++u)
+    step.attend(kinds[u], u,
+                by_error() ? promised_tokens(step, kinds[u], u, factors_, rule_.refinement.error)
+                           : scale * wanted_tokens(rule_.refinement, cache.length),
+                out);
+  step.finish(out);
+  for (int h = 0; h < group.size && by_error(); ++h)
+    out.heads[h].target_error = rule_.refinement.error, out.heads[h].error_factor = factors_[h];
 }
 
 // Single tokens read keys in a few bits, and the mean value of every cluster, where whole clusters
@@ -187,7 +171,6 @@ std::vector<VectorD> HeadKinds::errors_by_kind(const KvHead& cache, const ExactZ
 
 void HeadKinds::choose(const KvHead& cache, const ClusteredCache& clusters,
                        const QueryGroup& group) {
-  const ResidualKeys keys = keys_;  // the index of an earlier query needs others
   std::vector<MatrixD> errors(std::size(kHeadKinds), MatrixD(prompt_.asked(), group.size));
   prompt_.each(cache, clusters, group,
                [&](std::int64_t i, const KvHead& seen, const ExactZone& zone,
@@ -196,8 +179,6 @@ void HeadKinds::choose(const KvHead& cache, const ClusteredCache& clusters,
                  for (std::size_t k = 0; k < found.size(); ++k)
                    errors[k].row(i) = found[k].transpose();
                });
-  keys_ = keys;
-  group_size_ = group.size;
   const int rows = rule_.gqa == NucleusOptions::Gqa::kGroupSum ? group.size : 1;
   for (int first = 0; first < group.size; first += rows) {
     std::vector<MatrixD> mine;
@@ -205,6 +186,20 @@ void HeadKinds::choose(const KvHead& cache, const ClusteredCache& clusters,
     for (const MatrixD& all : errors) mine.push_back(all.middleCols(first, rows));
     kinds_.push_back(choose_kind(mine, bound_));
   }
+}
+
+void HeadKinds::choose_by_promise(const KvHead& cache, const ClusteredCache& clusters,
+                                  const QueryGroup& group) {
+  KindPromise promise(promise_, rule_.refinement.error);
+  prompt_.each(cache, clusters, group,
+               [&](std::int64_t, const KvHead& seen, const ExactZone& zone,
+                   const std::shared_ptr<const ClusterIndex>& index, const QueryGroup& asked) {
+                 keys_.follow(seen, index);
+                 KindStep step(rule_, keys_, seen, zone, index, asked);
+                 promise.learn(step, seen, asked, rule_.dtype);
+               });
+  KindPromise::Chosen chosen = promise.choose();
+  kinds_ = std::move(chosen.kinds), factors_ = std::move(chosen.factors);
 }
 
 }  // namespace doublep

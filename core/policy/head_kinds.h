@@ -9,28 +9,15 @@
 #include "core/base/matrix.h"
 #include "core/base/parameters.h"
 #include "core/policy/clustered_cache.h"
+#include "core/policy/kind_promise.h"
 #include "core/policy/prompt_replay.h"
-#include "core/policy/refinement.h"
-#include "core/policy/token_level.h"
 
 namespace doublep {
 
-/// What heads that share a selection attend exactly beside sink and window, the cheapest first.
-enum class HeadKind {
-  kFlat,      ///< nothing: terms are right
-  kClusters,  ///< whole clusters
-  kTokens,    ///< single tokens of some more clusters (core/policy/token_level.h)
-  kDense      ///< everything: neither is of use
-};
-inline constexpr HeadKind kHeadKinds[] = {HeadKind::kFlat, HeadKind::kClusters, HeadKind::kTokens,
-                                          HeadKind::kDense};
-std::string_view name_of(HeadKind kind);  ///< "flat", "clusters", "tokens", "dense"
-
-/// How many of the prompt's queries tell, spread over those that were recorded; and how many times
-/// the exact tokens are looked into for single ones. Of fewer than kFewestPositions
-/// (core/index/query_metric.h) nothing is believed.
+/// How many of the prompt's queries tell, spread over those that were recorded, where no promise of
+/// error asks for another number. Of fewer than kFewestPositions (core/index/query_metric.h)
+/// nothing is believed.
 inline constexpr std::int64_t kKindQueries = 32;
-inline constexpr double kLookedInto = 4;
 /// How finely single tokens are looked at: bits an element of what a key differs from its
 /// centroid by.
 inline constexpr int kTokenBits = 4;
@@ -39,8 +26,9 @@ inline constexpr int kTokenBits = 4;
 inline constexpr double kFlatGain = 1.25;
 
 ParamSpecs head_kind_params();
-/// Is there anything to choose? Kinds are compared at the same number of exact tokens, which only a
-/// share or a number of them gives, and leave the others to terms.
+/// Is there anything to choose? Kinds are compared at the same number of exact tokens, which a
+/// share or a number of them gives, or at the same promise of error, which is learnt from the
+/// prompt; and they leave the others to terms.
 bool chooses_head_kinds(const Parameters& parameters);
 
 /// What the heads that share a selection are. `errors`: by flat, clusters, as many tokens in whole
@@ -63,9 +51,13 @@ class HeadKinds {
   /// Adds the keys in a few bits, and what the prompt's queries cost.
   void add_to(IndexCost& cost) const;
   std::vector<std::string_view> names() const;  ///< one a head; empty before the first step
+  /// Do kinds keep the promise of error, so that nothing else has to learn one?
+  bool promises() const { return wanted_ && by_error(); }
 
  private:
   using Kinds = std::vector<HeadKind>;  ///< one for all heads that share a selection, or one each
+  bool by_error() const { return rule_.refinement.stop == RefinementOptions::Stop::kError; }
+  /// So many tokens each, times `scale`; with a stop by error what keeps the promise.
   void attend_by(const Kinds& kinds, const KvHead& cache, const ExactZone& zone,
                  const std::shared_ptr<const ClusterIndex>& index, const QueryGroup& group,
                  GroupSelection& out, double scale = 1);
@@ -76,14 +68,20 @@ class HeadKinds {
                                       const std::shared_ptr<const ClusterIndex>& index,
                                       const QueryGroup& group);
   void choose(const KvHead& cache, const ClusteredCache& clusters, const QueryGroup& group);
+  void choose_by_promise(const KvHead& cache, const ClusteredCache& clusters,
+                         const QueryGroup& group);
+  /// What asking the prompt's queries costs beside PromptReplay::cost().
+  Work comparing(const KvHead& cache, const ClusterIndex& index) const;
 
   bool wanted_;
   double bound_;
+  PromiseOptions promise_;
   RankingRule rule_;
   PromptReplay prompt_;
   ResidualKeys keys_;
   int group_size_ = 0;  ///< of the heads that kinds were chosen for
   Kinds kinds_;
+  VectorD factors_;  // of a promise, by head
   Work learning_;
 };
 

@@ -16,13 +16,18 @@ bool PromiseLearner::wants_step() const {
          promise_.learned() < promise_.options().queries;
 }
 
+void expect_queries(const KvHead& cache, const PromiseOptions& promise) {
+  const std::int64_t least = fewest_queries(promise.alpha);
+  if (cache.prefill_queries.count < least)
+    fail_input("calibration: prompt needs ", least, " of the prompt's last queries, and the trace ",
+               "holds ", cache.prefill_queries.count,
+               "; record them, or set calibration to steps or none");
+}
+
 void PromiseLearner::prefill(const KvHead& cache, const ClusteredCache& clusters) {
   if (promise_.options().source != PromiseOptions::Source::kPrompt) return;
+  expect_queries(cache, promise_.options());
   prompt_.prefill(cache, promise_.options().queries);
-  const std::int64_t least = fewest_queries(promise_.options().alpha);
-  if (prompt_.recorded() < least)
-    fail_input("calibration: prompt needs ", least, " of the prompt's last queries, and the trace ",
-               "holds ", prompt_.recorded(), "; record them, or set calibration to steps or none");
   cost_ = prompt_.cost(cache, *clusters.index(), rule_.dtype);
 }
 

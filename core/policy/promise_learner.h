@@ -10,6 +10,9 @@
 
 namespace doublep {
 
+/// Throws InputError where the cache carries too few of the prompt's queries for the promise.
+void expect_queries(const KvHead& cache, const PromiseOptions& promise);
+
 class PromiseLearner {
  public:
   PromiseLearner(const Parameters& parameters, KvDtype dtype);

@@ -12,20 +12,36 @@ void PromptReplay::prefill(const KvHead& cache, std::int64_t most) {
 }
 
 Work PromptReplay::cost(const KvHead& cache, const ClusterIndex& index, KvDtype dtype) const {
-  return cost::learn_factors(
+  Work work = cost::learn_factors(
       static_cast<double>(asked_), queries_.heads, static_cast<double>(length_),
       static_cast<double>(index.num_clusters()), cache.head_dim, cache.value_dim, dtype);
+  for (std::int64_t cut : cuts(index))
+    work += cost::cluster_means(static_cast<double>(cut - index.begin()), cache.head_dim,
+                                cache.value_dim, dtype);
+  return work;
+}
+
+std::vector<std::int64_t> PromptReplay::cuts(const ClusterIndex& index) const {
+  std::vector<std::int64_t> cuts;
+  std::int64_t last = index.end();
+  for (std::int64_t i = 0; i < asked_; ++i) {
+    const std::int64_t cut = index_end(index, length_ - queries_.count + place_of(i, index));
+    if (cut != last && cut != index.end()) cuts.push_back(cut);
+    last = cut;
+  }
+  return cuts;
 }
 
 namespace {
 constexpr std::int64_t kStep = 64;
 }
 
-// From so far before the end that half of the index is left: of earlier ones an index of the whole
-// prompt says little.
-std::int64_t PromptReplay::asked_span(const ClusterIndex& index) const {
-  return std::min(queries_.count,
-                  std::max<std::int64_t>(1, (index.end() - index.begin()) / 2 - kStep + 1));
+// Spread over the last of them, from so far before the end that half of the index is left: of
+// earlier ones an index of the whole prompt says little.
+std::int64_t PromptReplay::place_of(std::int64_t i, const ClusterIndex& index) const {
+  const std::int64_t span = std::min(
+      queries_.count, std::max<std::int64_t>(1, (index.end() - index.begin()) / 2 - kStep + 1));
+  return queries_.count - span + (2 * i + 1) * span / (2 * asked_);
 }
 
 // As far from the query as it is from the first step, rounded to a step of so many tokens towards

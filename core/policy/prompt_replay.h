@@ -2,9 +2,9 @@
 // would have done for them, where their dense output can be known.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "core/cache/kv_cache.h"
 #include "core/policy/clustered_cache.h"
@@ -18,7 +18,9 @@ class PromptReplay {
   void prefill(const KvHead& cache, std::int64_t most);
   std::int64_t recorded() const { return queries_.count; }
   std::int64_t asked() const { return asked_; }  ///< how many, 0 once they were
-  /// What asking them costs, which belongs to the prompt.
+  /// Where the shorter indexes end that the queries are asked with, in turn.
+  std::vector<std::int64_t> cuts(const ClusterIndex& index) const;
+  /// What asking them costs, those indexes included, which belongs to the prompt.
   Work cost(const KvHead& cache, const ClusterIndex& index, KvDtype dtype) const;
   /// Calls ask(i, cache, zone, index, group) for each, with what the query would have had in
   /// decoding: the tokens that it saw, the last ones of them exact, and of the index no token after
@@ -28,9 +30,8 @@ class PromptReplay {
   template <class Ask>
   void each(const KvHead& cache, const ClusteredCache& clusters, const QueryGroup& step, Ask ask) {
     std::shared_ptr<const ClusterIndex> index = clusters.index();
-    const std::int64_t span = asked_span(*clusters.index());
     for (std::int64_t i = 0; i < asked_; ++i) {
-      const std::int64_t place = queries_.count - span + (2 * i + 1) * span / (2 * asked_);
+      const std::int64_t place = place_of(i, *clusters.index());
       const std::int64_t visible = length_ - queries_.count + place;
       const std::int64_t cut = index_end(*clusters.index(), visible);
       if (cut != index->end())
@@ -49,8 +50,8 @@ class PromptReplay {
   }
 
  private:
-  /// The last of the recorded queries, over which those that are asked are spread.
-  std::int64_t asked_span(const ClusterIndex& index) const;
+  /// Which of the recorded queries is the i-th that is asked.
+  std::int64_t place_of(std::int64_t i, const ClusterIndex& index) const;
   /// Where the index ends for a query that sees so many tokens.
   std::int64_t index_end(const ClusterIndex& index, std::int64_t visible) const;
 

@@ -49,12 +49,48 @@ struct TokenPicks {
   std::vector<std::vector<ClusterTerm>> rests;
 };
 
-/// The `wanted` tokens of the clusters that remove most squared error: by the sum over the heads of
-/// p_j^2, p_j the share of a head's mass that the token's logit comes to. `log_totals`: log of all
-/// of a head's mass, of the heads [first, first + count) of the group. Adds to the cost of those
-/// heads; what they read together is divided among them.
-TokenPicks pick_tokens(const ResidualKeys& keys, const ClusterIndex& index, const QueryGroup& group,
-                       int first, int count, std::span<const std::int32_t> clusters, double wanted,
-                       const VectorD& log_totals, GroupSelection& out);
+/// The tokens of clusters, from the first of an order on, as the heads [first, first + count) of a
+/// group see them by keys in a few bits. Picked are those that remove most squared error: by the
+/// sum over the heads of p_j^2, p_j the share of a head's mass that the token's logit comes to.
+class WeighedTokens {
+ public:
+  /// `log_totals`: log of all of a head's mass, of every head of the group. All outlive this.
+  WeighedTokens(const ResidualKeys& keys, const ClusterIndex& index, const QueryGroup& group,
+                int first, int count, std::span<const std::int32_t> order,
+                const VectorD& log_totals);
+
+  /// `wanted` tokens of the first `clusters` of the order.
+  TokenPicks pick(std::size_t clusters, double wanted);
+  /// Squared error that what pick() leaves of these clusters is predicted to come to, values left
+  /// out as in TermErrors::weights: sum p_j^2 less what equal weights would have, by head.
+  VectorD left(std::size_t clusters, double wanted);
+  /// Adds to the cost of the heads that the first `clusters` were looked into and ordered; what
+  /// they read together is divided among them.
+  void charge(std::size_t clusters, GroupSelection& out) const;
+
+ private:
+  void look_into(std::size_t clusters);
+  /// Which of the first tokens are picked; kept until something else is asked.
+  const std::vector<bool>& picked(std::size_t clusters, double wanted);
+  /// Sum, and sum of squares, of a head's weights over a cluster's tokens that are not; their
+  /// number.
+  struct Left {
+    double mass = 0, squares = 0, members = 0;
+  };
+  Left left_of(std::size_t cluster, int head, const std::vector<bool>& picked) const;
+
+  const ResidualKeys& keys_;
+  const ClusterIndex& index_;
+  QueryGroup heads_;
+  int first_;
+  std::span<const std::int32_t> order_;
+  const VectorD& log_totals_;
+  std::vector<MatrixD> shares_;         // of each cluster's members: [heads, members]
+  std::vector<std::size_t> places_{0};  // where a cluster's tokens begin in `worth_`
+  std::vector<double> worth_;
+  std::vector<bool> picked_;
+  std::size_t asked_clusters_ = 0;
+  double asked_wanted_ = -1;
+};
 
 }  // namespace doublep

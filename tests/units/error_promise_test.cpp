@@ -12,15 +12,13 @@
 #include "core/policy/prefix_error.h"
 #include "tests/catch.h"
 #include "tests/support/message.h"
-#include "tests/support/random_cache.h"
+#include "tests/support/prompt.h"
 #include "tests/support/run_policy.h"
 
 using namespace doublep;
 using namespace doublep::test;
 
 namespace {
-
-std::string text(const char* s) { return s; }
 
 // A policy that promises `error`, learning from the first steps or the prompt.
 Given promising(const char* calibration, double error = 0.05) {
@@ -89,6 +87,28 @@ TEST_CASE("heads that share a selection need only the neediest's factor") {
     alone.learn(predicted, (MatrixD(2, 2) << 0.35, 0, 0.05, 0).finished(), {{{0}, 0}, {{0}, 0}});
   CHECK(alone.factors(2)[0] == Approx(0.25));
   CHECK(alone.factors(2)[1] == 0);
+}
+
+TEST_CASE("a promise to the heads: each keeps its share, though the others have some to spare") {
+  // Twenty queries. Head 0 asks for 0.25 in one of them, head 1 for 1 in six: of forty (query,
+  // head) seven miss where nothing is refined.
+  const std::vector<RefinementOrder> shared = {{{0}, 0}};
+  const MatrixD predicted = (MatrixD(2, 2) << 0.4, 0, 0.1, 0).finished();
+  const auto factors = [&](PromiseOptions::To to) {
+    PromiseOptions options = learning(0.25);
+    options.to = to;
+    ErrorPromise promise(options, 0.1);
+    for (int i = 0; i < 20; ++i)
+      promise.learn(predicted,
+                    (MatrixD(2, 2) << (i == 0 ? 0.3 : 0), 0, (i < 6 ? 0.3 : 0), 0).finished(),
+                    shared);
+    return promise.factors(2);
+  };
+  // To the group 2 (0.25 * 21 - 1) = 8 may miss: nothing is asked for. To the heads 4 of a head's
+  // 20, and head 1 has 6: its factor is what it asked for; that of head 0, which asks in one, is 0.
+  CHECK(factors(PromiseOptions::To::kGroup).maxCoeff() < 1e-6);
+  CHECK(factors(PromiseOptions::To::kHeads)[0] < 1e-6);
+  CHECK(factors(PromiseOptions::To::kHeads)[1] == Approx(1));
 }
 
 TEST_CASE("prefix errors are those of the selections that they stand for") {

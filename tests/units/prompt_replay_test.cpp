@@ -2,6 +2,7 @@
 // decoding.
 #include "core/policy/prompt_replay.h"
 
+#include "core/cost/stages.h"
 #include "core/policy/registry.h"
 #include "tests/catch.h"
 #include "tests/support/random_cache.h"
@@ -87,4 +88,28 @@ TEST_CASE("of a short prompt with all its queries the last ones are asked, no la
     CHECK(a.index_end <= a.visible);
     CHECK(a.last_member < a.visible);
   }
+}
+
+TEST_CASE("the shorter indexes of a prompt's queries are charged") {
+  const RandomCache cache({1, 2, 1000, 8});
+  const std::vector<float> queries(256 * 2 * 8, 1.F);
+  KvHead head = cache.head();
+  head.prefill_queries = {queries.data(), 256, 2, 8, 16};
+  ClusteredCache clusters(resolve(PolicyRegistry::instance().find("double_p"), {}), KvDtype::kBf16);
+  clusters.prefill(head);
+  const ClusterIndex& index = *clusters.index();
+  PromptReplay replay;
+  replay.prefill(head, 32);
+  // Of 256 queries the first 64 see up to 192 tokens less than all, and so on: the index ends at
+  // 936 for the tokens of the window, and 256, 192, 128 and 64 tokens earlier.
+  const std::vector<std::int64_t> cuts = {680, 744, 808, 872};
+  CHECK(replay.cuts(index) == cuts);
+  const Work asked = cost::learn_factors(32, 2, 1000, static_cast<double>(index.num_clusters()), 8,
+                                         8, KvDtype::kBf16),
+             found = replay.cost(head, index, KvDtype::kBf16);
+  double points = 0;  // of all of them, without the sinks
+  for (std::int64_t cut : cuts) points += static_cast<double>(cut - 4);
+  // Keys and values of 8 elements in 2 bytes; four operations an element.
+  CHECK(found.bytes - asked.bytes == Approx(points * 2 * 8 * 2));
+  CHECK(found.flops - asked.flops == Approx(points * 4 * 16));
 }

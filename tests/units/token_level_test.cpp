@@ -9,7 +9,7 @@
 #include "core/policy/head_kinds.h"
 #include "tests/catch.h"
 #include "tests/support/message.h"
-#include "tests/support/random_cache.h"
+#include "tests/support/prompt.h"
 #include "tests/support/run_policy.h"
 
 using namespace doublep;
@@ -68,7 +68,9 @@ TEST_CASE("single tokens: the heaviest are picked, a term stands for the rest") 
   const VectorD log_totals = VectorD::Constant(1, std::log(logits.array().exp().sum()));
   GroupSelection out(1);
   const std::int32_t both[] = {0, 1};
-  const TokenPicks picks = pick_tokens(c.keys, *c.index, c.group, 0, 1, both, 2, log_totals, out);
+  WeighedTokens weighed(c.keys, *c.index, c.group, 0, 1, both, log_totals);
+  const TokenPicks picks = weighed.pick(2, 2);
+  weighed.charge(2, out);
   CHECK(picks.tokens == std::vector<std::int32_t>{3, 5});
   REQUIRE(picks.rests[0].size() == 2);
   const double left = 1 + std::exp(0.5) + std::exp(1.0);
@@ -81,7 +83,15 @@ TEST_CASE("single tokens: the heaviest are picked, a term stands for the rest") 
   // Six keys of two dimensions in 4 bits, each with minimum and step.
   CHECK(out.cost[0][Stage::kEstimate].bytes == 6 * cost::quantised_key_bytes(2, 4));
 
-  const TokenPicks all = pick_tokens(c.keys, *c.index, c.group, 0, 1, both, 99, log_totals, out);
+  // Squared error left: of the three 1 + e + e^2 less a third of their squared sum, as shares.
+  const double total = std::exp(2 * log_totals[0]);
+  CHECK(weighed.left(2, 2)[0] ==
+        Approx((1 + std::exp(1.0) + std::exp(2.0) - left * left / 3) / total).margin(1e-5));
+  CHECK(weighed.left(1, 0)[0] > weighed.left(1, 1)[0]);  // of the first cluster alone
+  CHECK(weighed.left(0, 9)[0] == 0);
+  CHECK(weighed.pick(1, 1).tokens == std::vector<std::int32_t>{3});
+
+  const TokenPicks all = weighed.pick(2, 99);
   CHECK(all.tokens.size() == 6);
   CHECK(all.rests[0].empty());
 }
@@ -120,47 +130,28 @@ TEST_CASE(
 
 namespace {
 
-// 512 tokens of 16 dimensions around a few centres; the prompt's queries, and the step's, are
-// `query` times a normal vector each. `tokens_matter`: keys within a cluster spread along the first
-// dimension, far.
-struct Prompt {
-  RandomCache cache;
-  std::vector<float> queries;
-  Prompt(double query, double spread) : cache({1, 2, 512, 16}, 1, spread) {
-    const CounterRng rng(5, 9);
-    for (int i = 0; i < 64 * 2 * 16; ++i)
-      queries.push_back(static_cast<float>(query * rng.normal(i)));
-    for (float& x : cache.queries) x *= static_cast<float>(query);
-  }
-  std::vector<std::string_view> kinds(Given given) const {
-    given.insert({{"variant", text("best")}, {"head_kinds", text("auto")}});
-    const PolicyInfo& info = PolicyRegistry::instance().find("double_p");
-    const auto policy = info.create(resolve(info, given), {});
-    KvHead head = cache.head();
-    head.prefill_queries = {queries.data(), 64, 2, 16, 32};
-    policy->prefill(head);
-    GroupSelection out(2);
-    policy->select(head, cache.group(), out);
-    const auto kinds = policy->head_kinds();
-    if (kinds.empty()) return kinds;
-    for (const Selection& h : out.heads)  // whatever the kind: every token attended or in a term
-      CHECK(measure(GroundTruth::of(head, cache.group()), 0, h, std::vector<float>(16).data(), 0)
+// The kinds of a prompt's heads; whatever they are, every token is attended or in a term.
+std::vector<std::string_view> kinds_of(const Prompt& prompt, const Given& given) {
+  HeadPolicy policy("double_p", best(given), prompt.head());
+  const GroupSelection out = policy.select(prompt.cache.group());
+  const auto kinds = policy.policy->head_kinds();
+  for (const Selection& h : out.heads)
+    if (!kinds.empty())
+      CHECK(measure(GroundTruth::of(prompt.head(), prompt.cache.group()), 0, h,
+                    std::vector<float>(16).data(), 0)
                 .covered_mass == Approx(1));
-    return kinds;
-  }
-  static std::string text(const char* s) { return s; }
-};
+  return kinds;
+}
 
 }  // namespace
 
 TEST_CASE("head_kinds: auto finds flat heads, heads of clusters, of tokens, and dense ones") {
   using Names = std::vector<std::string_view>;
-  CHECK(Prompt(0.01, 0.5).kinds({}) == Names{"flat", "flat"});
-  CHECK(Prompt(1, 0.5).kinds({{"share", 0.1}}) == Names{"clusters", "clusters"});
-  CHECK(Prompt(2, 1).kinds({{"share", 0.1}}) == Names{"tokens", "tokens"});
-  CHECK(Prompt(2, 1).kinds({{"share", 0.05}, {"head_error", 0.3}}) == Names{"dense", "dense"});
-  CHECK(Prompt(4, 3)
-            .kinds({{"head_error", 1e-6}, {"share", 0.01}, {"gqa", Prompt::text("per_head")}})
+  CHECK(kinds_of(Prompt(0.01, 0.5), {}) == Names{"flat", "flat"});
+  CHECK(kinds_of(Prompt(1, 0.5), {{"share", 0.1}}) == Names{"clusters", "clusters"});
+  CHECK(kinds_of(Prompt(2, 1), {{"share", 0.1}}) == Names{"tokens", "tokens"});
+  CHECK(kinds_of(Prompt(2, 1), {{"share", 0.05}, {"head_error", 0.3}}) == Names{"dense", "dense"});
+  CHECK(kinds_of(Prompt(4, 3), {{"head_error", 1e-6}, {"share", 0.01}, {"gqa", text("per_head")}})
             .size() == 2);
 }
 
@@ -170,9 +161,7 @@ TEST_CASE("without the prompt's queries every head is one of clusters, to the la
   for (int i = 0; i < 2; ++i) {
     const PolicyInfo& info = PolicyRegistry::instance().find("double_p");
     const auto policy =
-        info.create(resolve(info, {{"variant", Prompt::text("best")},
-                                   {"head_kinds", Prompt::text(i == 0 ? "one" : "auto")}}),
-                    {});
+        info.create(resolve(info, best({{"head_kinds", text(i == 0 ? "one" : "auto")}})), {});
     policy->prefill(cache.head());
     policy->select(cache.head(), cache.group(), selections[i]);
     CHECK(policy->head_kinds().empty());
@@ -182,8 +171,7 @@ TEST_CASE("without the prompt's queries every head is one of clusters, to the la
 }
 
 TEST_CASE("nothing to choose where a stop gives no number of tokens, or tokens are dropped") {
-  for (const Given& given :
-       {Given{{"stop", Prompt::text("error")}}, Given{{"outside", Prompt::text("drop")}},
-        Given{{"gqa", Prompt::text("group_union")}}})
-    CHECK(Prompt(2, 1).kinds(given).empty());
+  for (const Given& given : {Given{{"stop", text("error")}}, Given{{"outside", text("drop")}},
+                             Given{{"gqa", text("group_union")}}})
+    CHECK(kinds_of(Prompt(2, 1), given).empty());
 }
