@@ -1,11 +1,12 @@
 """The committed table and figure of what each part of `variant: best` buys, from result files of
-configs/ablation_parts.yaml:
+configs/ablation_parts.yaml, or of ablation_kinds.yaml:
 
   doublep run configs/ablation_parts.yaml
-  python3 -m analysis.parts RESULT.h5... [--out FOLDER]
+  python3 -m analysis.parts RESULT.h5... [--page NAME] [--out FOLDER]
 
-ablation_parts.md: bytes at equal error for every combination of metric, estimate, order and stop;
-ablation_parts.png: the way from the paper's rule to ours, one part at a time, and each part alone.
+NAME.md: bytes at equal error for every combination of metric, estimate, order and stop; NAME.png:
+the way from the paper's rule to ours, one part at a time, and each part alone. NAME is that of the
+configuration, ablation_parts unless said.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from analysis.results import join
 from analysis.table import escape, grid, number
 
 PARTS = ("metric", "estimator", "order", "stop")
-OTHERS = ("tokens_per_cluster", "value_side", "metric_queries", "rho")
+OTHERS = ("head_kinds", "promise_to", "recluster_every", "tokens_per_cluster", "value_side",
+          "metric_queries", "rho")
 STEPS = {"mass": "p2", "share": "share", "error": "error", "price": "price"}  # what a curve varies
 LEVELS = (0.1, 0.05, 0.02)
 # The paper's rule with every cluster outside as a term, and what is changed of it.
@@ -34,7 +36,11 @@ WAYS = {
     "Mass rule of the paper": {},
     "+ error order, to a share": dict(order="error", stop="share"),
     "+ pooled estimate": dict(order="error", stop="share", estimator="pooled"),
-    "+ query metric (best)": dict(order="error", stop="share", estimator="pooled", metric="query"),
+    "+ query metric": dict(order="error", stop="share", estimator="pooled", metric="query"),
+    "+ kinds of heads (best)": dict(order="error", stop="share", estimator="pooled", metric="query",
+                                    head_kinds="auto"),
+    "Promise to every head": dict(order="error", stop="error", estimator="pooled", metric="query",
+                                  head_kinds="auto", promise_to="heads"),
     "Query metric alone": dict(metric="query"),
     "Pooled estimate alone": dict(estimator="pooled"),
 }
@@ -45,7 +51,7 @@ def curves(summaries):
     found = {}
     for s in summaries:
         p = s.run.parameters
-        found.setdefault(tuple(p[name] for name in PARTS + OTHERS), []).append(s)
+        found.setdefault(tuple(p.get(name) for name in PARTS + OTHERS), []).append(s)
     return found
 
 
@@ -69,9 +75,9 @@ def table(summaries):
     return grid(header, lines, left=len(PARTS))
 
 
-def markdown(summaries):
+def markdown(summaries, page):
     text = ("# What each part of the best setting buys\n\n"
-            "Made by `python3 -m analysis.parts` from the sweep configs/ablation_parts.yaml. Double-P, one "
+            f"Made by `python3 -m analysis.parts` from the sweep configs/{page}.yaml. Double-P, one "
             "selection per KV head, every cluster outside the refined ones a term, random first centroids. Each "
             "line is a curve over what its stop is given; the figures are bytes as a share of dense attention's "
             "at which the mean error, its 95th percentile, and the mean of the worst head come down to a level. "
@@ -84,9 +90,9 @@ def markdown(summaries):
 
 def way(summaries, changed):
     """The runs of one way, at 16 tokens per cluster and otherwise at the defaults, by bytes."""
-    want = PAPER | changed | dict(tokens_per_cluster=16, value_side="shifted", metric_queries=64,
-                                  rho=0.3)
-    mine = [s for s in summaries if all(s.run.parameters[k] == v for k, v in want.items())]
+    want = dict(head_kinds="one", promise_to="group") | PAPER | changed | dict(
+        tokens_per_cluster=16, value_side="shifted", metric_queries=64, rho=0.3, recluster_every=0)
+    mine = [s for s in summaries if all(s.run.parameters.get(k) == v for k, v in want.items())]
     kept = front([s.bytes_ratio for s in mine], [s.error for s in mine])
     return [mine[i] for i in kept]
 
@@ -94,13 +100,14 @@ def way(summaries, changed):
 def draw(summaries):
     traces = list(dict.fromkeys(s.run.trace.name for s in summaries))
     fig, axes = style.panels(1, len(traces), style.TEXT_WIDTH, 2.2, share_y=True)
-    everyone = [s for name in WAYS for s in way(summaries, WAYS[name])]
+    ways = {name: changed for name, changed in WAYS.items() if way(summaries, changed)}
+    everyone = [s for changed in ways.values() for s in way(summaries, changed)]
     low, high = log_limits([100 * s.error for s in everyone])
     left, right = log_limits([100 * s.bytes_ratio for s in everyone])
     handles = []
     for ax, trace in zip(axes.flat, traces):
         mine = [s for s in summaries if s.run.trace.name == trace]
-        for i, (name, changed) in enumerate(WAYS.items()):
+        for i, (name, changed) in enumerate(ways.items()):
             curve = way(mine, changed)
             alone = name.endswith("alone")
             look = dict(color=style.SPARE[i][0] if not name.endswith("(best)") else
@@ -127,14 +134,15 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+")
+    parser.add_argument("--page", default="ablation_parts")
     parser.add_argument("--out", default=FOLDER)
     args = parser.parse_args(argv)
     try:
         summaries = [summarise(run) for run in join([read(path) for path in args.results]).runs]
         os.makedirs(args.out, exist_ok=True)
-        with open(os.path.join(args.out, "ablation_parts.md"), "w", encoding="utf-8") as file:
-            file.write(markdown(summaries))
-        style.save(draw(summaries), args.out, "ablation_parts", ("png",))
+        with open(os.path.join(args.out, args.page + ".md"), "w", encoding="utf-8") as file:
+            file.write(markdown(summaries, args.page))
+        style.save(draw(summaries), args.out, args.page, ("png",))
     except ResultError as error:
         print(error, file=sys.stderr)
         return 2

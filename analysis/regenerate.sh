@@ -46,11 +46,12 @@ rivals() {
 }
 
 tables() {
-  for name in ablation_estimators ablation_parts audit facts seeds; do
+  for name in ablation_estimators ablation_parts ablation_kinds audit facts seeds; do
     "$DOUBLEP" run "configs/$name.yaml" -o "results/$name.h5"
   done
   "$python" -m analysis.estimator_tables results/ablation_estimators.h5
   "$python" -m analysis.parts results/ablation_parts.h5
+  "$python" -m analysis.parts results/ablation_kinds.h5 --page ablation_kinds
   "$python" -m analysis.seeds_table results/seeds.h5
   "$python" -m analysis.audit_tables results/audit.h5
   "$python" analysis/report.py results/facts.h5 --out "$kept/facts" --only table --format md
