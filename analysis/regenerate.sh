@@ -3,7 +3,8 @@
 #   analysis/regenerate.sh [default] [heads] [simulation] [rivals] [tables]     no names: all of them
 # The full reports go to results/<name>/, which git ignores; the tree keeps the tables that tests
 # and pages read, and the few figures that they show. `rivals` and `tables` (estimators, audit) need
-# the recorded traces that their configurations name. The program is build/cpu/experiments/doublep,
+# the recorded traces that their configurations name; the committed rivals/ and promise.md hold more traces than
+# these (analysis/results/rivals/origin.md). The program is build/cpu/experiments/doublep,
 # or $DOUBLEP. Then look at the figures, and at what git says has moved.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -46,12 +47,13 @@ rivals() {
 }
 
 tables() {
-  for name in ablation_estimators ablation_parts ablation_kinds audit facts seeds; do
+  for name in ablation_estimators ablation_parts ablation_kinds audit facts promise seeds; do
     "$DOUBLEP" run "configs/$name.yaml" -o "results/$name.h5"
   done
   "$python" -m analysis.estimator_tables results/ablation_estimators.h5
   "$python" -m analysis.parts results/ablation_parts.h5
   "$python" -m analysis.parts results/ablation_kinds.h5 --page ablation_kinds
+  "$python" -m analysis.promise results/promise.h5
   "$python" -m analysis.seeds_table results/seeds.h5
   "$python" -m analysis.audit_tables results/audit.h5
   "$python" analysis/report.py results/facts.h5 --out "$kept/facts" --only table --format md

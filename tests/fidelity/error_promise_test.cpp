@@ -40,6 +40,7 @@ TEST_CASE("a calibrated promise of 5 % is kept on recorded activations", "[heavy
   if (path.empty()) return skip("qwen-code-16k is not there; set DOUBLEP_SHARED");
   Given promise = best("error");
   promise["error"] = 0.05, promise["calibration"] = std::string("prompt");
+  promise["head_kinds"] = std::string("one");
   const Judged judged = judge(path, 21, promise, 8);
   CHECK(judged.rows == 8 * 12);
   INFO("kept " << judged.kept << ", error " << judged.error << ", bytes " << judged.bytes);
@@ -47,6 +48,21 @@ TEST_CASE("a calibrated promise of 5 % is kept on recorded activations", "[heavy
   // Without what was learnt the same prediction promises too much.
   promise["calibration"] = std::string("none");
   CHECK(judge(path, 21, promise, 8).kept < judged.kept);
+}
+
+TEST_CASE("kinds of heads keep a promise of 5 % for fewer bytes", "[heavy]") {
+  const std::string path = std::string(DOUBLEP_SOURCE_DIR) + "/data/qwen-needle-8k.h5";
+  Given promise = best("error");
+  promise["error"] = 0.05, promise["calibration"] = std::string("prompt");
+  promise["promise_to"] = std::string("heads");
+  const Judged kinds = judge(path, 27, promise, 8);
+  promise["head_kinds"] = std::string("one");
+  const Judged one = judge(path, 27, promise, 8);
+  INFO("kept " << kinds.kept << " for " << kinds.bytes << ", one kind " << one.kept << " for "
+               << one.bytes);
+  CHECK(kinds.rows == 8 * 12);
+  CHECK(kinds.kept >= 0.95);
+  CHECK(kinds.bytes < 0.9 * one.bytes);
 }
 
 TEST_CASE("without the prompt's queries a promise is learnt from the first steps", "[heavy]") {
