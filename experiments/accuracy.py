@@ -50,8 +50,6 @@ def load_config(path):
     for task in config["tasks"]:
         if task not in tasks.TASKS:
             raise AccuracyError(f"{path}: tasks: no task '{task}'; expected one of {', '.join(tasks.TASKS)}")
-    for model in config["models"]:
-        model["path"] = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(path)), model["path"]))
     return config
 
 
@@ -222,7 +220,8 @@ def counts(rows):
     return bool(rows) and sum(row["solved"] for row in rows) >= COUNTED * len(rows)
 
 
-def measure(config, store, shard, counted_only, models, tell):
+def measure(config, folder, store, shard, counted_only, models, tell):
+    """`folder`: what the models' paths are relative to."""
     from doublep import hf
     names = {policy["name"]: f"doublep_{i}" for i, policy in enumerate(config["policies"])}
     decodings = {policy["name"]: hf.register(**policy | {"name": names[policy["name"]]})
@@ -235,7 +234,7 @@ def measure(config, store, shard, counted_only, models, tell):
                   for number in range(config["questions"]) for policy in (REFERENCE, *names)}
         if wanted <= store.done:
             continue
-        loaded = Loaded(entry)
+        loaded = Loaded(entry | dict(path=os.path.normpath(os.path.join(folder, entry["path"]))))
         cells = [Cell(config, loaded, length, task) for length, task in cells]
         # By question, then by cell: a run that is cut short has asked all cells alike.
         for policies in [[REFERENCE], [REFERENCE, *names]] if counted_only else [[REFERENCE, *names]]:
@@ -279,8 +278,9 @@ def table(config, rows):
     for model in (entry["name"] for entry in config["models"]):
         for length in config["lengths"]:
             here = [row for row in rows if row["model"] == model and row["length"] == length]
-            lines += [f"## {model}, {length} tokens", ""] + answers(config, here, policies) + going_on(here, policies)
-    return "\n".join(lines)
+            if here:
+                lines += [f"## {model}, {length} tokens", ""] + answers(config, here, policies) + going_on(here, policies)
+    return "\n".join(lines or ["No row yet."])
 
 
 def answers(config, here, policies):
@@ -356,7 +356,8 @@ def main(arguments=None):
                 raise AccuracyError(f"--model: {options.config} has no model '{name}'")
         with Store(options.output, config) as store:
             if not options.table_only:
-                measure(config, store, options.shard, options.counted_only, options.model,
+                folder = os.path.dirname(os.path.abspath(options.config))
+                measure(config, folder, store, options.shard, options.counted_only, options.model,
                         lambda line: print(line, file=sys.stderr, flush=True))
         rows = list(store.rows)
         for path in options.also:

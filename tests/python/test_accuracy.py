@@ -62,7 +62,7 @@ class Table(unittest.TestCase):
             self.assertAlmostEqual(found[1], high, places=4)
 
     def test_nothing_measured_yet(self):
-        self.assertIn("no task", accuracy.table(self.CONFIG, []))
+        self.assertEqual(accuracy.table(self.CONFIG, []), "No row yet.")
 
 
 class Runs(unittest.TestCase):

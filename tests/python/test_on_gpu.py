@@ -147,7 +147,7 @@ class InAModel(unittest.TestCase):
         full, decoding = logits("doublep", policy="dense", backend="cuda")
         np.testing.assert_allclose(full, reference, rtol=0, atol=0.15)
         self.assertEqual((decoding.bytes_share, decoding.density), (1, 1))
-        sparse = dict(policy="double_p", variant="best", head_kinds="one", share=0.2, tokens_per_cluster=4, sink=2, window=6)
+        sparse = dict(policy="double_p", variant="best", head_kinds="one", share=0.2, tokens_per_cluster=16, sink=2, window=6)
         there, on_gpu = logits("doublep", backend="cuda", **sparse)
         here, on_cpu = logits("doublep", backend="cpu", **sparse)
         self.assertEqual(on_gpu.counts["steps"].tolist(), [30, 30, 30])
