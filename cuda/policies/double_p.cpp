@@ -54,6 +54,7 @@ DevicePolicy double_p_on_device() {
                                      {"calibration", {"none"}},
                                      {"calibration_queries"},
                                      {"alpha"},
+                                     {"promise_to"},
                                      {"head_kinds", {"one"}},
                                      {"head_error"}}),
           plan, together};
