@@ -37,19 +37,14 @@ struct BlockOps {
     return scratch[warp] + scan - value;
   }
 
-  __device__ __noinline__ static double sum(double value, double* scratch) {
-#pragma unroll
-    for (int d = 16; d > 0; d /= 2) value += __shfl_xor_sync(~0u, value, d);
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
-    __syncthreads();
-    value = threadIdx.x % 32 < blockDim.x / 32 ? scratch[threadIdx.x % 32] : 0;
-#pragma unroll
-    for (int d = 16; d > 0; d /= 2) value += __shfl_xor_sync(~0u, value, d);
-    return value;
+  template <class T>
+  __device__ static T sum(T value, T* scratch) {
+    T total;
+    exclusive_scan(value, scratch, &total);
+    return total;
   }
 
-  __device__ __noinline__ static float max(float value, float* scratch) {
+  __device__ static float max(float value, float* scratch) {
 #pragma unroll
     for (int d = 16; d > 0; d /= 2) value = fmaxf(value, __shfl_xor_sync(~0u, value, d));
     __syncthreads();

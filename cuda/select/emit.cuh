@@ -150,7 +150,7 @@ __device__ inline void emit_work(const SelectParams& p, int pair, int n) {
       found += term(j) != 0;
     }
     Mass total;
-    const Mass before = scan_masses(found, scratch, &total);
+    const Mass before = BlockOps::exclusive_scan(found, scratch, &total);
     std::int64_t at = work + static_cast<std::int64_t>(before >> 32);
     std::int64_t term_at = terms + static_cast<std::int64_t>(before & 0xFFFFFFFFu);
 #pragma unroll 1  // short code: fetching it costs more than running it

@@ -30,8 +30,8 @@ __device__ double zone_mass(const SelectParams& p, int row, float max, double* s
 /// in s.weights. All threads of one block.
 __device__ void find_limits(const SelectParams& p, SearchShared& s, const Items& items,
                             const Ruler& ruler, int2 budget, double zone) {
-  Mass at, total;
-  const Mass sum = scan_bins(s, ruler, -1, &at, &total);
+  Mass mass[kBinsEach], total;
+  const Mass at = scan_bins(s, ruler, -1, mass, &total);
   if (threadIdx.x < 2) {
     Found& f = s.found[threadIdx.x];
     const bool refine = threadIdx.x == 0;
@@ -48,9 +48,9 @@ __device__ void find_limits(const SelectParams& p, SearchShared& s, const Items&
     if (!refine && (p.outside_terms || !p.emit_terms)) f.target = 0;
   }
   __syncthreads();
-#pragma unroll 1
+#pragma unroll
   for (int w = 0; w < 2; ++w)
-    if (s.found[w].target > 0) note_bin(s, s.found[w], ruler, -1, at, sum);
+    if (s.found[w].target > 0) note_bin(s, s.found[w], ruler, at, mass);
   __syncthreads();
   const bool listed[2] = {s.found[0].at_most > 0 && s.found[0].at_most <= kListed,
                           s.found[1].at_most > 0 && s.found[1].at_most <= kListed};
@@ -68,7 +68,6 @@ __device__ void find_limits(const SelectParams& p, SearchShared& s, const Items&
     settle(s, ruler);
     __syncthreads();
   }
-#pragma unroll 1
   for (int w = 0; w < 2; ++w)
     if (s.found[w].at_most > kListed) refine_bin(s, w, items, ruler);
 }
@@ -167,10 +166,16 @@ void select(const SelectParams& p, cudaStream_t stream, bool overlap) {
   const std::int64_t room = (most - 30 * 1024) / 4 / 16 * 16;
   const auto cached = static_cast<int>(std::min(p.capacity, room));
   const int blocks = p.shape.pairs * p.shape.group;
+  // More threads where a block has a multiprocessor to itself (of kSum's, one a pair goes on) and
+  // items enough for them. Measured on an H200 (cuda/results/2026-11-27-h200) at 512, 2048 and 8192
+  // items, with the body of 5ca9ba2, which took 1 to 4 % longer and is undone.
+  const bool many =
+      blocks <= sms ? p.capacity > 3072
+                    : p.group_mode == GroupMode::kSum && p.shape.pairs <= sms && p.capacity > 6144;
   launch({dim3(blocks),
-          dim3(p.threads > 0   ? p.threads
-               : blocks <= sms ? kManyThreads
-                               : kFewThreads),
+          dim3(p.threads > 0 ? p.threads
+               : many        ? kManyThreads
+                             : kFewThreads),
           static_cast<std::size_t>(cached) * sizeof(std::uint32_t), stream, overlap},
          select_kernel, p, cached);
 }

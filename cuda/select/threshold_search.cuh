@@ -10,7 +10,7 @@
 
 namespace doublep::cuda {
 
-/// A block has 512 or 1024 threads: more where there are too few blocks to fill the chip.
+/// A block has 512 or 1024 threads: more where blocks are few and have much to do.
 __device__ inline int block_threads() { return static_cast<int>(blockDim.x); }
 inline constexpr int kFewThreads = 512, kManyThreads = 1024;
 inline constexpr int kBins = 2048, kListed = 512;
@@ -59,22 +59,12 @@ struct Ruler {
                : static_cast<std::uint32_t>(__expf(-inside) * static_cast<float>(1 << bits) + 0.5f);
   }
   /// A sum of weights in one leading bin as a mass.
-  __device__ Mass mass(std::uint32_t weights, int bin) const { return mass(weights, unit_of(bin)); }
-  /// What a weight of 1 is in a leading bin.
-  __device__ float unit_of(int bin) const {
-    return expf(-0.03125f * static_cast<float>(bin)) * static_cast<float>(1ull << (40 - bits));
-  }
-  __device__ Mass mass(std::uint32_t weights, float bin_unit) const {
-    return count ? weights : static_cast<Mass>(static_cast<float>(weights) * bin_unit);
-  }
-  /// The smallest sum of weights in a bin whose mass is `wanted`, which is above 0, or more.
-  __device__ std::uint32_t least(Mass wanted, int bin) const {
-    if (count) return static_cast<std::uint32_t>(wanted);
-    const float bin_unit = unit_of(bin);
-    auto weights = static_cast<std::uint32_t>(static_cast<float>(wanted) / bin_unit);
-    while (weights > 0 && mass(weights - 1, bin_unit) >= wanted) --weights;
-    while (mass(weights, bin_unit) < wanted) ++weights;
-    return weights;
+  __device__ Mass mass(std::uint32_t weights, int bin) const {
+    if (count) return weights;
+    if (weights == 0) return 0;
+    return static_cast<Mass>(static_cast<float>(weights) *
+                             expf(-0.03125f * static_cast<float>(bin)) *
+                             static_cast<float>(1ull << (40 - bits)));
   }
   /// No more items than this can stand behind such a sum.
   __device__ int at_most(std::uint32_t weights) const {
@@ -82,12 +72,6 @@ struct Ruler {
                  : static_cast<int>(static_cast<float>(weights) / (0.968f * (1 << bits))) + 1;
   }
 };
-
-/// Keys of four neighbouring values. Rare, so its code stands once.
-__device__ __noinline__ inline uint4 measure(const float* values, Ruler ruler) {
-  const float4 v = *reinterpret_cast<const float4*>(values);
-  return {ruler.key(v.x), ruler.key(v.y), ruler.key(v.z), ruler.key(v.w)};
-}
 
 /// Keys from shared memory, or measured anew where they did not fit. Item arrays are 16-byte
 /// aligned, and -infinity from n up to the next multiple of 4. Loops here stay rolled: every block
@@ -99,7 +83,9 @@ struct Items {
 
   /// Keys of items i to i + 3, i a multiple of 4; kAbsent from n on.
   __device__ uint4 four(const Ruler& ruler, int i) const {
-    return cached ? *reinterpret_cast<const uint4*>(cached + i) : measure(values + i, ruler);
+    if (cached) return *reinterpret_cast<const uint4*>(cached + i);
+    const float4 v = *reinterpret_cast<const float4*>(values + i);
+    return {ruler.key(v.x), ruler.key(v.y), ruler.key(v.z), ruler.key(v.w)};
   }
   /// Calls visit(key, id) for every present item; all threads of the block share them.
   template <class Visit>
@@ -138,42 +124,29 @@ struct SearchShared {
   Found found[2];
 };
 
-/// Exclusive prefix sum over the block; `total`: of all. One copy of its code. All threads.
-__device__ __noinline__ inline Mass scan_masses(Mass value, Mass* scratch, Mass* total) {
-  return BlockOps::exclusive_scan(value, scratch, total);
-}
-
-/// Mass of this thread's bin `i` of kBins / block_threads() of the histogram. `lead`: the leading
-/// bin that all of them lie in, or -1 where they are the leading bins themselves.
-__device__ inline Mass bin_mass(const SearchShared& s, const Ruler& ruler, int lead, int i) {
-  const int bin = static_cast<int>(threadIdx.x) * (kBins / block_threads()) + i;
-  const std::uint32_t weights = s.weights[bin];
-  return weights == 0 ? 0 : ruler.mass(weights, lead < 0 ? bin : lead);
-}
-/// The mass of this thread's bins, and in `before` that of all bins before them. All threads.
-__device__ inline Mass scan_bins(SearchShared& s, const Ruler& ruler, int lead, Mass* before,
-                                 Mass* total) {
+/// This thread's bins of the histogram as masses, and the mass before them. `lead`: the leading bin
+/// that they lie in, or -1 where they are the leading bins themselves.
+inline constexpr int kBinsEach = kBins / kFewThreads;  // at most
+__device__ inline Mass scan_bins(SearchShared& s, const Ruler& ruler, int lead,
+                                 Mass (&mass)[kBinsEach], Mass* total) {
   Mass sum = 0;
-#pragma unroll 1
-  for (int i = 0; i < kBins / block_threads(); ++i) sum += bin_mass(s, ruler, lead, i);
-  *before = scan_masses(sum, s.scratch, total);
-  return sum;
+#pragma unroll
+  for (int i = 0; i < kBinsEach; ++i) {
+    const int each = kBins / block_threads(), bin = threadIdx.x * each + i;
+    mass[i] = i < each ? ruler.mass(s.weights[bin], lead < 0 ? bin : lead) : 0;
+    sum += mass[i];
+  }
+  return BlockOps::exclusive_scan(sum, s.scratch, total);
 }
-/// Notes the bin that the target falls into, where it is one of this thread's, which hold `sum`
-/// beyond `at`.
-__device__ inline void note_bin(SearchShared& s, Found& f, const Ruler& ruler, int lead, Mass at,
-                                Mass sum) {
-  if (at >= f.target || at + sum < f.target) return;
-#pragma unroll 1
-  for (int i = 0;; ++i) {
-    const Mass mass = bin_mass(s, ruler, lead, i);
-    if (at + mass < f.target) {
-      at += mass;
-      continue;
+__device__ inline void note_bin(SearchShared& s, Found& f, const Ruler& ruler, Mass at,
+                                const Mass (&mass)[kBinsEach]) {
+#pragma unroll
+  for (int i = 0; i < kBinsEach; ++i) {
+    if (at < f.target && at + mass[i] >= f.target) {
+      f.bin = threadIdx.x * (kBins / block_threads()) + i, f.below = at;
+      f.at_most = ruler.at_most(s.weights[f.bin]);
     }
-    f.bin = threadIdx.x * (kBins / block_threads()) + i, f.below = at;
-    f.at_most = ruler.at_most(s.weights[f.bin]);
-    return;
+    at += mass[i];
   }
 }
 
@@ -186,20 +159,20 @@ __device__ inline void list_item(SearchShared& s, const Ruler& ruler, int which,
   s.listed[which][at] = {static_cast<std::uint64_t>(key) << 32 | id, weight};
 }
 
-/// Settles the listed bins, half of the block each: the first item at which the running weight
-/// reaches what the target asks for. found.limit holds the end of the bin already, in case rounding
-/// leaves the sum a hair short. Every item is held against every other one; of a long list only
-/// those that lie where a finer histogram says that the target does.
-__device__ __noinline__ inline void settle(SearchShared& s, Ruler ruler) {
+/// Settles the listed bins, half of the block each: the first item at which the running mass
+/// reaches the target. found.limit holds the end of the bin already, in case rounding leaves the
+/// sum a hair short. Every item is held against every other one; of a long list only those that lie
+/// where a finer histogram says that the target does.
+__device__ inline void settle(SearchShared& s, const Ruler& ruler) {
   constexpr int kLong = 96, kFine = 256;
   const int half = block_threads() / 2, which = threadIdx.x / half, mine = threadIdx.x % half;
   Found& f = s.found[which];
   const SearchShared::Listed* list = s.listed[which];
   const int filled = min(static_cast<int>(f.filled), kListed);
   const int lead = filled > 0 ? static_cast<int>(list[0].item >> (32 + kLeadShift)) : 0;
-  const std::uint32_t wanted = filled > 0 ? ruler.least(f.target - f.below, lead) : 0;
   const auto reaches = [&](std::uint32_t before, std::uint32_t weight) {
-    return before < wanted && before + weight >= wanted;
+    return f.below + ruler.mass(before, lead) < f.target &&
+           f.below + ruler.mass(before + weight, lead) >= f.target;
   };
   const auto fine = [](std::uint64_t item) {  // the eight bits below the leading digit
     return static_cast<int>(item >> (32 + kLeadShift - 8)) & (kFine - 1);
@@ -270,11 +243,11 @@ __device__ __noinline__ inline void refine_bin(SearchShared& s, int which, Items
       atomicAdd(&s.weights[bin], ruler.weight(key));
     });
     __syncthreads();
-    Mass at, total;
-    const Mass sum = scan_bins(s, ruler, lead, &at, &total);
+    Mass mass[kBinsEach], total;
+    const Mass at = below + scan_bins(s, ruler, lead, mass, &total);
     if (threadIdx.x == 0) f.bin = kBins;  // none, if rounding left the bin short
     __syncthreads();
-    note_bin(s, f, ruler, lead, below + at, sum);
+    note_bin(s, f, ruler, at, mass);
     __syncthreads();
     if (f.bin == kBins) break;
     prefix = prefix << (above - shift) | f.bin, above = shift;
