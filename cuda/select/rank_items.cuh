@@ -10,8 +10,7 @@
 namespace doublep::cuda {
 
 inline constexpr int kMostWarps = kManyThreads / 32;
-inline constexpr int kMostBlocks = 16;     // of a cluster, where the chip allows as many
-inline constexpr int kPortableBlocks = 8;  // on every chip that has clusters
+inline constexpr int kMostBlocks = 8;  // of a cluster, on every chip that has clusters
 inline constexpr int kDigitBits = 9, kDigits = 1 << kDigitBits;  // at most a bin a thread
 inline constexpr int kFewest = 512;  // items that are settled one by one
 static_assert(kDigits <= kFewThreads);

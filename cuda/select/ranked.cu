@@ -143,14 +143,14 @@ std::int64_t left_for_stretches(std::int64_t shared) {
 
 }  // namespace
 
-std::int64_t ranked_room(std::int64_t shared_bytes, int major) {
+std::int64_t ranked_room(std::int64_t shared_bytes, int major, int team) {
   const std::int64_t each = (left_for_stretches(shared_bytes) - stretch_bytes(0, 0)) /
                             (stretch_bytes(16, 0) - stretch_bytes(0, 0)) * 16;
-  return each * (major >= 9 ? kPortableBlocks : 1);
+  return each * (major >= 9 ? (team > 0 ? team : kMostBlocks) : 1);
 }
-std::int64_t ranked_room() {
+std::int64_t ranked_room(int team) {
   const Chip chip;
-  return ranked_room(chip.shared, chip.major);
+  return ranked_room(chip.shared, chip.major, team);
 }
 
 void select_ranked(const SelectParams& p, cudaStream_t stream, bool overlap) {
@@ -159,17 +159,16 @@ void select_ranked(const SelectParams& p, cudaStream_t stream, bool overlap) {
   const auto fits = [&](int team, int heads) {
     return stretch_bytes(items(team), heads) <= left_for_stretches(chip.shared);
   };
-  // As many blocks as the chip has room for, but no team larger than its items are worth.
+  // As many blocks as the chip has room for, but no team larger than its items are worth: two from
+  // 129 on, more while each has more than 256.
   int team = 1;
   const int pairs = p.full_pairs > 0 ? p.full_pairs : p.shape.pairs;
-  while (chip.major >= 9 && team < kPortableBlocks &&
-         (!fits(team, 0) || (2 * team * pairs <= chip.sms && items(team) > 128)))
+  while (chip.major >= 9 && team < kMostBlocks &&
+         (!fits(team, 0) || (2 * team * pairs <= chip.sms && items(team) > (team > 1 ? 256 : 128))))
     team *= 2;
   if (p.team > 0) team = chip.major >= 9 ? p.team : 1;
   if (!fits(team, 0) || team > kMostBlocks)
     throw CudaError("a selection by tokens has no room for so many clusters of a KV head");
-  if (team > kPortableBlocks)
-    DP_CUDA(cudaFuncSetAttribute(ranked_kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1));
   // Masses are held where a block has a multiprocessor to itself anyway.
   const bool hold = fits(team, p.shape.group) && team * p.shape.pairs <= chip.sms;
   // Many warps for a block by itself; two blocks of a multiprocessor take turns anyway.

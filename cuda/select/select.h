@@ -71,9 +71,8 @@ struct SelectParams {
   /// given.
   float* masses = nullptr;
   PooledEstimate pooled;
-  /// kTokens: thread blocks that share a KV head's items, 1 to 16 (more than 8 where the chip
-  /// allows it); 0: as suits their number. Threads of a block, 512 or 1024; 0: as suits that of the
-  /// blocks.
+  /// kTokens: thread blocks that share a KV head's items, 1 to 8; 0: as suits their number.
+  /// Threads of a block, 512 or 1024; 0: as suits the number of blocks and items.
   int team = 0, threads = 0;
   /// kTokens: as many pairs with `capacity` items would have what all have; 0: that many have it.
   /// Where sequences differ in length, blocks of short ones leave room for more of the long ones.
@@ -89,8 +88,8 @@ void select(const SelectParams& params, cudaStream_t stream, bool overlap = fals
 /// kTokens: where select() goes for it. Throws CudaError for a capacity above ranked_room().
 void select_ranked(const SelectParams& params, cudaStream_t stream, bool overlap);
 /// kTokens: items of a KV head that the current device has shared memory for; or one with so much
-/// for a block, of that compute capability.
-std::int64_t ranked_room();
-std::int64_t ranked_room(std::int64_t shared_bytes, int major);
+/// for a block, of that compute capability. `team`: as SelectParams has it.
+std::int64_t ranked_room(int team = 0);
+std::int64_t ranked_room(std::int64_t shared_bytes, int major, int team = 0);
 
 }  // namespace doublep::cuda

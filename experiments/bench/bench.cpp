@@ -10,6 +10,7 @@
 #include "core/base/quantile.h"
 #include "core/base/text.h"
 #include "cuda/decoder/factory.h"
+#include "cuda/select/select.h"
 #include "experiments/bench/timing.h"
 
 namespace doublep::bench {
@@ -239,6 +240,13 @@ void run_bench(const BenchOptions& options, std::ostream& out) {
   if (options.dry_run) return print_settings(settings, out);
   if (const std::string problem = cuda::device_problem(); !problem.empty())
     fail_input("bench: ", problem);
+  std::vector<std::int64_t> contexts = options.mixed;
+  if (contexts.empty())
+    for (const std::int64_t context : options.contexts)
+      for (const int batch : options.batches)
+        if (fits(context, batch)) contexts.push_back(context);
+  const int team = options.launch.select_team;
+  check_rooms(settings, contexts, cuda::ranked_room(team), team);
   const RecordedHeads heads(options.traces, options.kv_heads, static_cast<float>(options.noise));
   Timer timer;
   const double ceiling = timer.read_ceiling();

@@ -48,7 +48,7 @@ void add_bench(CLI::App& app) {
       ->add_option("--select-team", options->launch.select_team,
                    "thread blocks that share a KV head's clusters in a selection by share or "
                    "tokens; 0: as the kernel has it")
-      ->check(CLI::IsMember({0, 1, 2, 4, 8, 16}));
+      ->check(CLI::IsMember({0, 1, 2, 4, 8}));
   command
       ->add_option("--select-threads", options->launch.select_threads,
                    "of a block that selects; 0: as the kernel has it")

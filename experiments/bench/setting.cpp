@@ -127,6 +127,17 @@ std::vector<std::size_t> in_order(const std::vector<Setting>& settings) {
   return order;
 }
 
+void check_rooms(const std::vector<Setting>& settings, const std::vector<std::int64_t>& contexts,
+                 std::int64_t room, int team) {
+  for (const Setting& s : settings)
+    for (const std::int64_t context : contexts)
+      if (const std::int64_t items = s.plan.items(context); s.plan.ranked() && items > room)
+        fail_input("bench: ", s.label, ": ", items, " clusters of a KV head at ", context,
+                   " tokens, expected at most ", room, " on this device",
+                   team > 0 ? concat(" with --select-team ", team, "; raise it or") : "; raise",
+                   " tokens_per_cluster, or leave the context out");
+}
+
 void print_settings(const std::vector<Setting>& settings, std::ostream& out) {
   for (const Setting& s : settings)
     out << s.label << "\n  " << s.policy->name << " " << s.parameters.to_json() << "\n  "

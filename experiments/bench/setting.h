@@ -1,6 +1,7 @@
 // A policy to time, in the registry's words: name:parameter=value,parameter=value.
 #pragma once
 
+#include <cstdint>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -31,6 +32,11 @@ std::string index_key(const cuda::Plan& plan);
 /// Places in the list: dense first, whose outputs the others' errors are against; then those in
 /// token order, then by clustering, so that caches and indexes are made once.
 std::vector<std::size_t> in_order(const std::vector<Setting>& settings);
+
+/// Throws InputError where a setting that selects by tokens has more clusters at one of the
+/// contexts than `room`: cuda::ranked_room() of `team`, what --select-team asks for, or 0.
+void check_rooms(const std::vector<Setting>& settings, const std::vector<std::int64_t>& contexts,
+                 std::int64_t room, int team);
 
 /// A line a setting: what it stands for with every default, for --dry-run.
 void print_settings(const std::vector<Setting>& settings, std::ostream& out);

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "tests/parity/support.h"
+#include "tests/support/message.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -54,6 +55,28 @@ TEST_CASE("a mixed batch that cannot be is refused before anything is measured",
     CHECK(result.code == 2);
     CHECK(is_one_clear_line(result.err, {says}));
   }
+}
+
+TEST_CASE("a team too small for its clusters is refused before anything is measured", "[plan]") {
+  const std::string trace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
+  const std::string best = "double_p:variant=best,head_kinds=one,share=0.04";
+  const auto settings = bench::parse_settings({"dense", "retroinfer", best}, {"segment=8192"},
+                                              bench::request_of({trace}, 8));
+  const std::int64_t one = cuda::ranked_room(232448, 9, 1), two = cuda::ranked_room(232448, 9, 2);
+  CHECK(one == 26288);
+  CHECK(two == 2 * one);
+  CHECK(cuda::ranked_room(166912, 8, 4) == cuda::ranked_room(166912, 8));  // no teams there
+  bench::check_rooms(settings, {8192, 131072}, one, 1);
+  bench::check_rooms(settings, {8192, 524288}, two, 2);
+  bench::check_rooms({settings[0], settings[1]}, {524288}, one, 1);  // by mass any number goes
+  const std::string line = message_of([&] {
+    bench::check_rooms(settings, {8192, 524288}, one, 1);
+  });
+  CHECK(contains(line, best + ": 32763 clusters of a KV head at 524288 tokens, expected at most "
+                              "26288 on this device with --select-team 1"));
+  CHECK(contains(line, "raise it or tokens_per_cluster, or leave the context out"));
+  const std::string any = message_of([&] { bench::check_rooms(settings, {4194304}, 8 * one, 0); });
+  CHECK(contains(any, "at most 210304 on this device; raise tokens_per_cluster, or leave"));
 }
 
 TEST_CASE("a mixed batch stands beside what its parts take", "[plan]") {

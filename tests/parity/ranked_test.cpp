@@ -172,7 +172,7 @@ TEST_CASE("blocks that share a KV head keep masses in global memory where they a
   check(c, of_single_tokens({{"order", std::string("mass")}, {"share", 0.1}}));
 }
 
-// Caches so small that a sanitizer gets through: eight blocks for a KV head of 532 clusters, by
+// Caches so small that a sanitizer gets through: four blocks for a KV head of 532 clusters, by
 // scores and by ids where no score differs, and ...
 TEST_CASE("several blocks share a small KV head", "[parity][quick][race]") {
   if (without_device()) return;
