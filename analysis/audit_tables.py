@@ -18,9 +18,9 @@ from analysis.table import grid, number
 
 def setting(run):
     p = run.parameters
-    if run.policy == "double_p":
-        return f"double_p ({p['p1']:g}, {p['p2']:g}) {p['estimator']}"
-    share = "p" if run.policy == "cluster_top_p" else "k"
+    if "p1" in p:
+        return f"{run.policy} ({p['p1']:g}, {p['p2']:g}) {p['estimator']}"
+    share = "p" if "p" in p else "k"
     return f"{run.policy} {share}={p[share]:g} {p['estimator']}"
 
 

@@ -25,8 +25,8 @@ def setting(run):
 
 def label(run):
     p = run.parameters
-    if run.policy == "double_p":
-        return f"double_p ({p['p1']:g}, {p['p2']:g}) {p['outside']}"
+    if "p1" in p:
+        return f"{run.policy} ({p['p1']:g}, {p['p2']:g}) {p['outside']}"
     return run.policy + (f" p={p['p']:g}" if "p" in p else "")
 
 
