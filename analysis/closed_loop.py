@@ -19,12 +19,12 @@ import numpy as np
 
 from analysis import style
 from analysis.aggregate import summarise
+from analysis.answers import HELD_OUT, REFERENCE, average, counts, header
+from analysis.axes import log_limits, log_scale
 from analysis.errors import ResultError
 from analysis.reader import read
 from analysis.table import grid, number
 
-REFERENCE, HELD_OUT = "reference", "held_out"
-COUNTED = 0.8  # as experiments/accuracy.py has it
 FIGURES = (  # of replay; more of each is worse
     ("mean error", lambda s: s.error),
     ("p95 of the error", lambda s: s.error_p95),
@@ -42,19 +42,19 @@ def rows_of(paths):
     for path in paths:
         try:
             with open(path, encoding="utf-8") as file:
-                header, *rows = [json.loads(line) for line in file if line.endswith("\n")]
-            if header["format"] != "doublep-accuracy" or header["version"] != 1:
+                first, *rows = [json.loads(line) for line in file if line.endswith("\n")]
+            config = first["config"]
+            if first != header(config):
                 raise ValueError
-            config = header["config"]
             found.setdefault(json.dumps(config), (config, []))[1].extend(rows)
         except (OSError, ValueError, KeyError, TypeError):
             raise ResultError(path, "", "rows of experiments/accuracy.py, version 1", "name a file that it wrote")
     return list(found.values())
 
 
-def mean(values):
-    values = [v for v in values if v is not None]
-    return sum(values) / len(values) if values else math.nan
+def mean(rows, name):
+    value = average(rows, name)
+    return math.nan if value is None else value
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def counted(rows):
     by_task = {}
     for row in rows:
         if row["policy"] == REFERENCE and row["task"] != HELD_OUT:
-            by_task.setdefault(row["task"], []).append(row["solved"])
-    return {task for task, solved in by_task.items() if sum(solved) >= COUNTED * len(solved)}
+            by_task.setdefault(row["task"], []).append(row)
+    return {task for task, found in by_task.items() if counts(found)}
 
 
 def points(config, rows):
@@ -83,9 +83,8 @@ def points(config, rows):
     for name, policy in [(REFERENCE, "dense")] + [(p["name"], p["policy"]) for p in config["policies"]]:
         mine = [r for r in rows if r["policy"] == name and (r["task"] in tasks or r["task"] == HELD_OUT)]
         if mine:
-            found.append(Point(name, policy, mean([r["bytes_share"] for r in mine]),
-                               mean([r["solved"] for r in mine if r["task"] != HELD_OUT]),
-                               mean([r["kl"] for r in mine])))
+            found.append(Point(name, policy, mean(mine, "bytes_share"),
+                               mean([r for r in mine if r["task"] != HELD_OUT], "solved"), mean(mine, "kl")))
     return found
 
 
@@ -98,29 +97,46 @@ def rank_correlation(x, y):
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else math.nan
 
 
+LEAST_KL = 1e-5  # nats; less is drawn at the lower edge
+
+
+def scaled(axis, limits):
+    log_scale(axis, *limits)
+    axis.axes.set(**{f"{axis.axis_name}lim": limits})
+
+
+def kl_limits(points):
+    return log_limits([max(p.kl, LEAST_KL) for p in points])
+
+
 def picture(groups, out):
     """groups: {title: points}. Upper row: questions; lower row: divergence."""
-    fig, axes = style.panels(2, len(groups), max(style.TEXT_WIDTH / 2, 2.4 * len(groups)), 1.8, left=0.75, below=0.6)
+    fig, axes = style.panels(2, len(groups), max(style.TEXT_WIDTH / 2, 2.4 * len(groups)), 1.8, share_y=True,
+                             left=0.75, below=0.6)
+    policies = [p for found in groups.values() for p in found[1:]]
+    everyone = [p for found in groups.values() for p in found]
+    least = min([100 * p.solved for p in everyone if math.isfinite(p.solved)], default=0)
     handles = {}
     for column, (title, found) in enumerate(groups.items()):
         upper, lower = axes[:, column]
         upper.set_title(title)
-        for i, point in enumerate(found[1:]):
+        for point in found[1:]:
             colour, marker = style.look(point.policy)
             same = [p.name for p in found[1:] if p.policy == point.policy]
             colour = style.shade(colour, same.index(point.name))
-            for axis, y in ((upper, 100 * point.solved), (lower, max(point.kl, 1e-5))):
+            for axis, y in ((upper, 100 * point.solved), (lower, max(point.kl, LEAST_KL))):
                 if math.isfinite(y):
                     handles[point.name] = axis.plot(100 * point.bytes_share, y, marker, color=colour, ls="none",
                                                     label=point.name)[0]
         upper.axhline(100 * found[0].solved, color="#000000", lw=0.7, ls=":")
-        lower.set_yscale("log")
-        lower.set_xlabel("Bytes read, % of dense")
+        upper.set_ylim(least - 3, 103)
+        scaled(lower.yaxis, kl_limits(policies))
+        lower.set_xlabel("Bytes read (% of dense)")
         for axis in (upper, lower):
-            axis.set_xscale("log")
+            scaled(axis.xaxis, log_limits([100 * p.bytes_share for p in policies]))
             axis.grid(True, which="major")
-            axis.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
-            axis.minorticks_off()
+            if column:
+                axis.tick_params(labelleft=False)
     axes[0][0].set_ylabel("Questions solved (%)\ndotted: the model itself")
     axes[1][0].set_ylabel("KL from the model's own\npredictions (nats)")
     style.legend_below(fig, list(handles.values()))
@@ -165,15 +181,18 @@ def compare(loop, replay, out):
 
 def scatter(loop, replay, name, out):
     of = dict(FIGURES)[name]
-    fig, axes = style.panels(1, len(replay), max(style.TEXT_WIDTH / 2, 3.2 * len(replay)), 2.2)
+    fig, axes = style.panels(1, len(replay), max(style.TEXT_WIDTH / 2, 3.2 * len(replay)), 2.2, left=0.7)
     for axis, (trace, by_title) in zip(axes[0], replay.items()):
         for at, (group, found) in enumerate(loop.items()):
             for p in found:
                 if p.name in by_title:
                     colour, marker = style.look(p.policy)
-                    axis.plot(100 * of(by_title[p.name]), max(p.kl, 1e-5), marker, color=style.shade(colour, at),
+                    axis.plot(100 * of(by_title[p.name]), max(p.kl, LEAST_KL), marker, color=style.shade(colour, at),
                               ls="none", label=p.policy if at == 0 else None)
-        axis.set_xscale("log"), axis.set_yscale("log"), axis.grid(True, which="major")
+        shown = [p for found in loop.values() for p in found if p.name in by_title]
+        scaled(axis.xaxis, log_limits([100 * of(by_title[p.name]) for p in shown]))
+        scaled(axis.yaxis, kl_limits(shown))
+        axis.grid(True, which="major")
         axis.set_title(trace)
         axis.set_xlabel(f"Replay: {name} (%)")
     axes[0][0].set_ylabel("In the loop: KL (nats)")

@@ -11,19 +11,16 @@ import argparse
 import json
 import math
 import os
-import statistics
 import sys
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-sys.path.insert(0, os.path.join(ROOT, "data"))
+sys.path[:0] = [ROOT, os.path.join(ROOT, "data")]
 
 import tasks
+from analysis.answers import HELD_OUT, REFERENCE, counts, header, key, table
 from recorder.encoding import RecordError
 
 KEYS = {"name", "models", "tasks", "held_out_tokens", "lengths", "questions", "seed", "answer_tokens", "policies"}
-REFERENCE = "reference"  # transformers' own dense attention
-HELD_OUT = "held_out"    # text that goes on, instead of a question
-COUNTED = 0.8  # a task that the reference solves more rarely says nothing about a policy
 
 
 class AccuracyError(ValueError):
@@ -57,7 +54,7 @@ class Store:
     """Rows of a file of JSON lines; its first line is the configuration, which has to be the same."""
 
     def __init__(self, path, config, read_only=False):
-        header, self.rows, whole = {"format": "doublep-accuracy", "version": 1, "config": config}, [], 0
+        self.rows, whole = [], 0
         if os.path.exists(path):
             with open(path, "rb") as file:
                 lines = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
@@ -65,7 +62,7 @@ class Store:
                 found = [json.loads(line) for line in lines]
             except ValueError:
                 raise AccuracyError(f"{path}: not a file of this program; name another --output")
-            if found and found[0] != header:
+            if found and found[0] != header(config):
                 raise AccuracyError(f"{path}: written by another configuration; name another --output")
             self.rows, whole = found[1:], sum(map(len, lines))  # what a kill cut off is not a line
         self.done = {key(row) for row in self.rows}
@@ -73,7 +70,7 @@ class Store:
         if not read_only:
             self.file.truncate(whole)
             if not whole:
-                self._write(header)
+                self._write(header(config))
 
     def _write(self, what):
         self.file.write(json.dumps(what).encode() + b"\n")
@@ -89,10 +86,6 @@ class Store:
         self._write(row)
         self.rows.append(row)
         self.done.add(key(row))
-
-
-def key(row):
-    return row["model"], row["task"], row["length"], row["question"], row["policy"]
 
 
 class Loaded:
@@ -215,9 +208,8 @@ class Cell:
         return True
 
 
-def counts(rows):
-    """Rows of the reference: does it solve the task?"""
-    return bool(rows) and sum(row["solved"] for row in rows) >= COUNTED * len(rows)
+def all_tasks(config):
+    return config["tasks"] + ([HELD_OUT] if config["held_out_tokens"] else [])
 
 
 def measure(config, folder, store, shard, counted_only, models, tell):
@@ -244,84 +236,6 @@ def measure(config, folder, store, shard, counted_only, models, tell):
                         continue
                     if cell.measure(number, policies, store, names, decodings):
                         tell(f"{entry['name']}, {cell.length} tokens, {cell.task}, question {number}")
-
-
-def interval(good, of, z=1.959964):
-    """Wilson's 95 % interval of a share."""
-    share, spread = good / of, z * z / of
-    middle, half = share + spread / 2, z * math.sqrt(share * (1 - share) / of + spread / (4 * of))
-    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
-
-
-def average(rows, name):
-    values = [row[name] for row in rows if row[name] is not None]
-    return statistics.fmean(values) if values else None
-
-
-def mean(rows, name, digits):
-    value = average(rows, name)
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def all_tasks(config):
-    return config["tasks"] + ([HELD_OUT] if config["held_out_tokens"] else [])
-
-
-def cells_line(*cells):
-    return "| " + " | ".join(cells) + " |"
-
-
-def table(config, rows):
-    """Markdown: for every model and length a row a policy, over the tasks that count; then the tasks."""
-    lines = []
-    policies = [REFERENCE] + [policy["name"] for policy in config["policies"]]
-    for model in (entry["name"] for entry in config["models"]):
-        for length in config["lengths"]:
-            here = [row for row in rows if row["model"] == model and row["length"] == length]
-            if here:
-                lines += [f"## {model}, {length} tokens", ""] + answers(config, here, policies) + going_on(here, policies)
-    return "\n".join(lines or ["No row yet."])
-
-
-def answers(config, here, policies):
-    def of(task, policy):
-        return [row for row in here if row["task"] == task and row["policy"] == policy]
-
-    counted = [task for task in config["tasks"] if counts(of(task, REFERENCE))]
-    lines = [f"Counted (the reference solves {COUNTED:.0%} at least): {', '.join(counted) or 'no task'}.", "",
-             "| policy | solved | 95 % interval | KL, nats | worst task's KL | same top token | answer, tokens | "
-             "bytes read |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
-    for policy in policies:
-        mine = [row for task in counted for row in of(task, policy)]
-        if mine:
-            good = sum(row["solved"] for row in mine)
-            low, high = interval(good, len(mine))
-            worst = max((of(task, policy) for task in counted), key=lambda rows: average(rows, "kl") or 0)
-            lines.append(cells_line(policy, f"{good} of {len(mine)}", f"{low:.3f} to {high:.3f}", mean(mine, "kl", 4),
-                                    mean(worst, "kl", 4), mean(mine, "same_top", 3), mean(mine, "answer_tokens", 1),
-                                    mean(mine, "bytes_share", 3)))
-    lines += ["", cells_line("task", *policies), cells_line("---", *["---"] * len(policies))]
-    for task in config["tasks"]:
-        cells = [f"{sum(row['solved'] for row in of(task, p))} of {len(of(task, p))}" if of(task, p) else "-"
-                 for p in policies]
-        lines.append(cells_line(task + ("" if task in counted else " (not counted)"), *cells))
-    return lines + [""]
-
-
-def going_on(here, policies):
-    """The text that goes on: perplexity under the reference and every policy, of the same tokens."""
-    mine = {policy: [row for row in here if row["task"] == HELD_OUT and row["policy"] == policy]
-            for policy in policies}
-    if not any(mine.values()):
-        return []
-    lines = ["| held-out text | tokens | perplexity | KL, nats | same top token | bytes read |",
-             "| --- | --- | --- | --- | --- | --- |"]
-    for policy, found in mine.items():
-        if found:
-            lines.append(cells_line(policy, str(sum(row["answer_tokens"] - 1 for row in found)),
-                                    f"{math.exp(statistics.fmean(row['nll'] for row in found)):.3f}",
-                                    mean(found, "kl", 4), mean(found, "same_top", 3), mean(found, "bytes_share", 3)))
-    return lines + [""]
 
 
 def part(text):

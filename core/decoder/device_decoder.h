@@ -31,8 +31,9 @@ class DeviceDecoder : public Decoder {
   /// [num_query_heads, value_dim] on the device, and the result's own is empty; or null.
   virtual StepResult step_on_device(const DeviceTensor& queries, double softmax_scale,
                                     float* output, Detail detail) = 0;
-  // All wait for the device's default stream. They throw InputError for what cannot be served and
-  // for values that are not finite or larger than a trace may hold.
+  // All run in the device's default stream. They throw InputError for what cannot be served, for a
+  // prompt with values that are not finite or larger than a trace may hold, and for a step whose
+  // logits are not finite; values that join are not looked through.
 };
 
 }  // namespace doublep

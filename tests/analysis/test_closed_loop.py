@@ -5,6 +5,7 @@ import math
 import os
 import tempfile
 import unittest
+from types import SimpleNamespace
 
 from analysis import closed_loop
 from analysis.errors import ResultError
@@ -65,6 +66,26 @@ class Rows(unittest.TestCase):
         self.assertAlmostEqual(closed_loop.rank_correlation([1, 2, 2, 4], [1, 2, 3, 4]),
                                1.125 / math.sqrt(1.125 * 1.25))
         self.assertTrue(math.isnan(closed_loop.rank_correlation([1, 1], [1, 2])))
+
+    def test_replay_beside_the_loop(self):
+        """Four policies that the mean error ranks as the loop does, the worst head's the other way round."""
+        loop = {"m, 100 tokens": [closed_loop.Point(name, "quest", 0.1, 1.0, kl) for name, kl in
+                                  zip("abcd", (0.4, 0.3, 0.2, 0.1))]}
+        replay = {"trace": {name: SimpleNamespace(error=e, error_p95=0.5, error_worst_head=1 - e, error_median=e,
+                                                  exact_mass=1 - e, missed_mass=e, lse_error=e)
+                            for name, e in zip("abcd", (0.4, 0.3, 0.2, 0.1))}}
+        with tempfile.TemporaryDirectory() as out:
+            closed_loop.compare(loop, replay, out)
+            with open(os.path.join(out, "open_loop.md"), encoding="utf-8") as file:
+                text = file.read()
+            self.assertTrue(os.path.exists(os.path.join(out, "open_loop.png")))
+        line = next(line for line in text.splitlines() if line.startswith("| trace  "))
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        self.assertEqual(cells, ["trace", "m, 100 tokens", "4", "1.00", "–", "-1.00", "1.00", "1.00", "1.00", "1.00"])
+        self.assertIn("Highest on average: mean error.", text)
+        del replay["trace"]["a"]
+        with self.assertRaisesRegex(ResultError, r"four runs titled as policies of the rows \(found 3\)"):
+            closed_loop.compare(loop, replay, out)
 
     def test_a_picture(self):
         path = self.write(self.header(), *map(self.line, ROWS))

@@ -16,6 +16,7 @@ sys.path[:0] = [os.path.join(ROOT, "data")]
 spec = importlib.util.spec_from_file_location("accuracy", os.path.join(ROOT, "experiments", "accuracy.py"))
 accuracy = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(accuracy)
+from analysis import answers  # noqa: E402  accuracy.py puts the root on the path
 
 CONFIG = """
 name: tiny
@@ -47,7 +48,7 @@ class Table(unittest.TestCase):
                        answer_tokens=5, kl=nll / 4, same_top=0.75, bytes_share=0.5)
 
     def test_only_tasks_that_dense_solves_count(self):
-        text = accuracy.table(self.CONFIG, list(self.rows()))
+        text = answers.table(self.CONFIG, list(self.rows()))
         self.assertIn("Counted (the reference solves 80% at least): vt.", text)
         self.assertIn("| p | 6 of 10 | 0.313 to 0.832 | 0.5000 | 0.5000 | 0.250 | 4.5 | 0.125 |", text)
         self.assertIn("| p | 8 | 4.482 | 0.3750 | 0.750 | 0.500 |", text)  # exp(1.5), two texts of four tokens
@@ -57,12 +58,12 @@ class Table(unittest.TestCase):
     def test_intervals_are_wilsons(self):
         for good, of, low, high in ((8, 10, 0.4902, 0.9433), (0, 10, 0, 0.2775), (10, 10, 0.7225, 1),
                                     (50, 100, 0.4038, 0.5962)):  # as published tables have them
-            found = accuracy.interval(good, of)
+            found = answers.interval(good, of)
             self.assertAlmostEqual(found[0], low, places=4)
             self.assertAlmostEqual(found[1], high, places=4)
 
     def test_nothing_measured_yet(self):
-        self.assertEqual(accuracy.table(self.CONFIG, []), "No row yet.")
+        self.assertEqual(answers.table(self.CONFIG, []), "No row yet.")
 
 
 class Runs(unittest.TestCase):
