@@ -5,7 +5,8 @@
 
 Wants the package doublep, torch, transformers and PyYAML. A line of the output is one question under one policy;
 interrupted, the same command continues. The table goes to standard output. Several processes share the work with
---shard 1/4 ... 4/4 and outputs of their own; `--table-only --also FILE ...` is the table of all.
+--shard 1/4 ... 4/4 and outputs of their own, first with `--ask reference`, then with `--ask counted --also` and what
+the first wrote; `--table-only --also FILE ...` is the table of all.
 """
 import argparse
 import json
@@ -51,9 +52,10 @@ def load_config(path):
 
 
 class Store:
-    """Rows of a file of JSON lines; its first line is the configuration, which has to be the same."""
+    """Rows of a file of JSON lines; its first line is the configuration, which has to be the same. `rows` begins with
+    those that other files hold already, `known`."""
 
-    def __init__(self, path, config, read_only=False):
+    def __init__(self, path, config, read_only=False, known=()):
         self.rows, whole = [], 0
         if os.path.exists(path):
             with open(path, "rb") as file:
@@ -65,7 +67,10 @@ class Store:
             if found and found[0] != header(config):
                 raise AccuracyError(f"{path}: written by another configuration; name another --output")
             self.rows, whole = found[1:], sum(map(len, lines))  # what a kill cut off is not a line
+        self.rows = [*known, *self.rows]
         self.done = {key(row) for row in self.rows}
+        if len(self.done) < len(self.rows):
+            raise AccuracyError(f"{path}: a question is answered in two of the files; name each once")
         self.file = open(path, "rb" if read_only else "ab")
         if not read_only:
             self.file.truncate(whole)
@@ -186,10 +191,16 @@ class Cell:
         return found | self.graded(question, tokens)
 
     def solvable(self, rows):
-        """Does the reference solve the task?"""
-        return self.task == HELD_OUT or counts(
-            [row for row in rows if row["policy"] == REFERENCE and
-             (row["model"], row["task"], row["length"]) == (self.loaded.name, self.task, self.length)])
+        """Does the reference solve the task? All its answers have to be there."""
+        if self.task == HELD_OUT:
+            return True
+        answers = [row for row in rows if row["policy"] == REFERENCE and
+                   (row["model"], row["task"], row["length"]) == (self.loaded.name, self.task, self.length)]
+        if len(answers) < self.config["questions"]:
+            raise AccuracyError(f"{self.loaded.name}, {self.task} of {self.length} tokens: {len(answers)} of "
+                                f"{self.config['questions']} answers of the reference are known, and whether the task counts "
+                                "is not; run every shard with --ask reference first, and name its outputs after --also")
+        return counts(answers)
 
     def measure(self, number, policies, store, names, decodings):
         """One question under policies that have not answered it yet; False where all had."""
@@ -212,30 +223,32 @@ def all_tasks(config):
     return config["tasks"] + ([HELD_OUT] if config["held_out_tokens"] else [])
 
 
-def measure(config, folder, store, shard, counted_only, models, tell):
+def measure(config, folder, store, shard, ask, models, tell):
     """`folder`: what the models' paths are relative to."""
     from doublep import hf
     names = {policy["name"]: f"doublep_{i}" for i, policy in enumerate(config["policies"])}
     decodings = {policy["name"]: hf.register(**policy | {"name": names[policy["name"]]})
                  for policy in config["policies"]}
+    everyone = [REFERENCE, *names]
+    stages = dict(all=[everyone], reference=[[REFERENCE]], counted=[[REFERENCE], everyone])[ask]
+    # By question, then by task: a run that is cut short has asked all tasks alike.
+    part = [(number, length, task) for number in range(config["questions"]) for length in config["lengths"]
+            for task in all_tasks(config)][shard[0] - 1::shard[1]]
     for entry in config["models"]:
         if models and entry["name"] not in models:
             continue
-        cells = [(length, task) for length in config["lengths"] for task in all_tasks(config)][shard[0] - 1::shard[1]]
-        wanted = {(entry["name"], task, length, number, policy) for length, task in cells
-                  for number in range(config["questions"]) for policy in (REFERENCE, *names)}
+        wanted = {(entry["name"], task, length, number, policy) for number, length, task in part
+                  for policy in stages[-1]}
         if wanted <= store.done:
             continue
         loaded = Loaded(entry | dict(path=os.path.normpath(os.path.join(folder, entry["path"]))))
-        cells = [Cell(config, loaded, length, task) for length, task in cells]
-        # By question, then by cell: a run that is cut short has asked all cells alike.
-        for policies in [[REFERENCE], [REFERENCE, *names]] if counted_only else [[REFERENCE, *names]]:
-            for number in range(config["questions"]):
-                for cell in cells:
-                    if len(policies) > 1 and counted_only and not cell.solvable(store.rows):
-                        continue
-                    if cell.measure(number, policies, store, names, decodings):
-                        tell(f"{entry['name']}, {cell.length} tokens, {cell.task}, question {number}")
+        for policies in stages:
+            for number, length, task in part:
+                cell = Cell(config, loaded, length, task)
+                if len(stages) > 1 and policies is everyone and not cell.solvable(store.rows):
+                    continue
+                if cell.measure(number, policies, store, names, decodings):
+                    tell(f"{entry['name']}, {length} tokens, {task}, question {number}")
 
 
 def part(text):
@@ -251,12 +264,13 @@ def main(arguments=None):
     parser.add_argument("--output", required=True, metavar="FILE.jsonl")
     parser.add_argument("--table-only", action="store_true", help="of what the output holds already")
     parser.add_argument("--also", nargs="+", default=[], metavar="FILE.jsonl",
-                        help="outputs of the same configuration whose rows join the table")
+                        help="outputs of the same configuration: what they hold is not asked again, and joins the table")
     parser.add_argument("--model", nargs="+", default=[], metavar="NAME", help="of the configuration's; all without it")
     parser.add_argument("--shard", type=part, default=(1, 1), metavar="I/N",
-                        help="every N-th pair of length and task, from the I-th on")
-    parser.add_argument("--counted-only", action="store_true",
-                        help="ask the policies only tasks that the reference solves")
+                        help="every N-th question, from the I-th on")
+    parser.add_argument("--ask", choices=["all", "reference", "counted"], default="all",
+                        help="all: every policy every question; reference: the model as it is alone; counted: policies only "
+                             "tasks that the reference solves (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
         from doublep import InputError
@@ -268,19 +282,18 @@ def main(arguments=None):
         for name in options.model:
             if name not in [entry["name"] for entry in config["models"]]:
                 raise AccuracyError(f"--model: {options.config} has no model '{name}'")
-        with Store(options.output, config) as store:
-            if not options.table_only:
-                folder = os.path.dirname(os.path.abspath(options.config))
-                measure(config, folder, store, options.shard, options.counted_only, options.model,
-                        lambda line: print(line, file=sys.stderr, flush=True))
-        rows = list(store.rows)
+        known = []
         for path in options.also:
             if not os.path.isfile(path):
                 raise AccuracyError(f"{path}: there is no such file")
-            with Store(path, config, read_only=True) as other:
-                rows += other.rows
-        if len({key(row) for row in rows}) < len(rows):
-            raise AccuracyError(f"{options.output}: a question is answered in two of the files; name each once")
+            with Store(path, config, read_only=True, known=known) as other:
+                known = other.rows
+        with Store(options.output, config, known=known) as store:
+            if not options.table_only:
+                folder = os.path.dirname(os.path.abspath(options.config))
+                measure(config, folder, store, options.shard, options.ask, options.model,
+                        lambda line: print(line, file=sys.stderr, flush=True))
+            rows = store.rows
         print(table(config, rows))
     except (AccuracyError, InputError, RecordError, tasks.TaskError, OSError, ImportError) as error:
         print(f"accuracy.py: {error}", file=sys.stderr)

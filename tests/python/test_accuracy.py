@@ -142,8 +142,30 @@ class Runs(unittest.TestCase):
         with self.assertRaises(SystemExit), contextlib.redirect_stderr(io.StringIO()):
             accuracy.main([str(self.config), "--output", str(self.output), "--shard", "3/2"])
 
+    def test_shards_know_what_counts_from_all_of_the_reference(self):
+        self.config.write_text(CONFIG)
+        self.output = self.folder / "alone.jsonl"
+        code, _, err = self.run_script("--ask", "counted", "--shard", "1/2")
+        self.assertEqual((code, err.splitlines()[-1].startswith("accuracy.py: tiny, ")), (2, True), err)
+        self.assertIn("run every shard with --ask reference first", err)
+        base = [self.folder / f"base{i}.jsonl" for i in (1, 2)]
+        for i, self.output in enumerate(base, 1):
+            code, _, err = self.run_script("--ask", "reference", "--shard", f"{i}/2")
+            self.assertEqual(code, 0, err)
+            self.assertEqual({row["policy"] for row in self.rows()}, {"reference"})
+        new = [self.folder / f"new{i}.jsonl" for i in (1, 2)]
+        for i, self.output in enumerate(new, 1):
+            code, _, err = self.run_script("--ask", "counted", "--shard", f"{i}/2", "--also", *map(str, base))
+            self.assertEqual(code, 0, err)
+            self.assertNotIn("reference", {row["policy"] for row in self.rows()})
+        code, sharded, err = self.run_script("--table-only", "--also", *map(str, base), str(new[0]))
+        self.assertEqual(code, 0, err)
+        self.output = self.folder / "whole.jsonl"
+        code, whole, err = self.run_script("--ask", "counted")
+        self.assertEqual((code, sharded), (0, whole), err)
+
     def test_policies_are_asked_what_the_reference_solves(self):
-        code, out, err = self.run_script("--counted-only")  # a random model solves nothing
+        code, out, err = self.run_script("--ask", "counted")  # a random model solves nothing
         self.assertEqual(code, 0, err)
         asked = {(row["task"], row["policy"]) for row in self.rows()}
         self.assertEqual(asked, {("vt", "reference"), ("niah_single_1", "reference")} |
