@@ -1,10 +1,11 @@
 """Questions over a long Python module whose answers running it gives, and text that no model has seen."""
-import glob
+import json
+import lzma
 import os
 
 from recorder.documentation import ACTIONS, PLACES, THINGS
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sources.json.xz")
 ASKED = 8  # functions that a question can be about, of each kind; a module has these and `size` more
 HEADER = "Read this Python module.\n\n```python\n{module}```\n\n"
 
@@ -84,18 +85,19 @@ def question(task, draw, size):
 
 def sources(seed_draw, lines):
     """[text of so many lines, name of the first file]: this repository's own C++, in an order that is drawn;
-    none of it was there when today's models were trained."""
-    files = sorted(glob.glob(os.path.join(ROOT, "core", "**", "*.cpp"), recursive=True))
+    none of it was there when today's models were trained. It is the core of 2026-11-27, kept in a file of its own
+    {path: text}, so that a seed gives the same text whatever becomes of the sources."""
+    with lzma.open(SOURCES, "rt", encoding="utf-8") as file:
+        kept = json.load(file)
+    files = sorted(kept)
     seed_draw.shuffle(files)
     text = []
     for name in files:
-        text.append(f"// File: {os.path.relpath(name, ROOT)}")
-        with open(name, encoding="utf-8") as file:
-            text += file.read().splitlines() + [""]
+        text += [f"// File: {name}", *kept[name].splitlines(), ""]
     if lines > len(text):
         from . import TaskError
         raise TaskError(f"the sources have only {len(text)} lines; ask for fewer tokens")
-    return "\n".join(text[:lines]), os.path.relpath(files[0], ROOT)
+    return "\n".join(text[:lines]), files[0]
 
 
 TASKS = {task: question for task in ("code_returns", "code_default", "code_caller")}

@@ -2,7 +2,7 @@
 
 import ast
 import collections
-import os
+import hashlib
 import random
 import re
 import sys
@@ -183,8 +183,8 @@ class HeldOut(unittest.TestCase):
         text, first = code.sources(random.Random(1), 400)
         self.assertEqual(text.count("\n"), 399)
         self.assertTrue(text.startswith(f"// File: {first}\n"))
-        with open(os.path.join(code.ROOT, first), encoding="utf-8") as file:
-            self.assertIn(file.read().splitlines()[0], text)
+        # Of an earlier day, whatever becomes of the sources: results of other versions compare.
+        self.assertEqual(hashlib.sha256(text.encode()).hexdigest()[:16], "e00b88abde334766")
         self.assertNotEqual(code.sources(random.Random(2), 400)[1], first)
         with self.assertRaisesRegex(tasks.TaskError, "ask for fewer tokens"):
             code.sources(random.Random(1), 10**7)
