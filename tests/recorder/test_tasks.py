@@ -3,6 +3,7 @@
 import ast
 import collections
 import hashlib
+import os
 import random
 import re
 import sys
