@@ -90,8 +90,8 @@ void attend(const KvHead& cache, const QueryGroup& group, std::span<const Select
   }
 }
 
-void charge_attend(const QueryGroup& group, int value_dim, KvDtype dtype,
-                   GroupSelection& selection) {
+void charge_attend(const QueryGroup& group, int value_dim, KvDtype dtype, GroupSelection& selection,
+                   const PackedHead* packed) {
   std::vector<std::int32_t> tokens, terms, clusters;
   bool shifted = false;
   for (const Selection& head : selection.heads) {
@@ -101,9 +101,14 @@ void charge_attend(const QueryGroup& group, int value_dim, KvDtype dtype,
     unite(terms, clusters);
     shifted |= !head.shift.empty();
   }
-  const double bytes =
+  double bytes =
       cost::attend_bytes(static_cast<double>(tokens.size()), static_cast<double>(terms.size()),
                          shifted, group.head_dim, value_dim, dtype);
+  if (packed) {
+    const PackedHead::Read read = packed->read(tokens);
+    bytes += cost::packed_bytes(static_cast<double>(read.plain), static_cast<double>(read.pieces),
+                                group.head_dim, value_dim);
+  }
   for (std::size_t h = 0; h < selection.heads.size(); ++h) {
     const Selection& head = selection.heads[h];
     selection.cost[h][Stage::kAttend] += Work{

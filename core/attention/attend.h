@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/cache/kv_cache.h"
+#include "core/cache/packed_head.h"
 #include "core/cost/stages.h"
 #include "core/selection/selection.h"
 
@@ -19,9 +20,10 @@ void attend(const KvHead& cache, const QueryGroup& group, std::span<const Select
 
 /// Fills in the attend stage of every head's cost: keys and values of the union of the group's
 /// exact tokens, the mean values of the union of its terms, and the value map where terms are
-/// shifted, are read once.
-void charge_attend(const QueryGroup& group, int value_dim, KvDtype dtype,
-                   GroupSelection& selection);
+/// shifted, are read once. `packed`: the tokens as dtype fp8 stores them; null: no scales are read,
+/// and no token is wider.
+void charge_attend(const QueryGroup& group, int value_dim, KvDtype dtype, GroupSelection& selection,
+                   const PackedHead* packed = nullptr);
 
 /// Adds the reading of keys that any head of the group weighed before it chose (`tokens`, in any
 /// order, repeats too) to the estimate stage: once a group, and only of those that no head attends,

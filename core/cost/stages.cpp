@@ -24,6 +24,7 @@ KvDtype parse_kv_dtype(std::string_view name) {
 }
 std::string_view name_of(KvDtype dtype) { return kDtypes[static_cast<int>(dtype)].name; }
 int bytes_of(KvDtype dtype) { return kDtypes[static_cast<int>(dtype)].bytes; }
+KvDtype plain_dtype(KvDtype dtype) { return dtype == KvDtype::kFp8 ? KvDtype::kBf16 : dtype; }
 
 }  // namespace doublep
 
@@ -35,6 +36,8 @@ constexpr double kFloat = 4;
 double vector(int head_dim, KvDtype dtype) {
   return static_cast<double>(head_dim) * bytes_of(dtype);
 }
+// Of an index, or of a token that is in no block.
+double plain_vector(int head_dim, KvDtype dtype) { return vector(head_dim, plain_dtype(dtype)); }
 
 }  // namespace
 
@@ -43,26 +46,26 @@ Work weigh_keys(double keys, int head_dim, KvDtype dtype) {
 }
 
 Work weigh_clusters(double k, int head_dim, KvDtype dtype) {
-  return {k * (vector(head_dim, dtype) + kFloat), k * (2.0 * head_dim + 2)};
+  return {k * (plain_vector(head_dim, dtype) + kFloat), k * (2.0 * head_dim + 2)};
 }
 Work correct_by_variance(double k) { return {k * kFloat, k * 2}; }
 Work correct_by_dimension(double k, int head_dim, KvDtype dtype) {
-  return {k * (vector(head_dim, dtype) + kFloat), k * (2.0 * head_dim + 3) + head_dim};
+  return {k * (plain_vector(head_dim, dtype) + kFloat), k * (2.0 * head_dim + 3) + head_dim};
 }
 
 Work correct_by_shape(double clusters, int head_dim, KvDtype dtype) {
   const double d = head_dim;
-  return {4 * clusters + d * d * bytes_of(dtype), 4 * clusters + 2 * d * d + 2 * d};
+  return {4 * clusters + d * plain_vector(head_dim, dtype), 4 * clusters + 2 * d * d + 2 * d};
 }
 Work term_errors(double clusters, double zone, int head_dim, KvDtype dtype) {
   // Square, exponential, less one, over the size, times p^2.
-  Work work = weigh_keys(zone, head_dim, dtype);
+  Work work = weigh_keys(zone, head_dim, plain_dtype(dtype));
   work.flops += 5 * clusters;
   return work;
 }
 Work term_values(double clusters, double zone, int value_dim, KvDtype dtype) {
   const double dv = value_dim;
-  return {(clusters + zone) * dv * bytes_of(dtype) + 4 * clusters,
+  return {(clusters + zone) * plain_vector(value_dim, dtype) + 4 * clusters,
           (2 * clusters + zone) * 2 * dv + 4 * clusters};
 }
 Work bound_pages(double pages, int head_dim, KvDtype dtype) {
@@ -82,9 +85,12 @@ Work order_of_group(double n, double heads) {
 
 double attend_bytes(double tokens, double terms, bool shifted, int head_dim, int value_dim,
                     KvDtype dtype) {
-  const double key = vector(head_dim, dtype), value = vector(value_dim, dtype);
-  return tokens * (key + value) + terms * (value + (shifted ? kFloat : 0)) +
-         (shifted ? value_dim * key : 0);
+  const double token = vector(head_dim, dtype) + vector(value_dim, dtype);
+  return tokens * token + terms * (plain_vector(value_dim, dtype) + (shifted ? kFloat : 0)) +
+         (shifted ? value_dim * plain_vector(head_dim, dtype) : 0);
+}
+double packed_bytes(double plain, double pieces, int head_dim, int value_dim) {
+  return plain * (head_dim + value_dim) + 2 * kFloat * pieces;
 }
 double attend_flops(double tokens, double terms, bool shifted, int head_dim, int value_dim) {
   const double d = head_dim, dv = value_dim;
@@ -139,11 +145,11 @@ Work quantise(double tokens, int head_dim, KvDtype dtype) {
   return {tokens * vector(head_dim, dtype), 4 * tokens * head_dim};
 }
 double cluster_memory(double clusters, double tokens, int head_dim, int value_dim, KvDtype dtype) {
-  return clusters * (vector(head_dim, dtype) + vector(value_dim, dtype) + 3 * kFloat) +
+  return clusters * (plain_vector(head_dim, dtype) + plain_vector(value_dim, dtype) + 3 * kFloat) +
          kFloat * tokens;
 }
 double page_memory(double pages, int head_dim, KvDtype dtype) {
-  return 2 * pages * vector(head_dim, dtype);
+  return 2 * pages * plain_vector(head_dim, dtype);
 }
 
 }  // namespace doublep::cost

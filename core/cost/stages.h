@@ -37,12 +37,18 @@ struct IndexCost {
 };
 
 /// Data type in which the cache and the index's vectors are kept on the machine whose cost is
-/// counted. The reference computes in float32 whatever this says.
+/// counted. The reference computes in float32 whatever this says, with kFp8 on what E4M3 leaves of
+/// the cached tokens (core/cache/packed_head.h).
 enum class KvDtype { kFp32, kFp16, kBf16, kFp8 };
 /// Throws InputError for a name that is not fp32, fp16, bf16 or fp8.
 KvDtype parse_kv_dtype(std::string_view name);
 std::string_view name_of(KvDtype dtype);
 int bytes_of(KvDtype dtype);
+/// Of what an index holds, and of tokens in no block: as the cache, but 16 bits beside fp8.
+KvDtype plain_dtype(KvDtype dtype);
+
+/// With kFp8: tokens that are read with one pair of scales, a key's and a value's, 4 bytes each.
+inline constexpr std::int64_t kPackedPiece = 16;
 
 }  // namespace doublep
 
@@ -83,6 +89,9 @@ Work order_of_group(double items, double heads);
 /// each and the KV head's value map. Of the union over the group.
 double attend_bytes(double tokens, double terms, bool shifted, int head_dim, int value_dim,
                     KvDtype dtype);
+/// Attend, beside it, with kFp8: what `plain` of the tokens take that are kept in 16 bits, and so
+/// many pairs of scales.
+double packed_bytes(double plain, double pieces, int head_dim, int value_dim);
 /// Attend: of a head that has so many.
 double attend_flops(double tokens, double terms, bool shifted, int head_dim, int value_dim);
 

@@ -5,6 +5,7 @@
 #include "core/attention/attend.h"
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/index/cluster_index.h"
 
 namespace doublep {
 
@@ -23,7 +24,11 @@ void ReferenceDecoder::prefill(const KvCacheView& cache) {
     context.kv_head = h;
     heads_.push_back(info_.create(parameters_, context));
   }
-  parallel_for(cache.num_kv_heads, [&](std::int64_t h) { heads_[h]->prefill(cache.head(h)); });
+  if (context_.kv_dtype == KvDtype::kFp8) stored_.resize(cache.num_kv_heads);
+  parallel_for(cache.num_kv_heads, [&](std::int64_t h) {
+    heads_[h]->prefill(cache.head(h));
+    store(h);
+  });
   for (const auto& head : heads_) charged_.push_back(head->index_cost().build);
 }
 
@@ -33,7 +38,23 @@ void ReferenceDecoder::append(const KvCacheView& grown) {
                  grown.value_dim == cache_.value_dim,
              "append continues the cache that prefill saw");
   cache_ = grown;
-  parallel_for(grown.num_kv_heads, [&](std::int64_t h) { heads_[h]->append(grown.head(h)); });
+  parallel_for(grown.num_kv_heads, [&](std::int64_t h) {
+    heads_[h]->append(grown.head(h));
+    store(h);
+  });
+}
+
+void ReferenceDecoder::store(std::int64_t h) {
+  if (stored_.empty()) return;
+  auto& [rows, clusters] = stored_[h];
+  const auto now = heads_[h]->stored_clusters();
+  const bool anew = now && now != clusters;
+  if (anew) rows.unpack();
+  rows.extend(cache_.head(static_cast<int>(h)));
+  if (!now) return rows.pack_in_order();
+  if (anew)
+    for (std::int64_t c = 0; c < now->num_clusters(); ++c) rows.pack(now->members(c));
+  clusters = now;
 }
 
 StepResult ReferenceDecoder::step(const QueryBlock& queries, Detail detail) {
@@ -51,12 +72,15 @@ StepResult ReferenceDecoder::step(const QueryBlock& queries, Detail detail) {
   std::vector<std::vector<MassAudit>> audits(num_kv_heads);
   parallel_for(num_kv_heads, [&](std::int64_t h) {
     const QueryGroup group = queries.group(static_cast<int>(h), num_kv_heads);
+    const PackedHead* packed = stored_.empty() ? nullptr : &stored_[h].rows;
+    KvHead cache = cache_.head(static_cast<int>(h));
+    if (packed) cache = packed->stored(cache);
     GroupSelection chosen(group_size);
-    heads_[h]->select(cache_.head(h), group, chosen);
+    heads_[h]->select(cache, group, chosen);
     const std::int64_t first = h * group_size;
-    attend(cache_.head(h), group, chosen.heads, result.output.data() + first * cache_.value_dim,
+    attend(cache, group, chosen.heads, result.output.data() + first * cache_.value_dim,
            result.log_sum_exp.data() + first);
-    charge_attend(group, cache_.value_dim, context_.kv_dtype, chosen);
+    charge_attend(group, cache_.value_dim, context_.kv_dtype, chosen, packed);
     // Building the first index is the prompt's cost (index_cost); rebuilding is this step's.
     const Work built = heads_[h]->index_cost().build;
     chosen.charge(Stage::kIndex, built.bytes - charged_[h].bytes,

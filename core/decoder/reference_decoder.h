@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/cache/packed_head.h"
 #include "core/decoder/decoder.h"
 #include "core/policy/registry.h"
 
@@ -24,11 +25,20 @@ class ReferenceDecoder final : public Decoder {
   IndexCost index_cost() const override;
 
  private:
+  /// A KV head's tokens as kv_dtype fp8 stores them.
+  struct Stored {
+    PackedHead rows;
+    std::shared_ptr<const ClusterIndex> clusters;
+  };
+  /// Brings stored_ up to what the policy has made of the cache.
+  void store(std::int64_t head);
+
   const PolicyInfo& info_;
   Parameters parameters_;
   PolicyContext context_;
   KvCacheView cache_;
   std::vector<std::unique_ptr<Policy>> heads_;
+  std::vector<Stored> stored_;  // per KV head; none but with kv_dtype fp8
   /// Build work that is charged to the next step (re-clustering), per KV head.
   std::vector<Work> charged_;
 };

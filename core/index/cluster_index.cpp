@@ -196,7 +196,7 @@ double ClusterIndex::memory_bytes(KvDtype dtype) const {
   return cost::cluster_memory(
              static_cast<double>(num_clusters()), static_cast<double>(members_.size()),
              static_cast<int>(centroids_.cols()), static_cast<int>(mean_values_.cols()), dtype) +
-         moments * bytes_of(dtype) + 4.0 * static_cast<double>(radii_.size());
+         moments * bytes_of(plain_dtype(dtype)) + 4.0 * static_cast<double>(radii_.size());
 }
 
 }  // namespace doublep

@@ -62,7 +62,7 @@ std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
   } else if (options.scope == NucleusOptions::Scope::kAll) {
     zone = zone_log_masses(cache, exact, group);
     const double n = static_cast<double>(exact.size());
-    out.charge(Stage::kEstimate, cost::weigh_keys(n, group.head_dim, dtype));
+    out.charge(Stage::kEstimate, cost::weigh_keys(n, group.head_dim, plain_dtype(dtype)));
   }
   std::vector<Sets> sets;
   VectorD summed = VectorD::Zero(static_cast<Eigen::Index>(k));

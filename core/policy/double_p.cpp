@@ -48,6 +48,8 @@ class DoubleP final : public Policy {
     return cost;
   }
 
+  std::shared_ptr<const ClusterIndex> stored_clusters() const override { return clusters_.index(); }
+
   std::vector<std::string_view> head_kinds() const override { return kinds_.names(); }
 
   void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) override {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -32,6 +33,9 @@ class Policy {
   /// Chooses for every query of the group; `cache` is what the last prefill or append showed.
   virtual void select(const KvHead& cache, const QueryGroup& group, GroupSelection& out) = 0;
   virtual IndexCost index_cost() const { return {}; }
+  /// The clusters whose tokens are stored together (core/cache/packed_head.h), another index once
+  /// they were made anew; null where tokens are stored in their order.
+  virtual std::shared_ptr<const ClusterIndex> stored_clusters() const { return nullptr; }
   /// What the policy takes each query head of the group for (core/policy/head_kinds.h), once a
   /// step was selected; empty where it makes no difference between heads.
   virtual std::vector<std::string_view> head_kinds() const { return {}; }

@@ -18,13 +18,14 @@ int attribute(cudaDeviceAttr which) {
 }
 
 bool by_bulk_copies(const AttendParams& p) {
-  return p.kind == WorkKind::kDense && p.dtype != DType::kFp32 && !p.registers &&
+  return p.kind == WorkKind::kDense && !p.packed.keys && p.dtype != DType::kFp32 && !p.registers &&
          attribute(cudaDevAttrComputeCapabilityMajor) >= 9;
 }
 
 }  // namespace
 
 void attend(const AttendParams& p, cudaStream_t stream, bool overlap) {
+  if (p.packed.keys) return attend_fp8(p, stream, overlap);
   const bool bulk = by_bulk_copies(p);
   switch (p.dtype) {
     case DType::kFp32:
@@ -38,6 +39,7 @@ void attend(const AttendParams& p, cudaStream_t stream, bool overlap) {
 
 int attend_blocks(const AttendParams& p) {
   const int per_sm = by_bulk_copies(p)         ? 1
+                     : p.packed.keys           ? attend_blocks_fp8(p)
                      : p.dtype == DType::kFp32 ? attend_blocks_fp32(p)
                      : p.dtype == DType::kFp16 ? attend_blocks_fp16(p)
                                                : attend_blocks_bf16(p);

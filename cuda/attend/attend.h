@@ -31,6 +31,7 @@ struct AttendParams {
   const void* queries = nullptr;          ///< [pairs * group, head_dim]
   const void* keys = nullptr;             ///< [pairs, capacity, head_dim]
   const void* values = nullptr;           ///< [pairs, capacity, head_dim]
+  PackedRows packed;                      ///< kBf16, not kTokens
   std::int64_t capacity = 0;              ///< rows per pair
   const std::int32_t* lengths = nullptr;  ///< [pairs / kv_heads]: visible rows (kDense)
 

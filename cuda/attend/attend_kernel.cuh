@@ -64,6 +64,9 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
     const Run* runs = p.runs + pair * p.work_capacity;
     std::int32_t local = tile - pair_begin + warp;
     const std::int32_t local_stop = stop - pair_begin;
+    const int sequence = pair / p.shape.kv_heads;
+    const int packed_begin = Engine::kPacked ? p.packed.begin[sequence] : 0;
+    const int packed_end = Engine::kPacked ? p.packed.end[sequence] : 0;
     Run next{};
     if (kKind == WorkKind::kRuns && local < min(local_stop, exact)) next = runs[local];
     for (; local < min(local_stop, exact); local += warps) {
@@ -76,6 +79,16 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
       } else {
         rows.row = next.row, rows.all = next.meta >> 8, rows.count = next.meta & 0xFF;
         if (local + warps < min(local_stop, exact)) next = runs[local + warps];
+      }
+      if constexpr (Engine::kPacked && !kGather) {
+        const auto row = static_cast<std::int32_t>(rows.row);
+        if (row >= packed_begin && row < packed_end) {
+          const std::int64_t at = pair * p.capacity + row;
+          engine.exact(PackedBlockRows<D>{p.packed.keys + at * D, p.packed.values + at * D,
+                                          p.packed.steps[at], rows.all, rows.count},
+                       p.scale * kLog2e);
+          continue;
+        }
       }
       engine.exact(rows, p.scale * kLog2e);
     }
@@ -122,7 +135,10 @@ void launch_attend(const AttendParams& p, cudaStream_t stream, bool overlap) {
     case WorkKind::kRuns:
       return launch(config, attend_kernel<Engine, WorkKind::kRuns>, p);
     case WorkKind::kTokens:
-      return launch(config, attend_kernel<Engine, WorkKind::kTokens>, p);
+      if constexpr (Engine::kPacked)
+        throw std::invalid_argument("no kernel for single tokens of a packed cache");
+      else
+        return launch(config, attend_kernel<Engine, WorkKind::kTokens>, p);
   }
 }
 
@@ -142,8 +158,10 @@ int resident_attend_blocks(const AttendParams& p) {
 void attend_fp32(const AttendParams& p, cudaStream_t stream, bool overlap);
 void attend_fp16(const AttendParams& p, cudaStream_t stream, bool overlap);
 void attend_bf16(const AttendParams& p, cudaStream_t stream, bool overlap);
+void attend_fp8(const AttendParams& p, cudaStream_t stream, bool overlap);
 int attend_blocks_fp32(const AttendParams& p);
 int attend_blocks_fp16(const AttendParams& p);
 int attend_blocks_bf16(const AttendParams& p);
+int attend_blocks_fp8(const AttendParams& p);
 
 }  // namespace doublep::cuda

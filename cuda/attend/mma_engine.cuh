@@ -16,6 +16,7 @@ namespace doublep::cuda {
 template <class T, int D, bool kGather>
 struct GlobalRows {
   using Load = LoadOnce;
+  using Stored = Plain16;
   const T *keys, *values;  ///< of the pair, or of its clusters
   std::uint32_t row, all;
   int count;
@@ -41,6 +42,7 @@ struct GlobalRows {
 template <class T, int D>
 struct StagedRows {
   using Load = LoadShared;
+  using Stored = Plain16;
   const T *keys, *values;
   int count;
   std::uint32_t all;
@@ -50,13 +52,30 @@ struct StagedRows {
   __device__ const T* value(int r) const { return r < count ? values + r * D : nullptr; }
 };
 
+/// Neighbouring rows of one block of a packed cache, in global memory.
+template <int D>
+struct PackedBlockRows {
+  using Load = LoadOnce;
+  using Stored = PackedE4m3;
+  const std::uint8_t *keys, *values;  ///< the first row's
+  float2 steps;                       ///< what one stored key element stands for, and a value's
+  std::uint32_t all;
+  int count;
+
+  __device__ std::uint32_t mask(int r) const { return r < count ? all : 0; }
+  __device__ const std::uint8_t* key(int r) const { return r < count ? keys + r * D : nullptr; }
+  __device__ const std::uint8_t* value(int r) const { return r < count ? values + r * D : nullptr; }
+};
+
 inline constexpr float kLog2e = 1.4426950408889634f;
 inline constexpr float kLn2 = 0.6931471805599453f;
 
-template <class T, int D>
+/// kPacks: some of the rows come as PackedBlockRows.
+template <class T, int D, bool kPacks = false>
 class MmaEngine {
  public:
   using Element = T;
+  static constexpr bool kPacked = kPacks;
   static constexpr int kDim = D;
   static constexpr int kWarps = D > 128 ? 8 : 12;  // of a block, one block a multiprocessor
 
@@ -81,17 +100,20 @@ class MmaEngine {
   template <class Rows>
   __device__ void exact(const Rows& rows, float scale2) {
     const int g = threadIdx.x % 32 / 4;
-    RowFragment<D> k;
-    k.template load<typename Rows::Load>(bits(rows.key(g)), bits(rows.key(g + 8)));
-    ValueFragment<D> v;
+    using Stored = typename Rows::Stored;
+    RowFragment<D, Stored> k;
+    k.template load<typename Rows::Load>(bits<Rows>(rows.key(g)), bits<Rows>(rows.key(g + 8)));
+    ValueFragment<D, Stored> v;
     if constexpr (D <= 128) load_values(v, rows);
     const std::uint32_t low = rows.mask(g), high = rows.mask(g + 8);
+    float2 steps = {1, 1};
+    if constexpr (Stored::kScaled) steps = rows.steps;
     float s[4] = {0, 0, 0, 0};
     k.dot(q_, s);
     if constexpr (D > 128) load_values(v, rows);  // both at once would not fit
 #pragma unroll
-    for (int i = 0; i < 4; ++i) s[i] *= scale2;
-    accumulate(s, low, high, v);
+    for (int i = 0; i < 4; ++i) s[i] *= scale2 * steps.x;
+    accumulate(s, low, high, v, steps.y);
   }
 
   /// log_masses: of the pair's first head, stride between heads `stride`. meta: the pair's, where
@@ -150,20 +172,24 @@ class MmaEngine {
   }
 
  private:
-  __device__ static const std::uint16_t* bits(const T* row) {
-    return reinterpret_cast<const std::uint16_t*>(row);
+  template <class Rows>
+  __device__ static const typename Rows::Stored::Element* bits(const void* row) {
+    return static_cast<const typename Rows::Stored::Element*>(row);
   }
   template <class Rows>
-  __device__ static void load_values(ValueFragment<D>& v, const Rows& rows) {
+  __device__ static void load_values(ValueFragment<D, typename Rows::Stored>& v, const Rows& rows) {
     const int c = threadIdx.x % 4;
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      v.template load<typename Rows::Load>(i, bits(rows.value(2 * c + (i & 1) + 4 * (i & 2))));
+      v.template load<typename Rows::Load>(i,
+                                           bits<Rows>(rows.value(2 * c + (i & 1) + 4 * (i & 2))));
   }
 
-  /// s: logits in log2 units, laid out as RowFragment::dot leaves them.
+  /// s: logits in log2 units, laid out as RowFragment::dot leaves them; weights when it returns.
+  /// `step`: what one element of v stands for.
+  template <class Stored>
   __device__ void accumulate(float (&s)[4], std::uint32_t low, std::uint32_t high,
-                             const ValueFragment<D>& v) {
+                             const ValueFragment<D, Stored>& v, float step = 1) {
     const int c = threadIdx.x % 4;
     float next[2], base[2];
 #pragma unroll
@@ -186,7 +212,8 @@ class MmaEngine {
 #pragma unroll
     for (int i = 0; i < 4; ++i) s[i] = exp2f(s[i] - base[i & 1]);
     sum_[0] += s[0] + s[2], sum_[1] += s[1] + s[3];
-    out_.add(s, v);
+    const float weights[4] = {s[0] * step, s[1] * step, s[2] * step, s[3] * step};
+    out_.add(weights, v);
   }
 
   QueryFragment<T, D> q_;

@@ -10,6 +10,7 @@ template <int D>
 class SimtEngine {
  public:
   using Element = float;
+  static constexpr bool kPacked = false;
   static constexpr int kDim = D, kPerLane = (D + 31) / 32;
   static constexpr int kWarps = 8;
 

@@ -87,19 +87,53 @@ __device__ inline std::uint32_t transpose8x8(std::uint32_t v) {
   return r;
 }
 
-/// 16 bytes of global memory that are read once: kept out of L1.
+/// 16 bytes of global memory, or 8, that are read once: kept out of L1.
 struct LoadOnce {
-  __device__ static uint4 load(const void* p) {
-    uint4 v;
+  __device__ static void load(uint4& v, const void* p) {
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(p));
-    return v;
+  }
+  __device__ static void load(uint2& v, const void* p) {
+    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
+                 : "=r"(v.x), "=r"(v.y)
+                 : "l"(p));
   }
 };
 /// 16 bytes of shared memory.
 struct LoadShared {
-  __device__ static uint4 load(const void* p) { return *static_cast<const uint4*>(p); }
+  __device__ static void load(uint4& v, const void* p) { v = *static_cast<const uint4*>(p); }
+};
+
+// How eight neighbouring elements of a row lie in memory, and the 16-bit ones that products take.
+
+/// In 16 bits already.
+struct Plain16 {
+  using Element = std::uint16_t;
+  using Raw = uint4;
+  static constexpr bool kScaled = false;
+  __device__ static uint4 widen(const uint4& v) { return v; }
+};
+/// E4M3 (core/base/e4m3.h), to bfloat16. Sign and magnitude are put where bfloat16 has them, which
+/// is the number times 2^-120, subnormals too: the exponents' biases are 7 and 127.
+struct PackedE4m3 {
+  using Element = std::uint8_t;
+  using Raw = uint2;
+  static constexpr bool kScaled = true;  // with one step a tile of rows
+  __device__ static uint4 widen(const uint2& v) {
+    return {pair(__byte_perm(v.x, 0, 0x1404)), pair(__byte_perm(v.x, 0, 0x3424)),
+            pair(__byte_perm(v.y, 0, 0x1404)), pair(__byte_perm(v.y, 0, 0x3424))};
+  }
+
+ private:
+  /// Two stored numbers, each the upper half of a 16-bit one.
+  __device__ static std::uint32_t pair(std::uint32_t v) {
+    const std::uint32_t bits = (v & 0x80008000u) | ((v >> 4) & 0x07F007F0u);
+    const std::uint32_t two_to_120 = 0x7B807B80u;
+    const __nv_bfloat162 wide = __hmul2(reinterpret_cast<const __nv_bfloat162&>(bits),
+                                        reinterpret_cast<const __nv_bfloat162&>(two_to_120));
+    return reinterpret_cast<const std::uint32_t&>(wide);
+  }
 };
 
 /// Eight query dimensions per lane and 32-dimension chunk: the B fragments of head g = lane / 4.
@@ -138,22 +172,23 @@ struct QueryFragment {
 };
 
 /// Rows g and g + 8 of a 16-row tile, dimensions as in QueryFragment.
-template <int D>
+template <int D, class Stored = Plain16>
 struct RowFragment {
+  using Element = typename Stored::Element;
   static constexpr int kChunks = (D + 31) / 32;
-  uint4 low[kChunks], high[kChunks];
+  typename Stored::Raw low[kChunks], high[kChunks];
 
-  /// Null rows are zero. Pointers are to the rows' first elements (16-bit).
+  /// Null rows are zero. Pointers are to the rows' first elements.
   template <class Load = LoadOnce>
-  __device__ void load(const std::uint16_t* row_low, const std::uint16_t* row_high) {
+  __device__ void load(const Element* row_low, const Element* row_high) {
     const int c = threadIdx.x % 4;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j) {
       const int at = 32 * j + 8 * c;
       const bool inside = D % 32 == 0 || at < D;
-      low[j] = high[j] = make_uint4(0, 0, 0, 0);
-      if (row_low && inside) low[j] = Load::load(row_low + at);
-      if (row_high && inside) high[j] = Load::load(row_high + at);
+      low[j] = high[j] = {};
+      if (row_low && inside) Load::load(low[j], row_low + at);
+      if (row_high && inside) Load::load(high[j], row_high + at);
     }
   }
   /// s += rows . queries: s[0], s[1] = row g, heads 2c, 2c+1; s[2], s[3] = row g + 8.
@@ -161,26 +196,27 @@ struct RowFragment {
   __device__ void dot(const QueryFragment<T, D>& q, float (&s)[4]) const {
 #pragma unroll
     for (int j = 0; j < kChunks; ++j) {
-      Packed<T>::mma(s, low[j].x, high[j].x, low[j].y, high[j].y, q.chunk[j].x, q.chunk[j].y);
-      Packed<T>::mma(s, low[j].z, high[j].z, low[j].w, high[j].w, q.chunk[j].z, q.chunk[j].w);
+      const uint4 l = Stored::widen(low[j]), h = Stored::widen(high[j]);
+      Packed<T>::mma(s, l.x, h.x, l.y, h.y, q.chunk[j].x, q.chunk[j].y);
+      Packed<T>::mma(s, l.z, h.z, l.w, h.w, q.chunk[j].z, q.chunk[j].w);
     }
   }
 };
 
 /// Rows 2c, 2c+1, 2c+8, 2c+9 of a 16-row tile: the transposed operand of weights x values.
-template <int D>
+template <int D, class Stored = Plain16>
 struct ValueFragment {
   static constexpr int kChunks = (D + 63) / 64;
-  uint4 row[4][kChunks];
+  typename Stored::Raw row[4][kChunks];
 
   template <class Load = LoadOnce>
-  __device__ void load(int i, const std::uint16_t* values) {
+  __device__ void load(int i, const typename Stored::Element* values) {
     const int g = threadIdx.x % 32 / 4;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j) {
       const int at = 64 * j + 8 * g;
-      row[i][j] = make_uint4(0, 0, 0, 0);
-      if (values && (D % 64 == 0 || at < D)) row[i][j] = Load::load(values + at);
+      row[i][j] = {};
+      if (values && (D % 64 == 0 || at < D)) Load::load(row[i][j], values + at);
     }
   }
 };
@@ -203,18 +239,21 @@ struct OutputFragment {
   }
   /// o += p v with p as dot() lays it out. The weights go in twice, rounded and remainder, so that
   /// 16-bit rounding of a softmax weight does not show in the output.
-  __device__ void add(const float (&p)[4], const ValueFragment<D>& v) {
+  template <class Stored>
+  __device__ void add(const float (&p)[4], const ValueFragment<D, Stored>& v) {
     const std::uint32_t low = Packed<T>::pack(p[0], p[1]), high = Packed<T>::pack(p[2], p[3]);
     const float2 l = Packed<T>::unpack(low), h = Packed<T>::unpack(high);
     const std::uint32_t b0 = transpose8x8(low), b1 = transpose8x8(high);
     const std::uint32_t r0 = transpose8x8(Packed<T>::pack(p[0] - l.x, p[1] - l.y));
     const std::uint32_t r1 = transpose8x8(Packed<T>::pack(p[2] - h.x, p[3] - h.y));
 #pragma unroll
-    for (int j = 0; j < ValueFragment<D>::kChunks; ++j)
+    for (int j = 0; j < ValueFragment<D>::kChunks; ++j) {
+      const uint4 wide[4] = {Stored::widen(v.row[0][j]), Stored::widen(v.row[1][j]),
+                             Stored::widen(v.row[2][j]), Stored::widen(v.row[3][j])};
 #pragma unroll
       for (int m = 0; m < 4; ++m) {
         const auto word = [&](int i) {
-          const uint4& x = v.row[i][j];
+          const uint4& x = wide[i];
           return m == 0 ? x.x : m == 1 ? x.y : m == 2 ? x.z : x.w;
         };
         const std::uint32_t a0 = __byte_perm(word(0), word(1), 0x5410);
@@ -224,6 +263,7 @@ struct OutputFragment {
         Packed<T>::mma(o[4 * j + m], a0, a1, a2, a3, b0, b1);
         Packed<T>::mma(o[4 * j + m], a0, a1, a2, a3, r0, r1);
       }
+    }
   }
 };
 

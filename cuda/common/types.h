@@ -2,6 +2,8 @@
 // was built for it. No Eigen, no framework.
 #pragma once
 
+#include <vector_types.h>
+
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -32,6 +34,15 @@ struct Run {
   std::uint32_t meta;
 };
 inline constexpr int kTile = 16;
+
+/// Rows of a bf16 cache that are stored in E4M3 as well, which are read instead: those of a
+/// sequence from `begin` to `end`. A run, and a tile of neighbouring rows, lies within one block of
+/// them or outside.
+struct PackedRows {
+  const std::uint8_t *keys = nullptr, *values = nullptr;  ///< [pairs, capacity, head_dim]; or null
+  const float2* steps = nullptr;  ///< [pairs, capacity]: of a row's keys and values
+  const std::int32_t *begin = nullptr, *end = nullptr;  ///< [pairs / kv_heads]
+};
 
 /// Cluster terms and single tokens: id in the low 24 bits, head mask in the high 8.
 inline constexpr std::uint32_t kIdBits = 24;

@@ -90,10 +90,12 @@ void CudaDecoder::joined(std::int64_t before) {
   if (!plan_.clustered()) place();
   if (step_ && !on_device_)
     load_tail(before);
-  else if (step_ && !plan_.clustered())
+  else if (step_ && !plan_.clustered()) {
     cache_->set_zones(0, static_cast<std::int32_t>(sink_end_),
                       static_cast<std::int32_t>(tail_begin_),
                       static_cast<std::int32_t>(view_.length));
+    pack_tail();
+  }
   if (due) grow();
   if (!step_ || !plan_.pages()) return;
   index_->extend_pages(*cache_, 0, plan_.step.page_size, static_cast<std::int32_t>(before),
@@ -138,6 +140,7 @@ void CudaDecoder::open(int num_query_heads, double softmax_scale) {
             view_.head_dim};
   softmax_scale_ = softmax_scale;
   cache_ = std::make_unique<Cache>(shape_, dtype_, view_.capacity);
+  cache_->keep_packed(plan_.fp8);
   forget_host();
   if (plan_.clustered())
     load_clusters();
@@ -213,6 +216,12 @@ void CudaDecoder::load_tail(std::int64_t from) {
   }
   cache_->set_zones(0, static_cast<std::int32_t>(sink_end_), static_cast<std::int32_t>(tail_begin_),
                     static_cast<std::int32_t>(view_.length));
+  pack_tail();
+}
+
+void CudaDecoder::pack_tail() {
+  if (plan_.fp8 && !plan_.clustered())
+    cache_->pack_in_order(0, static_cast<std::int32_t>(view_.length), nullptr);
 }
 
 StepResult CudaDecoder::step(const QueryBlock& queries, Detail detail) {

@@ -58,6 +58,8 @@ class CudaDecoder final : public DeviceDecoder {
   void forget_host();
   void load_clusters();
   void load_tail(std::int64_t from);
+  /// Of a packed cache without clusters: the blocks that are full.
+  void pack_tail();
   std::int64_t items() const;
   void charge_index(StepResult& result);
   void report(const QueryBlock& queries, Detail detail, StepResult& result) const;

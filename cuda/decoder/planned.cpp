@@ -1,6 +1,7 @@
 #include "cuda/decoder/planned.h"
 
 #include "core/base/error.h"
+#include "core/cache/packed_head.h"
 
 namespace doublep::cuda {
 
@@ -43,9 +44,16 @@ Touched touched_by(const Plan& plan, const StepWork& work, int group, const Exac
       if (mask >> h & 1) t.heads[h].*what += count;
   };
   using Head = Touched::Head;
-  if (plan.step.kind == StepKind::kDense) add(&Head::tokens, &Touched::tokens, t.length, ~0u);
-  for (const Run& run : work.runs)
+  if (plan.step.kind == StepKind::kDense) {
+    add(&Head::tokens, &Touched::tokens, t.length, ~0u);
+    t.plain = static_cast<double>(zone.length % kPackedBlock);
+    t.pieces = (t.length - t.plain) / static_cast<double>(kPackedPiece);
+  }
+  for (const Run& run : work.runs) {
     add(&Head::tokens, &Touched::tokens, run.meta & 0xFF, run.meta >> 8);
+    const bool packed = run.row >= zone.sink_end && run.row < zone.tail_begin;
+    (packed ? t.pieces : t.plain) += packed ? 1 : run.meta & 0xFF;
+  }
   for (const std::uint32_t token : work.tokens)
     add(&Head::tokens, &Touched::tokens, 1, token >> kIdBits);
   for (const std::uint32_t term : work.terms)
@@ -91,6 +99,8 @@ void charge_step(const Plan& plan, const Touched& t, int head_dim, KvDtype dtype
   out.charge(Stage::kAttend, {cost::attend_bytes(t.tokens, t.terms, shifted && t.terms > 0,
                                                  head_dim, head_dim, dtype),
                               0});
+  if (plan.fp8)
+    out.charge(Stage::kAttend, {cost::packed_bytes(t.plain, t.pieces, head_dim, head_dim), 0});
   for (std::size_t h = 0; h < t.heads.size(); ++h) {
     const double terms = t.heads[h].terms;
     out.cost[h][Stage::kAttend] += Work{

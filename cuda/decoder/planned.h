@@ -27,6 +27,7 @@ struct Touched {
   double length = 0, zone = 0;                   ///< visible tokens; those of sinks and tail
   double items = 0;                              ///< of the index, all of which the estimate reads
   double tokens = 0, terms = 0, candidates = 0;  ///< candidates: whose 4-bit keys were read
+  double plain = 0, pieces = 0;  ///< of a packed cache: tokens in no block, tiles of the others
   struct Head {
     double tokens = 0, terms = 0, candidates = 0;
   };

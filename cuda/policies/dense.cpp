@@ -4,11 +4,12 @@
 namespace doublep::cuda {
 
 DevicePolicy dense_on_device() {
-  return {"dense", {}, [](const Parameters&) {
-            Plan plan;
-            plan.step.kind = StepKind::kDense, plan.target_p = 1;
-            return plan;
-          }};
+  const auto all = [](const Parameters&) {
+    Plan plan;
+    plan.step.kind = StepKind::kDense, plan.target_p = 1;
+    return plan;
+  };
+  return {.name = "dense", .parameters = {}, .plan = all, .fp8 = true};
 }
 
 }  // namespace doublep::cuda

@@ -57,7 +57,7 @@ DevicePolicy double_p_on_device() {
                                      {"promise_to"},
                                      {"head_kinds", {"one"}},
                                      {"head_error"}}),
-          plan, together};
+          plan, together, true};
 }
 
 }  // namespace doublep::cuda

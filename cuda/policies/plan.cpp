@@ -3,12 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/base/error.h"
-
 namespace doublep::cuda {
 
 DType device_type(KvDtype dtype) {
-  DP_ASSERT(dtype != KvDtype::kFp8, "refused before");
   return dtype == KvDtype::kFp32   ? DType::kFp32
          : dtype == KvDtype::kFp16 ? DType::kFp16
                                    : DType::kBf16;
@@ -142,7 +139,7 @@ double Plan::index_bytes(std::int64_t items, std::int64_t tokens, int head_dim,
   if (!clustered()) return 0;
   return cost::cluster_memory(k, n, head_dim, head_dim, dtype) +
          (index.clustering.value_map + index.clustering.key_shape) * static_cast<double>(head_dim) *
-             head_dim * bytes_of(dtype);
+             head_dim * bytes_of(plain_dtype(dtype));
 }
 
 }  // namespace doublep::cuda

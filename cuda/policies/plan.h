@@ -49,6 +49,7 @@ struct Plan {
   StopPlan stop;
   bool mass_with_zone = false;  ///< shares are of the mass with sinks and tail
   StepOptions step;
+  bool fp8 = false;  ///< the cache is packed: Cache::keep_packed()
   double target_p = std::numeric_limits<double>::quiet_NaN();
 
   bool clustered() const { return index.items == IndexPlan::Items::kClusters; }
@@ -87,6 +88,7 @@ double warped_share(const Warps& warps);
 /// by. `warps`: of every KV head, or none at all.
 ItemIndex::Clustering clustering_of(const IndexPlan& plan, std::int64_t points, const Warps& warps);
 
+/// Of queries, indexes and rows in no block.
 DType device_type(KvDtype dtype);
 
 }  // namespace doublep::cuda

@@ -66,7 +66,8 @@ std::string refusal(const std::string& name, const Parameters& parameters, const
   require(request.value_dim == 0 || request.value_dim == request.head_dim,
           concat("value_dim ", request.value_dim, " other than head_dim"));
   require(group >= 1 && group <= kMaxGroup, concat("group size ", group));
-  require(request.dtype != KvDtype::kFp8, "kv_dtype fp8");
+  const bool packs = policy && policy->fp8;
+  require(request.dtype != KvDtype::kFp8 || packs, "kv_dtype fp8");
   if (policy)
     for (const auto& [parameter, value] : parameters.values()) {
       const std::string what = lacks(*policy, parameter, to_text(value));
@@ -81,7 +82,7 @@ std::string refusal(const std::string& name, const Parameters& parameters, const
                 ", head_dim ", request.head_dim, ", group size ", group, ", kv_dtype ",
                 name_of(request.dtype), "; supported policy ", all, ", head_dim ",
                 joined(kHeadDims, "|", [](int d) { return d; }), ", group size 1 to ", kMaxGroup,
-                ", kv_dtype fp32|fp16|bf16",
+                ", kv_dtype fp32|fp16|bf16", packs ? "|fp8" : "",
                 policy && !policy->parameters.empty()
                     ? ", and of " + name + " " + joined(policy->parameters, ", ", text_of)
                     : "",
@@ -92,6 +93,7 @@ Plan plan_for(const std::string& name, const Parameters& parameters, const Reque
   if (const std::string line = refusal(name, parameters, request); !line.empty())
     throw InputError(line);
   Plan plan = find(name)->plan(parameters);
+  plan.fp8 = request.dtype == KvDtype::kFp8;
   plan.index.grows = PolicyRegistry::instance().find(name).traits.grows;
   return plan;
 }

@@ -23,6 +23,7 @@ struct DevicePolicy {
   Plan (*plan)(const Parameters&);
   /// Values that are each served, but not together: what is missing, or empty. Null: all go.
   std::string (*together)(const Parameters&) = nullptr;
+  bool fp8 = false;  ///< whole clusters or blocks are attended, so that the cache may be packed
 };
 
 /// In the order of builtin.def.

@@ -51,13 +51,14 @@ __global__ void in_token_order_kernel(const unsigned char* rows, const std::int3
 /// grid (rows, pairs)
 __global__ void begin_kernel(std::int32_t* order, std::int64_t capacity, int kv_heads,
                              Cache::Zones zones, std::int32_t* sink_end, std::int32_t* tail_begin,
-                             std::int32_t* lengths) {
+                             std::int32_t* lengths, std::int32_t* packed_end) {
   const auto row = static_cast<std::int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
   const int pair = blockIdx.y, sequence = pair / kv_heads;
   if (row < zones.length) order[pair * capacity + row] = row;
   if (row > 0 || pair % kv_heads > 0) return;
   sink_end[sequence] = zones.sink_end, tail_begin[sequence] = zones.tail_begin;
   lengths[sequence] = zones.length;
+  if (packed_end) packed_end[sequence] = 0;
 }
 
 }  // namespace
@@ -89,7 +90,8 @@ void Cache::begin(int sequence, int sequences, std::int32_t sink_end, std::int32
   launch({dim3(blocks, sequences * shape_.kv_heads), dim3(kThreads), 0, stream}, begin_kernel,
          order(static_cast<std::int64_t>(sequence) * shape_.kv_heads), capacity_, shape_.kv_heads,
          Zones{sink_end, tail_begin, length}, sink_end_.get() + sequence,
-         tail_begin_.get() + sequence, lengths_.get() + sequence);
+         tail_begin_.get() + sequence, lengths_.get() + sequence,
+         packed() ? packed_end_.get() + sequence : nullptr);
 }
 
 Cache::Zones Cache::zones(int sequence) const {

@@ -13,6 +13,8 @@ namespace doublep::cuda {
 
 /// Rows of a sequence: [0, sink_end) sinks, then (where clustered) tokens in cluster order, then
 /// from tail_begin to length the window and generated tokens. Without an index rows are tokens.
+/// A bf16 cache may be packed: its blocks are there in E4M3 as well (core/cache/packed_head.h), and
+/// a step reads them so. The rows in 16 bits stay, of which clusters are made anew.
 class Cache {
  public:
   Cache(const Shape& shape, DType dtype, std::int64_t capacity);
@@ -51,13 +53,33 @@ class Cache {
   void in_token_order(int sequence, std::int64_t length, void* keys, void* values,
                       cudaStream_t stream) const;
 
+  bool packed() const { return packed_keys_.size() > 0; }
+  /// Makes room for packed rows, of which there are none then, or gives it back. Steps over this
+  /// cache must be made anew.
+  void keep_packed(bool keep);
+  PackedRows packed_rows() const;
+  /// Packs the clusters whose rows `offsets` tell, [sequences * kv_heads, offset_stride] of which
+  /// the first clusters + 1 count; all rows from the sinks to `end` are packed then.
+  void pack_clusters(int sequence, int sequences, const std::int32_t* offsets,
+                     std::int64_t offset_stride, std::int32_t clusters, std::int32_t end,
+                     cudaStream_t stream);
+  /// Packs the rows of a sequence that stand in token order and have no sinks, in whole blocks of
+  /// kPackedBlock up to `length`. Synchronous.
+  void pack_in_order(int sequence, std::int32_t length, cudaStream_t stream);
+
  private:
+  void pack(int sequence, int sequences, const std::int32_t* offsets, std::int64_t offset_stride,
+            std::int32_t first, std::int32_t blocks, std::int32_t end, cudaStream_t stream);
+
   Shape shape_;
   DType dtype_;
   std::int64_t capacity_;
   DeviceBuffer<unsigned char> keys_, values_;                   // [pairs, capacity, head_dim]
   DeviceBuffer<std::int32_t> order_;                            // [pairs, capacity]: token of a row
   DeviceBuffer<std::int32_t> sink_end_, tail_begin_, lengths_;  // [batch]
+  DeviceBuffer<std::uint8_t> packed_keys_, packed_values_;      // as keys_ and values_, or nothing
+  DeviceBuffer<float2> packed_steps_;                           // [pairs, capacity]
+  DeviceBuffer<std::int32_t> packed_end_;                       // [batch]
 };
 
 }  // namespace doublep::cuda

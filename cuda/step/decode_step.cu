@@ -116,7 +116,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   AttendParams& a = attend_;
   a.shape = shape, a.dtype = cache.dtype(), a.scale = options.scale, a.queries = queries_.get();
   a.keys = cache.keys(), a.values = cache.values(), a.capacity = cache.capacity();
-  a.lengths = cache.lengths();
+  a.lengths = cache.lengths(), a.packed = cache.packed_rows();
   a.kind = options.kind == StepKind::kDense      ? WorkKind::kDense
            : options.kind == StepKind::kTwilight ? WorkKind::kTokens
                                                  : WorkKind::kRuns;

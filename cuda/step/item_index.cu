@@ -127,6 +127,10 @@ void ItemIndex::cluster(Cache& cache, std::int64_t pair, int pairs, ClusterBuild
                        options.warp.empty() ? nullptr : options.warp.data(),
                        static_cast<int>(options.warp.size() / (p.head_dim * p.head_dim))},
                       stream);
+  if (cache.packed())
+    cache.pack_clusters(static_cast<int>(pair / cache.shape().kv_heads),
+                        pairs / cache.shape().kv_heads, p.offsets, capacity_ + 1, clusters,
+                        p.begin + p.points, stream);
 }
 
 void ItemIndex::append_clusters(Cache& cache, int sequence, std::int32_t tail_begin,

@@ -41,7 +41,7 @@ void print_header(const BenchReport& r, const RecordedHeads& w, std::ostream& ou
       << std::left << std::setw(kName) << "policy" << std::right;
   for (const char* column :
        {"batch", "context", "step", "p95", "est", "sel", "att", "MB", "ceil%", "x dense", "exact%",
-        "union%", "err mean", "err p95", "build ms", "layer ms", "rebuild%"})
+        "union%", "err mean", "err p95", "err max", "build ms", "layer ms", "rebuild%"})
     out << std::setw(9) << column;
   out << std::endl;
 }
@@ -55,8 +55,8 @@ void print_point(const TimedPoint& p, std::ostream& out) {
   out << std::setprecision(2) << std::setw(9) << p.to_dense << std::setw(9)
       << 100 * p.reads.exact_share << std::setw(9) << 100 * p.reads.union_share
       << std::setprecision(4) << std::setw(9) << p.error_mean << std::setw(9) << p.error_p95
-      << std::setprecision(2) << std::setw(9) << p.build_ms << std::setw(9) << p.layer_build_ms
-      << std::setw(9) << 100 * p.rebuild_share() << std::endl;
+      << std::setw(9) << p.error_max << std::setprecision(2) << std::setw(9) << p.build_ms
+      << std::setw(9) << p.layer_build_ms << std::setw(9) << 100 * p.rebuild_share() << std::endl;
 }
 
 void print_mixed(const BenchReport& r, std::ostream& out) {
@@ -149,7 +149,7 @@ class Bench {
     }
     for (TimedPoint& p : points)
       for (const TimedPoint& d : points)
-        if (d.setting->policy->traits.dense) p.to_dense = d.step_us / p.step_us;
+        if (d.setting->is_truth()) p.to_dense = d.step_us / p.step_us;
     return points;
   }
 
@@ -197,7 +197,7 @@ class Bench {
   /// Relative distances to dense attention over the same cache; none where it was not timed.
   std::vector<double> compare(const Setting& setting, const Subject& subject, std::size_t q) {
     std::vector<float> output = subject.output();
-    if (setting.policy->traits.dense) {
+    if (setting.is_truth()) {
       if (dense_.size() <= q) dense_.resize(q + 1);
       dense_[q] = output;
     }
@@ -228,7 +228,8 @@ void run_bench(const BenchOptions& options, std::ostream& out) {
     if (context < 1) fail_input("--mixed ", context, ": expected tokens of a sequence, at least 1");
   if (!options.json.empty()) check_output(options.json, OutputForm::kStream, options.traces);
   const cuda::Request request = request_of(options.traces, options.kv_heads);
-  const auto settings = parse_settings(options.policies, options.defaults, request);
+  const auto settings = parse_settings(options.fp8 ? with_fp8(options.policies) : options.policies,
+                                       options.defaults, request);
   const auto fits = [&](std::int64_t context, int batch) {
     return 4.0 * request.head_dim * options.kv_heads * batch * static_cast<double>(context) <=
            options.memory_gib * (1ull << 30);

@@ -14,6 +14,7 @@ struct BenchOptions {
   std::vector<std::string> traces;
   std::vector<std::string> policies = {
       "dense",
+      "dense:kv_dtype=fp8",
       "streaming",
       "quest:budget=1024",
       "quest:budget=4096",
@@ -27,6 +28,10 @@ struct BenchOptions {
       "retroinfer:retrieval=0.2,estimation=0.2",
       "retroinfer:retrieval=0.3,estimation=0.2",
       "retroinfer:retrieval=0.5,estimation=0.2",
+      "retroinfer:tokens_per_cluster=32",
+      "retroinfer:retrieval=0.05,estimation=0.2,tokens_per_cluster=32",
+      "retroinfer:retrieval=0.1,estimation=0.2,tokens_per_cluster=32",
+      "retroinfer:retrieval=0.2,estimation=0.2,tokens_per_cluster=32",
       "cluster_top_p:p=0.95",
       "double_p:p1=0.95,p2=0.70",
       "double_p:p1=0.95,p2=0.70,estimator=second_order",
@@ -49,7 +54,11 @@ struct BenchOptions {
       "double_p:variant=best,head_kinds=one,share=0.01,tokens_per_cluster=32",
       "double_p:variant=best,head_kinds=one,share=0.02,tokens_per_cluster=32",
       "double_p:variant=best,head_kinds=one,share=0.04,tokens_per_cluster=32",
-      "double_p:variant=best,head_kinds=one,share=0.08,tokens_per_cluster=32"};
+      "double_p:variant=best,head_kinds=one,share=0.08,tokens_per_cluster=32",
+      "double_p:p1=0.95,p2=0.70,kv_dtype=fp8",
+      "double_p:variant=best,head_kinds=one,share=0.02,tokens_per_cluster=32,kv_dtype=fp8",
+      "double_p:variant=best,head_kinds=one,share=0.04,tokens_per_cluster=32,kv_dtype=fp8",
+      "double_p:variant=best,head_kinds=one,share=0.08,tokens_per_cluster=32,kv_dtype=fp8"};
   /// Of every policy that has them, as in a sweep: k-means over all of a long context at once, the
   /// registry's own default, takes longer than what is timed.
   std::vector<std::string> defaults = {"segment=8192"};
@@ -63,6 +72,7 @@ struct BenchOptions {
   double memory_gib = 44;  ///< points whose keys and values take more are left out
   std::string json;        ///< a file to write, or empty
   bool stages = true, dry_run = false;
+  bool fp8 = false;  ///< every setting that has it with kv_dtype=fp8 too
   Launch launch;
 };
 

@@ -55,6 +55,9 @@ void add_bench(CLI::App& app) {
       ->check(CLI::IsMember({0, 512, 1024}));
   command->add_flag("--registers", options->launch.registers,
                     "dense through registers, not the ring in shared memory");
+  command->add_flag("--fp8", options->fp8,
+                    "beside every setting that the device reads from a packed cache, the same with "
+                    "kv_dtype=fp8");
   command->add_flag("--dry-run", options->dry_run,
                     "say what every setting stands for, and time nothing");
   command->add_option("--json", options->json, "write every figure to this file");

@@ -28,8 +28,10 @@ std::vector<float> spreads_of(const float* rows, std::int64_t n, int d) {
 
 }  // namespace
 
-RecordedHeads::RecordedHeads(const std::vector<std::string>& traces, int kv_heads, float noise)
+RecordedHeads::RecordedHeads(const std::vector<std::string>& traces, int kv_heads, float noise,
+                             int layers)
     : kv_heads_(kv_heads), noise_(noise) {
+  const std::size_t most = static_cast<std::size_t>(kv_heads) * layers;
   for (const std::string& path : traces) {
     const Trace trace = Trace::open(path);
     const TraceInfo& info = trace.info();
@@ -41,7 +43,7 @@ RecordedHeads::RecordedHeads(const std::vector<std::string>& traces, int kv_head
     scale_ = static_cast<float>(info.softmax_scale);
     for (const int layer : info.layers) {
       const TraceLayer data = trace.read_layer(layer);
-      for (int h = 0; h < info.num_kv_heads && static_cast<int>(heads_.size()) < kv_heads; ++h) {
+      for (int h = 0; h < info.num_kv_heads && heads_.size() < most; ++h) {
         Head head;
         head.rows = info.num_tokens;
         const std::int64_t count = head.rows * head_dim_;
@@ -83,7 +85,8 @@ void RecordedHeads::fill(bool keys, int sequence, int kv_head, std::int64_t cont
   // The recording's end, where its queries stood, is the context's end.
   p.shift = ((-context) % head.rows + head.rows) % head.rows;
   p.noise = noise_, p.spread = (keys ? head.key_spread : head.value_spread).get();
-  p.seed = (static_cast<std::uint64_t>(sequence) << 20 | static_cast<std::uint64_t>(kv_head) << 1) +
+  p.seed = (static_cast<std::uint64_t>(sequence) << 20 |
+            static_cast<std::uint64_t>(kv_head % kv_heads_) << 1) +
            keys;
   p.out = static_cast<std::uint16_t*>(out);
   tile_rows(p, stream);
@@ -95,9 +98,9 @@ PrefillQueries RecordedHeads::prefill_queries(int kv_head) const {
   return {prompt.data(), static_cast<std::int64_t>(prompt.size()) / row, group_, head_dim_, row};
 }
 
-std::vector<std::uint16_t> RecordedHeads::queries(int sequence, int step) const {
+std::vector<std::uint16_t> RecordedHeads::queries(int sequence, int step, int first) const {
   std::vector<std::uint16_t> out;
-  for (int h = 0; h < kv_heads_; ++h) {
+  for (int h = first; h < first + kv_heads_; ++h) {
     const Head& head = heads_[h % heads_.size()];
     const int t = (step + sequence) % num_queries_;
     for (int i = 0; i < group_ * head_dim_; ++i)

@@ -15,8 +15,9 @@ namespace doublep::bench {
 class RecordedHeads {
  public:
   /// Every trace must have the same head_dim and group size. Layers and heads are taken in turn
-  /// until there are kv_heads of them (around again where the traces have fewer).
-  RecordedHeads(const std::vector<std::string>& traces, int kv_heads, float noise);
+  /// until there are kv_heads of them for every one of `layers` (around again where the traces have
+  /// fewer).
+  RecordedHeads(const std::vector<std::string>& traces, int kv_heads, float noise, int layers = 1);
 
   int kv_heads() const { return kv_heads_; }
   int group() const { return group_; }
@@ -24,14 +25,16 @@ class RecordedHeads {
   float scale() const { return scale_; }
   std::string description() const { return description_; }
 
-  /// Fills one KV head of one sequence: keys or values, bfloat16 [context, head_dim]. Sequences
-  /// start at different places of the recording.
+  // kv_head: from 0 on, kv_heads() a layer.
+
+  /// Fills one KV head of one sequence: keys or values, bfloat16 [context, head_dim].
   void fill(bool keys, int sequence, int kv_head, std::int64_t context, void* out,
             cudaStream_t stream) const;
   /// Those of the prompt that the trace recorded of a KV head's group; none where it has none.
   PrefillQueries prefill_queries(int kv_head) const;
-  /// Queries of all heads of a sequence, bfloat16 [kv_heads * group, head_dim].
-  std::vector<std::uint16_t> queries(int sequence, int step) const;
+  /// Queries of a sequence, of the heads of a layer that begins with `first` KV head, bfloat16
+  /// [kv_heads * group, head_dim].
+  std::vector<std::uint16_t> queries(int sequence, int step, int first) const;
 
  private:
   struct Head {

@@ -48,17 +48,24 @@ Setting parse(const std::string& text, const std::vector<std::string>& defaults,
     if (const ParamSpec* spec = find(policy, name)) given[name] = value_of(*spec, value);
   }
   std::set<std::string> seen;
+  cuda::Request asked = request;
   for (std::size_t at = colon; at != std::string::npos;) {
     const std::size_t end = text.find(',', at + 1);
     const auto [name, value] =
         split(text.substr(at + 1, end == std::string::npos ? end : end - at - 1), text);
     if (!seen.insert(name).second) fail_input("'", text, "': ", name, " is there twice");
+    at = end;
+    if (name == "kv_dtype") {
+      asked.dtype = parse_kv_dtype(value);
+      if (asked.dtype != KvDtype::kBf16 && asked.dtype != KvDtype::kFp8)
+        fail_input("'", text, "': kv_dtype ", value, ": expected bf16 or fp8, which are timed");
+      continue;
+    }
     const ParamSpec* spec = find(policy, name);
     given[name] = spec ? value_of(*spec, value) : ParamValue(value);
-    at = end;
   }
   Parameters parameters = resolve(policy, given);
-  cuda::Plan plan = cuda::plan_for(policy.name, parameters, request);
+  cuda::Plan plan = cuda::plan_for(policy.name, parameters, asked);
   return {text, &policy, std::move(parameters), std::move(plan)};
 }
 
@@ -75,6 +82,18 @@ std::string text_of(const MetricOptions& metric) {
 }
 
 }  // namespace
+
+std::vector<std::string> with_fp8(const std::vector<std::string>& texts) {
+  std::vector<std::string> all;
+  for (const std::string& text : texts) {
+    all.push_back(text);
+    const std::string name = text.substr(0, text.find(':'));
+    for (const cuda::DevicePolicy& policy : cuda::device_policies())
+      if (policy.name == name && policy.fp8 && text.find("kv_dtype=") == std::string::npos)
+        all.push_back(text + (name == text ? ":" : ",") + "kv_dtype=fp8");
+  }
+  return all;
+}
 
 std::vector<Setting> parse_settings(const std::vector<std::string>& texts,
                                     const std::vector<std::string>& defaults,
@@ -105,7 +124,8 @@ cuda::Request request_of(const std::vector<std::string>& traces, int kv_heads) {
 
 std::string index_key(const cuda::Plan& plan) {
   const auto& c = plan.index.clustering;
-  const std::string zone = concat(", sink ", plan.sink, ", window ", plan.window);
+  const std::string zone =
+      concat(", sink ", plan.sink, ", window ", plan.window, plan.fp8 ? ", in fp8" : "");
   if (plan.clustered())
     return concat("clusters of ", c.tokens_per_cluster, "/", c.clusters, "/", c.segment, "/",
                   c.iterations, c.spherical ? " spherical" : "",
@@ -120,7 +140,7 @@ std::vector<std::size_t> in_order(const std::vector<Setting>& settings) {
   std::iota(order.begin(), order.end(), 0);
   const auto rank = [&](std::size_t i) {
     const Setting& s = settings[i];
-    return std::make_tuple(!s.policy->traits.dense, s.plan.clustered(), index_key(s.plan));
+    return std::make_tuple(!s.is_truth(), s.plan.clustered(), index_key(s.plan));
   };
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return rank(a) < rank(b); });

@@ -1,4 +1,5 @@
-// A policy to time, in the registry's words: name:parameter=value,parameter=value.
+// A policy to time, in the registry's words: name:parameter=value,parameter=value. kv_dtype=fp8
+// among them packs the cache, as in a sweep; it is bf16 else.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,15 @@ struct Setting {
   const PolicyInfo* policy;
   Parameters parameters;
   cuda::Plan plan;
+
+  KvDtype dtype() const { return plan.fp8 ? KvDtype::kFp8 : KvDtype::kBf16; }
+  /// Dense attention over an unpacked cache, which errors and speed-ups are measured against.
+  bool is_truth() const { return policy->traits.dense && !plan.fp8; }
 };
+
+/// `texts`, each of which the device can read from a packed cache followed by itself with
+/// kv_dtype=fp8.
+std::vector<std::string> with_fp8(const std::vector<std::string>& texts);
 
 /// `defaults`: parameter=value, for every policy that has it and does not say otherwise. Throws
 /// InputError where a policy or parameter is unknown, a value is none, or the device does not serve

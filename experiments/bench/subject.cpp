@@ -58,10 +58,11 @@ int Subject::looked() const {
 void Subject::prepare(const Setting& setting, cuda::Cache* source, const Launch& launch,
                       bool together) {
   step_.reset();
-  plan_ = setting.plan;
+  plan_ = setting.plan, dtype_ = setting.dtype();
   if (const std::string key = index_key(plan_); key != held_) {
     index_.reset();
     held_.clear(), build_ms_ = layer_build_ms_ = 0;
+    cache_.keep_packed(false), cache_.keep_packed(plan_.fp8);
     std::int64_t items = 0;
     for (const std::int64_t context : contexts_) items = std::max(items, plan_.items(context));
     index_ = cuda::make_index(plan_, cache_, items);
@@ -86,7 +87,7 @@ void Subject::prepare(const Setting& setting, cuda::Cache* source, const Launch&
 void Subject::set_queries(int step) {
   std::vector<std::uint16_t> queries;
   for (int b = 0; b < batch(); ++b) {
-    const auto mine = heads_.queries(b + place_, step);
+    const auto mine = heads_.queries(b + place_, step, recorded(0));
     queries.insert(queries.end(), mine.begin(), mine.end());
   }
   DP_CUDA(cudaMemcpy(step_->queries(), queries.data(), queries.size() * sizeof(std::uint16_t),
@@ -97,8 +98,8 @@ void Subject::fill(cuda::Cache& cache, int sequence_of_cache, int sequence) {
   for (int h = 0; h < heads_.kv_heads(); ++h) {
     const std::int64_t pair = static_cast<std::int64_t>(sequence_of_cache) * heads_.kv_heads() + h;
     const std::int64_t context = contexts_[sequence];
-    heads_.fill(true, sequence + place_, h, context, cache.keys(pair), nullptr);
-    heads_.fill(false, sequence + place_, h, context, cache.values(pair), nullptr);
+    heads_.fill(true, sequence + place_, recorded(h), context, cache.keys(pair), nullptr);
+    heads_.fill(false, sequence + place_, recorded(h), context, cache.values(pair), nullptr);
   }
 }
 
@@ -108,6 +109,7 @@ void Subject::page() {
     cache_.set_zones(b, static_cast<std::int32_t>(zone(b).sink_end),
                      static_cast<std::int32_t>(zone(b).tail_begin),
                      static_cast<std::int32_t>(contexts_[b]));
+    if (plan_.fp8) cache_.pack_in_order(b, static_cast<std::int32_t>(contexts_[b]), nullptr);
   }
   if (!plan_.pages()) return;
   layer_build_ms_ = milliseconds([&] {
@@ -122,7 +124,8 @@ void Subject::cluster(cuda::Cache& source, bool together) {
   warps_.clear();
   for (int h = 0; h < heads_.kv_heads(); ++h) {
     MetricLearner metric(plan_.index.metric);
-    metric.prefill({.head_dim = heads_.head_dim(), .prefill_queries = heads_.prefill_queries(h)});
+    metric.prefill(
+        {.head_dim = heads_.head_dim(), .prefill_queries = heads_.prefill_queries(recorded(h))});
     warps_.push_back(metric.warp());
   }
   std::map<std::int64_t, cuda::ItemIndex::Clustering> clusterings;
@@ -173,7 +176,7 @@ Work Subject::build_work() const {
         plan_.clustered()
             ? cuda::clustering_work(zone(b).tail_begin - zone(b).sink_end, heads_.head_dim(),
                                     plan_.index.clustering, cuda::warped_share(warps_))
-            : plan_.paging_work(contexts_[b], heads_.head_dim(), KvDtype::kBf16);
+            : plan_.paging_work(contexts_[b], heads_.head_dim(), dtype_);
     mean += Work{heads * one.bytes / batch(), heads * one.flops / batch()};
   }
   return mean;
@@ -205,7 +208,7 @@ Reads Subject::reads() const {
     const cuda::Touched t = cuda::touched_by(plan_, step_->work(pair), heads_.group(), zone(b),
                                              plan_.items(contexts_[b]));
     GroupSelection counted(heads_.group());
-    cuda::charge_step(plan_, t, d, KvDtype::kBf16, counted);
+    cuda::charge_step(plan_, t, d, dtype_, counted);
     for (const StepCost& head : counted.cost)
       for (int s = 0; s < kNumStages; ++s)
         reads.cost.stages[s] += Work{whole * head.stages[s].bytes, whole * head.stages[s].flops};
@@ -235,6 +238,7 @@ double Subject::bytes(const RecordedHeads& h, const std::vector<Setting>& settin
         pairs * (h.group() * items * 5 + items * 8 + (n / cuda::kTile + items) * sizeof(cuda::Run));
     if (plan.clustered())  // labels and tokens, twice each, the sort's own space, moving centroids
       bytes += heads * (n * (16 + 16) + items * (row + 8));
+    if (plan.fp8) bytes += pairs * n * (row + sizeof(float2));  // a key and a value of a byte each
     if (plan.twilight()) bytes += pairs * n * (row / 4 + 8 + h.group() * 5 + 8);
     most = std::max(most, bytes);
   }
@@ -270,6 +274,7 @@ void write_subject(const Setting& setting, const Reads& reads, const Work& build
   out << "\"label\": " << json_text(setting.label)
       << ", \"policy\": " << json_text(setting.policy->name)
       << ", \"parameters\": " << setting.parameters.to_json()
+      << ", \"kv_dtype\": " << json_text(name_of(setting.dtype()))
       << ", \"search\": " << json_text(name_of(traits.search)) << ", \"ranks_groups\": "
       << (setting.policy->ranks_groups(setting.parameters) ? "true" : "false")
       << ", \"dense\": " << (traits.dense ? "true" : "false")

@@ -38,8 +38,8 @@ inline constexpr int kLooked = 8;
 
 class Subject {
  public:
-  /// `place` tells layers apart: their sequences are repeats of the recording with other noise, and
-  /// their queries come from other steps of it.
+  /// `place` tells layers apart: they have other recorded heads, as far as `heads` holds some for
+  /// them; around again sequences have other noise, and queries come from other steps.
   Subject(const RecordedHeads& heads, std::int64_t context, int batch, int place = 0)
       : Subject(heads, std::vector<std::int64_t>(batch, context), place) {}
   /// `contexts`: tokens of every sequence, at least one.
@@ -84,6 +84,8 @@ class Subject {
  private:
   int batch() const { return static_cast<int>(contexts_.size()); }
   int looked() const;
+  /// Of a KV head of this layer, in heads_.
+  int recorded(int kv_head) const { return place_ * heads_.kv_heads() + kv_head; }
   ExactZone zone(int sequence) const { return plan_.zone(contexts_[sequence]); }
   void fill(cuda::Cache& cache, int sequence_of_cache, int sequence);
   void cluster(cuda::Cache& source, bool together);
@@ -95,6 +97,7 @@ class Subject {
   int place_;
   cuda::Cache cache_;
   cuda::Plan plan_;
+  KvDtype dtype_ = KvDtype::kBf16;
   std::string held_;  // index_key() of what cache and index hold; "": nothing
   bool in_token_order_ = false;
   std::unique_ptr<cuda::ItemIndex> index_;

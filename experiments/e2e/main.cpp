@@ -14,6 +14,9 @@ int main(int argc, char** argv) {
   doublep::e2e::Options o;
   CLI::App app{"doublep_e2e: time per token of a whole decode step on this GPU"};
   app.add_option("traces", o.traces, "recorded traces whose heads fill the caches")->required();
+  app.add_option("-m,--model", o.models,
+                 "descriptions of models, as in configs/models: the first whose heads the traces "
+                 "have is timed");
   app.add_option("-p,--policy", o.policies,
                  "name:parameter=value,..., as `doublep policies` lists them; repeat for more "
                  "(default: dense, its rivals, Double-P)");
@@ -29,8 +32,8 @@ int main(int argc, char** argv) {
   app.add_option("--prefill", o.prefill_rows, "rows of a prompt whose products are timed")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
-  app.add_option("--layers", o.layers, "of the model; fewer for a quick probe")
-      ->check(CLI::Range(1, 32))
+  app.add_option("--layers", o.layers, "of the model, for a quick probe; 0: as many as it has")
+      ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--distinct", o.distinct,
                  "layers with a cache of their own; fewer where memory does not hold them")

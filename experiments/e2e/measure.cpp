@@ -104,7 +104,7 @@ class Run {
     const double source = clustered ? bench::Subject::source_bytes(heads_, place.context) : 0.0;
     const double room = o_.memory_share * free_memory() - source;
     const int distinct = static_cast<int>(
-        std::min<double>(std::min(o_.distinct, o_.layers), std::floor(room / each)));
+        std::min<double>(std::min(o_.distinct, report_.shape.layers), std::floor(room / each)));
     const double tokens = place.tokens() * static_cast<double>(settings_.size());
     if (distinct < 1) {
       left_ -= tokens;
@@ -180,12 +180,13 @@ class Run {
     write_json(report_, o_.json);
     clock_.say("  ", std::left, std::setw(64), setting.label, std::right, std::setw(10), p.step_us,
                " us, attention ", std::setw(9), p.step_us - p.without_attention_us, " us, error ",
-               std::setprecision(3), p.error_mean);
+               std::setprecision(3), p.error_mean, ", 95 % of heads ", p.error_p95, ", worst ",
+               p.error_max);
   }
 
   /// Errors against dense, over all layers with a cache of their own.
   void judge(const std::vector<std::unique_ptr<bench::Subject>>& layers, StepPoint& p) {
-    const bool dense = p.setting.policy->traits.dense;
+    const bool dense = p.setting.is_truth();
     std::vector<double> errors;
     for (std::size_t l = 0; l < layers.size(); ++l) {
       std::vector<float> output = layers[l]->output();
@@ -200,7 +201,7 @@ class Run {
     }
     p.has_error = true;
     for (const double e : errors) p.error_mean += e / static_cast<double>(errors.size());
-    p.error_p95 = quantile(errors, 0.95);
+    p.error_p95 = quantile(errors, 0.95), p.error_max = quantile(errors, 1);
   }
 
   /// The graph's last replay must have left what the same launches give outside of it, and the last
@@ -214,7 +215,7 @@ class Run {
                  ": layer 0's attention in the graph differs from the same "
                  "step outside of it, by ",
                  worst, " relatively");
-    const auto last = layers[(o_.layers - 1) % layers.size()]->output(place.batch);
+    const auto last = layers[(report_.shape.layers - 1) % layers.size()]->output(place.batch);
     const auto read = stack_.attended(place.batch);
     for (std::size_t i = 0; i < last.size(); ++i)
       if (float_to_bfloat16(last[i]) != read[i])
@@ -246,18 +247,21 @@ void run(const Options& o) {
       check_output(o.json, form, o.traces);
   const Clock clock;
   StepReport report;
-  const auto settings = bench::parse_settings(o.policies, o.defaults,
-                                              bench::request_of(o.traces, report.shape.kv_heads));
+  cuda::Request request = bench::request_of(o.traces, 1);
+  report.shape = shape_for(o.models, request.head_dim, request.num_query_heads, o.traces[0]);
+  request.num_kv_heads = report.shape.kv_heads, request.num_query_heads = report.shape.heads;
+  if (o.layers > report.shape.layers)
+    fail_input("--layers ", o.layers, ": ", report.shape.model, " has ", report.shape.layers);
+  if (o.layers > 0) report.shape.layers = o.layers;
+  const auto settings = bench::parse_settings(o.policies, o.defaults, request);
   if (o.dry_run) return bench::print_settings(settings, std::cout);
   if (const std::string problem = cuda::device_problem(); !problem.empty()) fail_input(problem);
   report.device = cuda::device_description(), report.repeats = o.repeats;
-  report.shape.layers = o.layers;
   clock.say(report.device, ", ", gib(free_memory()), " GiB free");
-  const bench::RecordedHeads heads(o.traces, report.shape.kv_heads, static_cast<float>(o.noise));
-  if (heads.head_dim() != report.shape.head_dim ||
-      heads.group() != report.shape.heads / report.shape.kv_heads)
-    fail_input(o.traces[0], ": the model needs head_dim 128 and 4 query heads a KV head");
+  const bench::RecordedHeads heads(o.traces, report.shape.kv_heads, static_cast<float>(o.noise),
+                                   std::min(o.distinct, report.shape.layers));
   report.caches = heads.description();
+  clock.say(report.shape.model, ", ", report.shape.layers, " layers");
   clock.say(report.caches);
   bench::Timer timer;
   report.read_ceiling = timer.read_ceiling(), report.launch_floor_us = timer.launch_floor();

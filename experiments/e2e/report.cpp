@@ -27,7 +27,7 @@ void write(const StepReport& r, std::ostream& out) {
   const StackShape& s = r.shape;
   out << std::setprecision(8)
       << "{\"format\": \"doublep-e2e\", \"version\": 3,\n \"device\": " << json_text(r.device)
-      << ",\n \"caches\": " << json_text(r.caches) << ",\n \"model\": \"llama-3.1-8b\""
+      << ",\n \"caches\": " << json_text(r.caches) << ",\n \"model\": " << json_text(s.model)
       << ", \"layers\": " << s.layers << ", \"query_heads\": " << s.heads
       << ", \"kv_heads\": " << s.kv_heads << ", \"head_dim\": " << s.head_dim
       << ", \"hidden\": " << s.hidden << ", \"ffn\": " << s.ffn
@@ -49,7 +49,8 @@ void write(const StepReport& r, std::ostream& out) {
         << ", \"distinct\": " << p.distinct << ", \"step_us\": " << p.step_us
         << ", \"p95_us\": " << p.p95_us << ", \"without_attention_us\": " << p.without_attention_us;
     if (p.has_error)
-      out << ", \"error_mean\": " << p.error_mean << ", \"error_p95\": " << p.error_p95;
+      out << ", \"error_mean\": " << p.error_mean << ", \"error_p95\": " << p.error_p95
+          << ", \"error_max\": " << p.error_max;
   });
   list(out, "left_out", r.left_out, [&](const LeftOut& l) {
     out << "\"label\": " << json_text(l.label) << ", \"context\": " << l.context

@@ -20,7 +20,7 @@ struct StepPoint {
   double step_us = 0, p95_us = 0, without_attention_us = 0;
   bench::Reads reads = {};  ///< of one layer, mean over those with a cache of their own
   bool has_error = false;   ///< dense was measured too
-  double error_mean = 0, error_p95 = 0;
+  double error_mean = 0, error_p95 = 0, error_max = 0;
   double build_ms = 0;  ///< index of one sequence of one layer
   Work build = {};      ///< of the same
 };

@@ -7,6 +7,7 @@
 #include "core/base/quantile.h"
 #include "cuda/common/runtime.h"
 #include "experiments/e2e/layer_kernels.h"
+#include "experiments/simulate/inputs.h"
 
 namespace doublep::e2e {
 namespace {
@@ -20,6 +21,21 @@ void check_blas(cublasStatus_t status, const char* call) {
 }
 
 }  // namespace
+
+StackShape shape_for(const std::vector<std::string>& models, int head_dim, int group,
+                     const std::string& trace) {
+  std::string known;
+  for (const std::string& path : models) {
+    const sim::Model m = sim::load_model(path);
+    if (m.head_dim == head_dim && m.group_size() == group)
+      return {m.name,     m.layers,   static_cast<int>(m.hidden), m.query_heads,
+              m.kv_heads, m.head_dim, static_cast<int>(m.ffn),    static_cast<int>(m.vocabulary)};
+    known += concat(known.empty() ? "" : "; ", m.name, ": ", m.head_dim, " and ", m.group_size());
+  }
+  fail_input(trace, ": head_dim ", head_dim, " and ", group,
+             " query heads a KV head, which no --model has (", known.empty() ? "none given" : known,
+             "); name a description such as those in configs/models");
+}
 
 double Stack::bytes(const StackShape& s, int most_rows) {
   const double h = s.hidden, q = 1.0 * s.heads * s.head_dim, kv = 1.0 * s.kv_heads * s.head_dim;

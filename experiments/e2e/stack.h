@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "cuda/common/runtime.h"
@@ -13,12 +14,17 @@
 
 namespace doublep::e2e {
 
-/// Llama-3.1-8B unless told otherwise.
+/// Of a model as configs/models describes it. Biases of the products are left out; how fast the
+/// rotary embedding turns costs nothing.
 struct StackShape {
-  int layers = 32, hidden = 4096, heads = 32, kv_heads = 8, head_dim = 128, ffn = 14336,
-      vocabulary = 128256;
+  std::string model;
+  int layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocabulary = 0;
   float rotary_base = 500000.f;
 };
+/// Of the first of these files whose model has such heads. Throws InputError where none has, or a
+/// file is no description.
+StackShape shape_for(const std::vector<std::string>& models, int head_dim, int group,
+                     const std::string& trace);
 
 /// What a step is made of beside attention; a set of them can be timed on its own.
 enum StepPart : unsigned {

@@ -130,9 +130,10 @@ DeviceTensor DecoderSession::on_gpu(const TensorIn& tensor) const {
   const KvDtype type = tensor.type == TensorIn::Type::kFloat32   ? KvDtype::kFp32
                        : tensor.type == TensorIn::Type::kFloat16 ? KvDtype::kFp16
                                                                  : KvDtype::kBf16;
-  if (type != sweep_.kv_dtype)
+  const KvDtype wanted = plain_dtype(sweep_.kv_dtype);
+  if (type != wanted)
     fail_input(tensor.name, " holds ", name_of(type), "; the decoder's kv_dtype is ",
-               name_of(sweep_.kv_dtype), ", and on a GPU they have to be the same");
+               name_of(sweep_.kv_dtype), ", which on a GPU takes ", name_of(wanted));
   const std::int64_t element = bytes_of(type);
   const bool packed = tensor.shape[2] == 1 || tensor.strides[2] == 1;
   const auto in_words = [](std::int64_t bytes) { return bytes % 4 == 0; };

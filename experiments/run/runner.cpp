@@ -24,10 +24,9 @@ namespace {
 #ifdef DOUBLEP_WITH_CUDA
 constexpr bool kWithCuda = true;
 // The shape is not known yet; a decoder refuses the rest when it sees one.
-std::string cuda_refusal(const PolicyInfo& policy, const Parameters& parameters) {
+std::string cuda_refusal(const PolicyInfo& policy, const Parameters& parameters, KvDtype dtype) {
   const std::string problem = cuda::device_problem();
-  return problem.empty() ? cuda::refusal(policy.name, parameters, {1, 1, 128, KvDtype::kBf16})
-                         : problem;
+  return problem.empty() ? cuda::refusal(policy.name, parameters, {1, 1, 128, dtype}) : problem;
 }
 std::unique_ptr<Decoder> cuda_decoder(const PolicyInfo& policy, const Parameters& parameters,
                                       const PolicyContext& context) {
@@ -35,7 +34,7 @@ std::unique_ptr<Decoder> cuda_decoder(const PolicyInfo& policy, const Parameters
 }
 #else
 constexpr bool kWithCuda = false;
-std::string cuda_refusal(const PolicyInfo&, const Parameters&) {
+std::string cuda_refusal(const PolicyInfo&, const Parameters&, KvDtype) {
   return "this program was built without CUDA; build it where nvcc is found";
 }
 std::unique_ptr<Decoder> cuda_decoder(const PolicyInfo&, const Parameters&, const PolicyContext&) {
@@ -68,9 +67,9 @@ DecoderFactory decoder_factory(const Sweep& sweep, const RunSpec& run) {
   context.seed = run.seed, context.kv_dtype = sweep.kv_dtype;
   bool on_cuda = false;
   if (run.backend != "cpu") {
-    std::string refusal = cuda_refusal(info, run.parameters);
+    std::string refusal = cuda_refusal(info, run.parameters, sweep.kv_dtype);
     for (const auto& [layer, parameters] : run.by_layer)
-      if (refusal.empty()) refusal = cuda_refusal(info, parameters);
+      if (refusal.empty()) refusal = cuda_refusal(info, parameters, sweep.kv_dtype);
     on_cuda = refusal.empty();
     if (!on_cuda && run.backend == "cuda")
       fail_input(sweep.path, ": backend cuda, ", run.label, ": ", refusal);

@@ -32,6 +32,7 @@ std::vector<MeasuredPoint> load_measured(const std::string& path);
 /// A point of `doublep bench` or doublep_e2e without the times of its stages: what was timed and
 /// what it reads (SIMULATION_FORMAT.md). `shape`: device and heads, as read_bench_shape() finds
 /// them at the root.
+bool is_packed(const Yaml& point);  ///< read from fp8: by another kernel, which nobody fits
 MeasuredPoint read_bench_work(const Yaml& node, const MeasuredPoint& shape);
 MeasuredPoint read_bench_shape(const Yaml& root);
 

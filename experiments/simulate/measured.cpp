@@ -42,7 +42,8 @@ MeasuredPoint read_point(const Yaml& node) {
   int kind = 0;
   while (kind < kNumSearches && search != name_of(static_cast<Search>(kind))) ++kind;
   if (kind == kNumSearches)
-    node.at("search").fail("expected heads, pages, group, tokens or zone, not '" + search + "'");
+    node.at("search").fail("expected heads, pages, group, tokens, zone or ranked, not '" + search +
+                           "'");
   p.search = static_cast<Search>(kind);
   p.build_seconds = node.real("build_seconds", 0, 0);
   p.build_flops = node.real("build_flops", 0, 0);
@@ -58,6 +59,8 @@ SearchKind read_search(const Yaml& node) {
 
 }  // namespace
 
+bool is_packed(const Yaml& point) { return point.text("kv_dtype", "bf16") == "fp8"; }
+
 MeasuredPoint read_bench_work(const Yaml& node, const MeasuredPoint& shape) {
   MeasuredPoint p = shape;
   p.label = node.at("label").text();
@@ -71,8 +74,9 @@ MeasuredPoint read_bench_work(const Yaml& node, const MeasuredPoint& shape) {
   if (!(p.stage_bytes[kAttend] > 0)) node.at("attend_bytes").fail("expected bytes above 0");
   p.late_estimate_bytes = node.at("late_estimate_bytes").real(0, p.stage_bytes[kEstimate]);
   p.select_items = node.at("select_items").real(0);
+  const bool stops = node.has("parameters") && node.at("parameters").text("stop", "mass") != "mass";
   p.search = search_of(read_search(node.at("search")), node.at("ranks_groups").flag(),
-                       node.at("dense").flag());
+                       node.at("dense").flag(), stops);
   p.build_seconds = 1e-3 * node.at("build_ms").real(0);
   p.build_flops = node.at("build_flops").real(0);
   return p;
@@ -93,6 +97,7 @@ std::vector<MeasuredPoint> read_bench(const Yaml& root) {
   const MeasuredPoint shape = read_bench_shape(root);
   std::vector<MeasuredPoint> points;
   for (const Yaml& item : root.at("points").items()) {
+    if (is_packed(item)) continue;
     MeasuredPoint& p = points.emplace_back(read_bench_work(item, shape));
     const auto seconds = [&](const char* key) { return 1e-6 * std::max(0.0, item.at(key).real()); };
     p.stage_seconds[kEstimate] = seconds("estimate_us");

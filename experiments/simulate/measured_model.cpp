@@ -38,7 +38,8 @@ MeasuredStep read_step(const Yaml& node, const MeasuredPoint& shape) {
              "build_ms",       "build_flops",  "build_bytes",
              "context",        "batch",        "distinct",
              "step_us",        "p95_us",       "without_attention_us",
-             "error_mean",     "error_p95"});
+             "error_mean",     "error_p95",    "error_max",
+             "kv_dtype"});
   MeasuredStep step;
   step.attention = read_bench_work(node, shape);
   step.distinct = static_cast<int>(node.at("distinct").integer(1, 1e6));
@@ -69,7 +70,8 @@ MeasuredModel load_measured_model(const std::string& path) {
         {item.at("rows").integer(1), seconds(item, "layer_us"), item.at("flops").real(1)});
   }
   const MeasuredPoint shape = read_bench_shape(root);
-  for (const Yaml& item : root.at("points").items()) m.steps.push_back(read_step(item, shape));
+  for (const Yaml& item : root.at("points").items())
+    if (!is_packed(item)) m.steps.push_back(read_step(item, shape));
   if (m.products.empty())
     root.at("products")
         .fail("expected the products of at least one batch; they are measured first");

@@ -39,8 +39,7 @@ Workload workload_of(const WorkloadPlan& plan, const std::vector<Profile>& profi
     if (matches(p, policy)) {
       mine.push_back(p);
       mine.back().parameters = policy.parameters.to_json();
-      mine.back().search =
-          search_of(info.traits.search, info.ranks_groups(policy.parameters), info.traits.dense);
+      mine.back().search = search_of(info, policy.parameters);
     }
   if (mine.empty())
     fail_input("workload ", plan.name, ": no profile of ", policy.policy, " with ",

@@ -41,7 +41,7 @@ struct Samples {
 };
 
 struct SearchSamples {
-  std::vector<std::array<double, 3>> terms;  // 1, turns, turns * masses
+  std::vector<std::array<double, 3>> terms;  // 1, turns, turns * masses of a block
   std::vector<double> seconds;
   /// What the time holds beside the search is taken off: the part of the estimate that was timed
   /// with it, or of a step without a search its bytes.
@@ -53,9 +53,11 @@ struct SearchSamples {
                               : p.late_estimate_bytes / e[Access::kSummary].share;
     const double rest = whole - reads / hardware.bandwidth();
     if (rest <= 0) return;  // no time is left that a search could have taken
-    const double turns =
-        search_turns(hardware, p.search, p.select_items, p.batch * p.kv_heads, p.group_size);
-    terms.push_back({1, turns, turns * p.select_items});
+    const int pairs = p.batch * p.kv_heads;
+    const double turns = search_turns(hardware, p.search, p.select_items, pairs, p.group_size);
+    terms.push_back(
+        {1, turns,
+         turns * p.select_items / search_team(hardware, p.search, p.select_items, pairs)});
     seconds.push_back(rest);
   }
   SearchFit fit() const {

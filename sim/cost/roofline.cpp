@@ -21,8 +21,8 @@ std::string_view name_of(Access access) {
 }
 
 std::string_view name_of(Search search) {
-  constexpr std::array<std::string_view, kNumSearches> kNames = {"heads", "pages", "group",
-                                                                 "tokens", "zone"};
+  constexpr std::array<std::string_view, kNumSearches> kNames = {"heads",  "pages", "group",
+                                                                 "tokens", "zone",  "ranked"};
   return kNames[static_cast<int>(search)];
 }
 
@@ -85,7 +85,8 @@ constexpr int kMostResident = 2;
 
 }  // namespace
 
-Search search_of(SearchKind kind, bool ranks_groups, bool dense) {
+Search search_of(SearchKind kind, bool ranks_groups, bool dense, bool stops) {
+  if (kind == SearchKind::kClusters && stops) return Search::kRanked;
   if (kind == SearchKind::kTokens) return Search::kTokens;
   if (kind == SearchKind::kPages) return Search::kPages;
   if (kind == SearchKind::kNone && !dense) return Search::kZone;
@@ -98,18 +99,37 @@ int resident_blocks(const Hardware& hardware, Search search, double masses) {
   return std::clamp(static_cast<int>(fit), 1, kMostResident);
 }
 
+Search search_of(const PolicyInfo& policy, const Parameters& p) {
+  return search_of(policy.traits.search, policy.ranks_groups(p), policy.traits.dense,
+                   p.has("stop") && p.choice("stop") != "mass");
+}
+
+int search_team(const Hardware& hardware, Search search, double masses, double pairs) {
+  int team = 1;
+  while (search == Search::kRanked && team < 8 && 2 * team * pairs <= hardware.processors.value &&
+         masses / team > (team > 1 ? 256 : 128))
+    team *= 2;
+  return team;
+}
+
 double search_turns(const Hardware& hardware, Search search, double masses, double pairs,
                     int group_size) {
+  const int team = search_team(hardware, search, masses, pairs);
+  const double blocks = pairs * (search == Search::kRanked ? team : group_size);
   const double turns =
-      pairs * group_size / (hardware.processors.value * resident_blocks(hardware, search, masses));
+      blocks / (hardware.processors.value * resident_blocks(hardware, search, masses / team));
   return turns <= 1 ? 1 : turns + 0.5;
 }
 
 double search_seconds(const Machine& machine, Search search, double masses, double pairs,
                       int group_size) {
-  const SearchFit& fit = machine.efficiency.searches[static_cast<int>(search)];
+  // Measurements from before there was such a search say nothing of it: as its nearest relation.
+  const auto& fits = machine.efficiency.searches;
+  const bool timed = search != Search::kRanked || fits[static_cast<int>(search)].latency >= 0;
+  const SearchFit& fit = fits[static_cast<int>(timed ? search : Search::kGroup)];
   const double latency = fit.latency < 0 ? machine.hardware.launch_overhead.value : fit.latency;
-  const double each = fit.turn_latency + (fit.rate > 0 ? masses / fit.rate : 0);
+  const double mine = masses / search_team(machine.hardware, search, masses, pairs);
+  const double each = fit.turn_latency + (fit.rate > 0 ? mine / fit.rate : 0);
   if (each <= 0) return latency;
   return latency + each * search_turns(machine.hardware, search, masses, pairs, group_size);
 }

@@ -41,12 +41,13 @@ enum class Search {
   kPages,   ///< every query head's items by their number
   kGroup,   ///< one search per KV head over the sum of its heads' masses
   kTokens,  ///< single tokens after the items, by a second search
-  kZone  ///< nothing: sinks and window alone are listed. Its latencies are those of the whole step
+  kZone,  ///< nothing: sinks and window alone are listed. Its latencies are those of the whole step
+  kRanked  ///< one per KV head, by several blocks together: by error, up to a number of tokens
 };
-inline constexpr int kNumSearches = 5;
+inline constexpr int kNumSearches = 6;
 std::string_view name_of(Search search);
 
-/// t = latency + turns * (turn_latency + masses of a head / rate), as sim/cost/roofline.h says.
+/// t = latency + turns * (turn_latency + masses of a block / rate), as sim/cost/roofline.h says.
 struct SearchFit {
   double latency = -1;      ///< s; negative: the machine's launch overhead
   double turn_latency = 0;  ///< s
@@ -93,8 +94,14 @@ Timing gemm_time(const Machine& machine, const Gemm& gemm, std::int64_t rows, Kv
 /// Nothing for one device.
 Timing all_reduce_time(const Hardware& hardware, double bytes, int degree);
 
-/// The search of a policy, by its traits. Token codes have no kernel of their own: as items.
-Search search_of(SearchKind kind, bool ranks_groups, bool dense);
+/// The search of a policy, by its traits, and whether it `stops` at tokens or an error instead of a
+/// share of the mass (parameter `stop`). Token codes have no kernel of their own: as items.
+Search search_of(SearchKind kind, bool ranks_groups, bool dense, bool stops);
+Search search_of(const PolicyInfo& policy, const Parameters& parameters);
+
+/// Blocks that share a KV head's masses: one, but of kRanked as many as cuda/select/ranked.cu takes
+/// from sm_90 on.
+int search_team(const Hardware& hardware, Search search, double masses, double pairs);
 
 /// Blocks of a search that one processor holds at a time: two by their registers (512 threads of 64
 /// each), one where the masses of a head, which a block keeps in shared memory, leave no room for a
@@ -107,7 +114,7 @@ int resident_blocks(const Hardware& hardware, Search search, double masses);
 double search_turns(const Hardware& hardware, Search search, double masses, double pairs,
                     int group_size);
 
-/// latency + turns * (turn_latency + masses / rate), by the machine's fit of this kind.
+/// latency + turns * (turn_latency + masses of a block / rate), by the machine's fit of this kind.
 double search_seconds(const Machine& machine, Search search, double masses, double pairs,
                       int group_size);
 

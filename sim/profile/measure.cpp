@@ -69,8 +69,7 @@ Profile measure_profile(const Trace& trace, const PolicyInfo& policy, const Para
   profile.kv_heads = info.num_kv_heads, profile.context = info.positions[0] + 1;
   if (parameters.has("recluster_every"))
     profile.recluster_every = static_cast<double>(parameters.integer("recluster_every"));
-  profile.search =
-      search_of(policy.traits.search, policy.ranks_groups(parameters), policy.traits.dense);
+  profile.search = search_of(policy, parameters);
   if (policy.traits.grows && parameters.has("segment"))
     profile.grown_segment = static_cast<double>(
         parameters.integer("segment") > 0 ? parameters.integer("segment") : profile.context);

@@ -93,12 +93,14 @@ TEST_CASE("thousands of clusters, and ties by the thousand", "[parity]") {
 }
 
 TEST_CASE("a refusal lists what is required, supported and missing", "[parity]") {
-  const PolicyInfo& info = PolicyRegistry::instance().find("double_p");
-  const std::string line = cuda::refusal("double_p", resolve(info, {}), {10, 1, 96, KvDtype::kFp8});
+  const auto refused = [](const char* policy, const cuda::Request& request) {
+    return cuda::refusal(policy, resolve(PolicyRegistry::instance().find(policy), {}), request);
+  };
+  const std::string line = refused("quest", {10, 1, 96, KvDtype::kFp8});
   for (const char* part : {"head_dim 96", "group size 10", "kv_dtype fp8", "64|80|128|256",
                            "missing head_dim 96, group size 10, kv_dtype fp8"})
     CHECK(line.find(part) != std::string::npos);
-  CHECK(cuda::refusal("double_p", resolve(info, {}), {32, 8, 128, KvDtype::kBf16}).empty());
+  CHECK(refused("double_p", {32, 8, 128, KvDtype::kBf16}).empty());
 }
 
 TEST_CASE("parameters that only the reference serves are refused by name", "[parity]") {

@@ -111,9 +111,20 @@ TEST_CASE("Blocks of a search take turns where they are not resident together", 
   machine.efficiency.searches[0] = {3e-6, 2e-6, 1e9};
   CHECK(search_seconds(machine, Search::kHeads, 1000, 50, 4) == Approx(3e-6 + 2e-6 + 1e-6));
   CHECK(search_seconds(machine, Search::kHeads, 1000, 100, 4) == Approx(3e-6 + 2.5 * 3e-6));
-  for (double pairs = 1; pairs < 1000; pairs *= 1.3)
-    CHECK(search_seconds(machine, Search::kHeads, 1000, pairs, 4) <=
-          search_seconds(machine, Search::kHeads, 1000, pairs * 1.3, 4));
+  // By error: blocks share a KV head's masses while there is room for all of them at once.
+  CHECK(search_team(h, Search::kRanked, 4096, 8) == 8);
+  CHECK(search_team(h, Search::kRanked, 4096, 16) == 4);
+  CHECK(search_team(h, Search::kRanked, 250, 8) == 2);
+  CHECK(search_team(h, Search::kRanked, 4096, 64) == 1);
+  CHECK(search_team(h, Search::kGroup, 4096, 8) == 1);
+  machine.efficiency.searches[static_cast<int>(Search::kGroup)] = {1e-6, 0, 1e9};
+  CHECK(search_seconds(machine, Search::kRanked, 4096, 8, 4) == Approx(1e-6 + 0.512e-6));
+  machine.efficiency.searches[static_cast<int>(Search::kRanked)] = {3e-6, 2e-6, 1e9};
+  CHECK(search_seconds(machine, Search::kRanked, 4096, 8, 4) == Approx(5e-6 + 0.512e-6));
+  for (const Search kind : {Search::kHeads, Search::kRanked})
+    for (double pairs = 1; pairs < 1000; pairs *= 1.3)
+      CHECK(search_seconds(machine, kind, 1000, pairs, 4) <=
+            search_seconds(machine, kind, 1000, pairs * 1.3, 4));
   h.shared_memory.reset();
   CHECK(h.shared_bytes() == 228e3);  // the machine on which searches are fitted
 }

@@ -91,3 +91,28 @@ TEST_CASE("What is held out depends on the point alone", "[sim]") {
   for (const auto& point : without) CHECK(before.count(point) == 1);
   CHECK(before.size() - without.size() <= 1);
 }
+
+TEST_CASE("Selections by error are a search of their own, and a packed cache is not fitted",
+          "[sim]") {
+  // A run with both: put among the searches of a group's masses, the first left a median error of 7
+  // %.
+  const std::string run = kRoot + "/cuda/results/2026-11-27-h100/";
+  const auto points = load_measured(run + "bench.json");
+  const auto ranked = [](const MeasuredPoint& p) { return p.search == Search::kRanked; };
+  CHECK(std::count_if(points.begin(), points.end(), ranked) > 50);
+  const Hardware h100 = load_hardware(kRoot + "/configs/hardware/h100-sxm.yaml");
+  const Calibration c = calibrate(h100, points, {3});
+  CHECK(c.held_out.points > 100);
+  CHECK(c.held_out.median < 0.06);
+  Efficiency efficiency = c.efficiency;
+  const EndToEnd whole =
+      fit_end_to_end(h100, load_model(kRoot + "/configs/models/llama-3.1-8b.yaml"),
+                     load_measured_model(run + "e2e.json"), {3}, efficiency);
+  CHECK(whole.held_out.points > 40);
+  CHECK(whole.held_out.median < 0.03);
+
+  const Yaml packed = Yaml::parse("kv_dtype: fp8", "a point"),
+             plain = Yaml::parse("label: x", "one");
+  CHECK(is_packed(packed));
+  CHECK_FALSE(is_packed(plain));
+}

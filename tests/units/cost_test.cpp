@@ -52,7 +52,9 @@ TEST_CASE("dense and streaming: keys and values of the tokens, once a group") {
       }
     }
   }
-  CHECK(step_of(cache, "dense", {}, KvDtype::kFp8).cost[0][Stage::kAttend].bytes == 100 * 32 / 4);
+  // A block of 64 tokens of 1 byte an element, with a pair of scales for every 16; the others wait.
+  CHECK(step_of(cache, "dense", {}, KvDtype::kFp8).cost[0][Stage::kAttend].bytes ==
+        (64 * 32 + 4 * 8 + 36 * 64) / 4.0);
 }
 
 TEST_CASE("heads that attend different tokens read their union once") {
