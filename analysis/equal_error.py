@@ -45,10 +45,11 @@ def chosen(points, context, batch):
 
 def families(points):
     """{policy: its points}, in the order of the file. Dense has no error to trade, and streaming sees
-    no middle of the context: what searches nothing is no curve."""
+    no middle of the context: what searches nothing is no curve. Nor is a packed cache (fp8) part of
+    one: the device reads it for Double-P and dense alone, and a rival would gain as much."""
     found = {}
     for point in points:
-        if point["search"] != "none":
+        if point["search"] != "none" and point.get("kv_dtype", "bf16") != "fp8":
             found.setdefault(point["policy"], []).append(point)
     return found
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one go and under ten minutes: build, parity, compute-sanitizer, the
 # same sweep on both backends, bench, a batch of different lengths, PyTorch's attention right after, other shapes, and a decode step of
-# all layers. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR. The decode step is of a model with
-# head_dim 128 and 4 query heads a KV head: E2E_TRACES names its traces where the others have another shape.
+# all layers. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR. The decode step is of the model whose heads the
+# traces have (Llama-3.1-8B, Qwen2.5-Coder-1.5B: experiments/e2e); E2E_TRACES names traces of another one, timed as well.
+# Then, anywhere: python3 -m analysis.recalibrate RUN fits the simulator to it and says its errors.
 set -u -o pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=$(realpath -m "${OUT_DIR:-$PWD/visit-out}")
@@ -10,7 +11,7 @@ build=${BUILD_DIR:-$root/build/visit}
 arch=${DOUBLEP_CUDA_ARCHITECTURES:-90}
 traces=("$@")
 [ ${#traces[@]} -gt 0 ] || traces=("$root/tests/data/needle-4k.h5")
-read -ra of_model <<< "${E2E_TRACES:-${traces[*]}}"
+read -ra other_model <<< "${E2E_TRACES:-}"
 mkdir -p "$out"
 rm -f "$out/settings.txt"
 failed=0
@@ -34,13 +35,15 @@ parity=$(find "$build" -type f -name doublep_test_parity | head -1)
   "$(find "$build" -type f -name doublep_device | head -1)"; } | tee "$out/device.txt"
 
 step "what will be timed"
-for command in "$program bench" "$(find "$build" -type f -name doublep_e2e -perm -u+x | head -1)"; do
-  [ -n "$command" ] || continue
-  timed=("${traces[@]}")
-  [ "$command" = "$program bench" ] || timed=("${of_model[@]}")
-  $command "${timed[@]}" --dry-run >> "$out/settings.txt" 2>&1
-  check $? "${command##*/} does not take its own settings, see settings.txt"
-done
+end_to_end=$(find "$build" -type f -name doublep_e2e -perm -u+x | head -1)
+models=(--model "$root/configs/models/llama-3.1-8b.yaml" "$root/configs/models/qwen2.5-coder-1.5b.yaml")
+said() {  # command...
+  "$@" --dry-run >> "$out/settings.txt" 2>&1
+  check $? "${1##*/} does not take its own settings, see settings.txt"
+}
+said "$program" bench "${traces[@]}"
+[ -z "$end_to_end" ] || said "$end_to_end" "${traces[@]}" "${models[@]}"
+[ -z "$end_to_end" ] || [ ${#other_model[@]} -eq 0 ] || said "$end_to_end" "${other_model[@]}" "${models[@]}"
 
 step "parity"
 DOUBLEP_TRACES=$(IFS=:; echo "${traces[*]}") "$parity" > "$out/parity.txt" 2>&1
@@ -94,6 +97,7 @@ step "a batch of different lengths"
 "$program" bench "${traces[@]}" --mixed ${MIXED:-8192 8192 16384 16384 32768 65536 131072 131072} \
     -p dense -p quest:budget=4096 -p twilight:p=0.95 -p retroinfer -p double_p:p1=0.95,p2=0.70 \
     -p double_p:variant=best,head_kinds=one,share=0.04,tokens_per_cluster=32 \
+    -p double_p:variant=best,head_kinds=one,share=0.04,tokens_per_cluster=32,kv_dtype=fp8 \
     --json "$out/mixed.json" > "$out/mixed.txt" 2>&1
 check $? "a batch of different lengths, see mixed.txt"
 sed -n '/^one batch/,$p' "$out/mixed.txt" | cut -c1-150
@@ -126,14 +130,17 @@ SHAPES
 grep -E "^(shape|dense|double_p:p1=0.95,p2=0.70 )" "$out/shapes.txt" | cut -c1-160
 
 step "a decode step of all layers"
-end_to_end=$(find "$build" -type f -name doublep_e2e -perm -u+x | head -1)
+whole_steps() {  # suffix of the files' names, traces...
+  timeout -k 5 120 "$end_to_end" "${@:2}" "${models[@]}" --layers 2 --distinct 2 -c 16384 -b 1 4 --repeats 5 \
+      --check --max-seconds 60 --json "$out/probe$1.json" > "$out/probe$1.txt" 2>&1
+  check $? "the graph of all layers against its launches, see probe$1.txt"
+  timeout -k 5 150 "$end_to_end" "${@:2}" "${models[@]}" --max-seconds 100 --json "$out/e2e$1.json" > "$out/e2e$1.txt" 2>&1
+  check $? "decode steps, see e2e$1.txt"
+  tail -3 "$out/e2e$1.txt"
+}
 if [ -n "$end_to_end" ]; then
-  timeout -k 5 120 "$end_to_end" "${of_model[@]}" --layers 2 --distinct 2 -c 16384 -b 1 4 --repeats 5 \
-      --check --max-seconds 60 --json "$out/probe.json" > "$out/probe.txt" 2>&1
-  check $? "the graph of all layers against its launches, see probe.txt"
-  timeout -k 5 240 "$end_to_end" "${of_model[@]}" --max-seconds 180 --json "$out/e2e.json" > "$out/e2e.txt" 2>&1
-  check $? "decode steps, see e2e.txt"
-  tail -3 "$out/e2e.txt"
+  whole_steps "" "${traces[@]}"
+  [ ${#other_model[@]} -eq 0 ] || whole_steps -other "${other_model[@]}"
 else
   echo "SKIPPED: doublep_e2e was not built; it needs cuBLAS"
 fi

@@ -94,7 +94,10 @@ def calibration(simulation):
                       f"{1e6 * latency:.2f}" if latency >= 0 else "–"])
     for line in lines:
         line.append("–")
-    for kind in ("heads", "pages", "group", "tokens", "zone"):
+    kinds = ["heads", "pages", "group", "tokens", "zone"]
+    if c.get("search_ranked_latency", -1) >= 0:
+        kinds.append("ranked")
+    for kind in kinds:
         rate, latency, turn = (c.get(f"search_{kind}_{what}", 0)
                                for what in ("rate", "latency", "turn_latency"))
         lines.append(["sinks and window only" if kind == "zone" else f"search by {kind}",

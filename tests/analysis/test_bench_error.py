@@ -36,6 +36,11 @@ POINTS = (quest((100, 0.4), (400, 0.1), (500, 0.2))
 
 
 class Families(unittest.TestCase):
+    def test_a_packed_cache_is_no_point_of_a_curve(self):
+        packed = dict(point("double_p:kv_dtype=fp8", 10, 0.1), kv_dtype="fp8")
+        plain = dict(point("double_p", 20, 0.1), kv_dtype="bf16")
+        self.assertEqual(families([packed, plain]), {"double_p": [plain]})
+
     def test_a_family_is_a_policy_with_any_settings(self):
         labels = ["quest:budget=1", "retroinfer", "retroinfer:retrieval=0.1,estimation=0.2"]
         found = families([point(label, 1, 1) for label in labels])
