@@ -1,5 +1,7 @@
 """A run of the GPU visit becomes the simulator's: what is written, and what is refused."""
 
+import contextlib
+import io
 import json
 import os
 import tempfile
@@ -60,7 +62,10 @@ class Adopt(unittest.TestCase):
                      "dtype": "bf16", "read_ceiling": 4e12, "points": [point]}
             with open(os.path.join(run, "bench.json"), "w", encoding="utf-8") as file:
                 json.dump(bench, file)
-            self.assertEqual(recalibrate.main([run]), 2)
+            said = io.StringIO()
+            with contextlib.redirect_stderr(said):
+                self.assertEqual(recalibrate.main([run]), 2)
+            self.assertIn("expected e2e.json", said.getvalue())
 
 
 if __name__ == "__main__":
