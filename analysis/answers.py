@@ -16,6 +16,11 @@ def header(config):
     return {"format": "doublep-accuracy", "version": 1, "config": config}
 
 
+def loss_header(config):
+    """The first line of a file of experiments/loss_by_layer.py."""
+    return {"format": "doublep-loss-by-layer", "version": 1, "config": config}
+
+
 def key(row):
     return row["model"], row["task"], row["length"], row["question"], row["policy"]
 

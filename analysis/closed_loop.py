@@ -36,7 +36,7 @@ FIGURES = (  # of replay; more of each is worse
 )
 
 
-def rows_of(paths):
+def rows_of(paths, header=header, program="experiments/accuracy.py"):
     """[(configuration, rows)] merged by configuration: files of shards join."""
     found = {}
     for path in paths:
@@ -48,7 +48,7 @@ def rows_of(paths):
                 raise ValueError
             found.setdefault(json.dumps(config), (config, []))[1].extend(rows)
         except (OSError, ValueError, KeyError, TypeError):
-            raise ResultError(path, "", "rows of experiments/accuracy.py, version 1", "name a file that it wrote")
+            raise ResultError(path, "", f"rows of {program}, version 1", "name a file that it wrote")
     return list(found.values())
 
 
@@ -110,35 +110,36 @@ def kl_limits(points):
 
 
 def picture(groups, out):
-    """groups: {title: points}. Upper row: questions; lower row: divergence."""
-    fig, axes = style.panels(2, len(groups), max(style.TEXT_WIDTH / 2, 2.4 * len(groups)), 1.8, share_y=True,
-                             left=0.75, below=0.6)
+    """groups: {title: points}. Upper row: questions, where any counts; lower row: divergence."""
     policies = [p for found in groups.values() for p in found[1:]]
-    everyone = [p for found in groups.values() for p in found]
-    least = min([100 * p.solved for p in everyone if math.isfinite(p.solved)], default=0)
+    solved = [100 * p.solved for found in groups.values() for p in found if math.isfinite(p.solved)]
+    lines = 2 if solved else 1
+    fig, axes = style.panels(lines, len(groups), max(style.TEXT_WIDTH / 2, 2.4 * len(groups)), 1.8, share_y=True,
+                             left=0.75, below=0.6, above=0.4)
     handles = {}
     for column, (title, found) in enumerate(groups.items()):
-        upper, lower = axes[:, column]
-        upper.set_title(title)
+        axes[0][column].set_title(title.replace(", ", "\n"))
         for point in found[1:]:
             colour, marker = style.look(point.policy)
-            same = [p.name for p in found[1:] if p.policy == point.policy]
-            colour = style.shade(colour, same.index(point.name))
-            for axis, y in ((upper, 100 * point.solved), (lower, max(point.kl, LEAST_KL))):
+            at = [p.name for p in found[1:] if p.policy == point.policy].index(point.name)
+            look = dict(color=style.shade(colour, at), mfc="none" if at >= len(style.SHADES) else None)
+            for axis, y in zip(axes[:, column][::-1], (max(point.kl, LEAST_KL), 100 * point.solved)):
                 if math.isfinite(y):
-                    handles[point.name] = axis.plot(100 * point.bytes_share, y, marker, color=colour, ls="none",
-                                                    label=point.name)[0]
-        upper.axhline(100 * found[0].solved, color="#000000", lw=0.7, ls=":")
-        upper.set_ylim(least - 3, 103)
-        scaled(lower.yaxis, kl_limits(policies))
-        lower.set_xlabel("Bytes read (% of dense)")
-        for axis in (upper, lower):
+                    handles[point.name] = axis.plot(100 * point.bytes_share, y, marker, ls="none", label=point.name,
+                                                    **look)[0]
+        if solved:
+            axes[0][column].axhline(100 * found[0].solved, color="#000000", lw=0.7, ls=":")
+            axes[0][column].set_ylim(min(solved) - 3, 103)
+        scaled(axes[-1][column].yaxis, kl_limits(policies))
+        axes[-1][column].set_xlabel("Bytes read (% of dense)")
+        for axis in axes[:, column]:
             scaled(axis.xaxis, log_limits([100 * p.bytes_share for p in policies]))
             axis.grid(True, which="major")
             if column:
                 axis.tick_params(labelleft=False)
-    axes[0][0].set_ylabel("Questions solved (%)\ndotted: the model itself")
-    axes[1][0].set_ylabel("KL from the model's own\npredictions (nats)")
+    if solved:
+        axes[0][0].set_ylabel("Questions solved (%)\ndotted: the model itself")
+    axes[-1][0].set_ylabel("KL from the model's own\npredictions (nats)")
     style.legend_below(fig, list(handles.values()))
     style.save(fig, out, "closed_loop", formats=("png",))
 

@@ -52,10 +52,10 @@ def load_config(path):
 
 
 class Store:
-    """Rows of a file of JSON lines; its first line is the configuration, which has to be the same. `rows` begins with
-    those that other files hold already, `known`."""
+    """Rows of a file of JSON lines; its first line, `header`, has to be the same. `rows` begins with those that other
+    files hold already, `known`."""
 
-    def __init__(self, path, config, read_only=False, known=()):
+    def __init__(self, path, header, read_only=False, known=()):
         self.rows, whole = [], 0
         if os.path.exists(path):
             with open(path, "rb") as file:
@@ -64,7 +64,7 @@ class Store:
                 found = [json.loads(line) for line in lines]
             except ValueError:
                 raise AccuracyError(f"{path}: not a file of this program; name another --output")
-            if found and found[0] != header(config):
+            if found and found[0] != header:
                 raise AccuracyError(f"{path}: written by another configuration; name another --output")
             self.rows, whole = found[1:], sum(map(len, lines))  # what a kill cut off is not a line
         self.rows = [*known, *self.rows]
@@ -75,7 +75,7 @@ class Store:
         if not read_only:
             self.file.truncate(whole)
             if not whole:
-                self._write(header(config))
+                self._write(header)
 
     def _write(self, what):
         self.file.write(json.dumps(what).encode() + b"\n")
@@ -286,9 +286,9 @@ def main(arguments=None):
         for path in options.also:
             if not os.path.isfile(path):
                 raise AccuracyError(f"{path}: there is no such file")
-            with Store(path, config, read_only=True, known=known) as other:
+            with Store(path, header(config), read_only=True, known=known) as other:
                 known = other.rows
-        with Store(options.output, config, known=known) as store:
+        with Store(options.output, header(config), known=known) as store:
             if not options.table_only:
                 folder = os.path.dirname(os.path.abspath(options.config))
                 measure(config, folder, store, options.shard, options.ask, options.model,

@@ -13,9 +13,17 @@ from pathlib import Path
 from support import ROOT
 
 sys.path[:0] = [os.path.join(ROOT, "data")]
-spec = importlib.util.spec_from_file_location("accuracy", os.path.join(ROOT, "experiments", "accuracy.py"))
-accuracy = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(accuracy)
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, os.path.join(ROOT, "experiments", f"{name}.py"))
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+accuracy = script("accuracy")
+by_layer = script("loss_by_layer")
 from analysis import answers  # noqa: E402  accuracy.py puts the root on the path
 
 CONFIG = """
@@ -71,6 +79,8 @@ class Runs(unittest.TestCase):
         try:
             import tokenizers
             import yaml  # noqa: F401
+            global np, tiny
+            import numpy as np
             from test_hf import tiny
         except (ImportError, unittest.SkipTest) as error:
             self.skipTest(f"experiments/accuracy.py is not run: {error}")
@@ -83,10 +93,10 @@ class Runs(unittest.TestCase):
         self.config, self.output = self.folder / "accuracy.yaml", self.folder / "rows.jsonl"
         self.config.write_text(CONFIG)
 
-    def run_script(self, *more):
+    def run_script(self, *more, script=accuracy):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = accuracy.main([str(self.config), "--output", str(self.output), *more])
+            code = script.main([str(self.config), "--output", str(self.output), *more])
         return code, out.getvalue(), err.getvalue()
 
     def rows(self):
@@ -191,6 +201,31 @@ class Runs(unittest.TestCase):
         text = loaded.tokenizer.decode(loaded.asked(accuracy.tasks.make("vt", 3, 900, len)))
         self.assertTrue(text.replace(" ", "").startswith("<user>Memorizeandtrack"))
         self.assertIn("</user><model>Answer:", text.replace(" ", ""))
+
+    def test_where_a_policy_loses(self):
+        self.output = self.folder / "layers.jsonl"
+        arguments = ["--policy", "full", "window 16", "--task", "vt", "held_out", "--length", "1300"]
+        code, _, err = self.run_script(*arguments, script=by_layer)
+        self.assertEqual(code, 0, err)
+        rows = {(r["task"], r["policy"]): r for r in self.rows()}
+        self.assertEqual(len(rows), 4)
+        for (task, policy), row in rows.items():
+            self.assertEqual(row["decoded"], dict(vt=5, held_out=8)[task])
+            self.assertEqual(list(row["alone"]), ["0", "1", "2"])
+            errors = np.array([row["errors"][layer] for layer in ("0", "1", "2")])
+            self.assertEqual(errors.shape, (3, tiny.COMMON["num_attention_heads"]))
+            if policy == "full":
+                self.assertLess(errors.max(), 1e-4)
+                self.assertLess(max(map(abs, row["alone"].values())), 1e-5)
+            else:  # all of 16 recent tokens of 1300, random values: little is left of the mean
+                self.assertGreater(errors.min(), 0.1)
+                self.assertGreater(min(row["alone"].values()), 1e-7)
+                self.assertGreater(row["kl"], 0.5 * max(row["alone"].values()))
+        before = self.output.read_bytes()
+        self.assertEqual(self.run_script(*arguments, script=by_layer)[0::2], (0, ""))
+        self.assertEqual(self.output.read_bytes(), before)
+        code, _, err = self.run_script("--policy", "windows", "--length", "1300", script=by_layer)
+        self.assertEqual((code, err), (2, "loss_by_layer.py: --policy: no 'windows'; expected one of full, window 16\n"))
 
     def test_a_killed_run_goes_on(self):
         self.run_script()

@@ -199,6 +199,27 @@ class Sparse(Case):
         np.testing.assert_array_equal(forced(ours, ids, 70), forced(theirs, ids, 70))
         self.assertEqual(decoding.bytes_share, 1)
 
+    def test_layers_that_are_named_stay_dense(self):
+        _, ours, decoding = self.models(policy="streaming", sink=1, window=4, dense_layers={0, 2})
+        forced(ours, prompt(90), 70)
+        self.assertEqual(decoding.counts["dense"].tolist(), [True, False, True])
+
+    def test_errors_of_every_head(self):
+        ids = prompt(90)
+        theirs, ours, decoding = self.models(policy="streaming", sink=1, window=4, errors=True, dense_layers={1})
+        changed = forced(ours, ids, 70)
+        errors = decoding.errors
+        self.assertEqual({layer: found.shape for layer, found in errors.items()},
+                         {0: (20, ours.config.num_attention_heads), 2: (20, ours.config.num_attention_heads)})
+        self.assertGreater(errors[0].min(), 0.01)
+        _, ours, _ = self.models(policy="streaming", sink=1, window=4, dense_layers={1})
+        np.testing.assert_array_equal(forced(ours, ids, 70), changed)  # looking changes nothing
+        _, ours, decoding = self.models(policy="dense", errors=True)
+        forced(ours, ids, 70)
+        self.assertLess(max(found.max() for found in decoding.errors.values()), 1e-5)
+        decoding.reset()
+        self.assertEqual(decoding.errors, {})
+
     def test_layers_with_a_window_stay_dense(self):
         _, ours, decoding = self.models("gemma3", "streaming", sink=1, window=4)
         forced(ours, prompt(90), 70)
@@ -243,6 +264,7 @@ class Refusals(Case):
         self.refused("'nothing'", "nothing")
         self.refused("windw", "streaming", windw=3)
         self.refused("dense_layers is -1, expected at least 0", dense_layers=-1)
+        self.refused("dense_layers is \\{-2\\}, expected layers from 0 on", dense_layers={-2})
         self.refused("'sdpa' is an attention of transformers; choose another name", name="sdpa")
         self.refused("fp12", kv_dtype="fp12")
         self.refused("no_such.yaml", tuned="no_such.yaml")

@@ -41,11 +41,14 @@ _prompts = weakref.WeakKeyDictionary()  # what attended last in a layer: _Prompt
 class Decoding:
     """What register() returns: a policy in models, and what its decode steps have read so far."""
 
-    def __init__(self, policy, backend, dense_layers, tuned, seed, kv_dtype, parameters):
-        if dense_layers < 0:
-            raise InputError(f"register: dense_layers is {dense_layers}, expected at least 0")
+    def __init__(self, policy, backend, dense_layers, tuned, seed, kv_dtype, errors, parameters):
+        first = isinstance(dense_layers, int)
+        if min([dense_layers] if first else dense_layers, default=0) < 0:
+            raise InputError(f"register: dense_layers is {dense_layers}, expected "
+                             + ("at least 0" if first else "layers from 0 on"))
         self._arguments = dict(policy=policy, backend=backend, seed=seed)
-        self._kv_dtype, self._dense_layers = kv_dtype, dense_layers
+        self._kv_dtype, self._keeps_errors = kv_dtype, errors
+        self._dense_layers = range(dense_layers) if first else frozenset(dense_layers)
         self._parameters = parameters
         self._by_layer = _choice(tuned, policy) if tuned is not None else {}
         for given in (parameters, *self._by_layer.values()):  # refused here, not inside a model
@@ -55,7 +58,7 @@ class Decoding:
     def reset(self):
         """Counts from zero, and forgets every sequence: the next token's index is built anew."""
         self._layers = weakref.WeakKeyDictionary()  # by the model's module
-        self._counted = {}
+        self._counted, self._errors = {}, {}
 
     @property
     def counts(self):
@@ -67,6 +70,13 @@ class Decoding:
         build_bytes: read to build indexes.
         """
         return np.array([tuple(row) for _, row in sorted(self._counted.items())], _COUNTS)
+
+    @property
+    def errors(self):
+        """{layer: float32 [steps, num_query_heads]}, with register(errors=True): how far the output of every head
+        is from that of dense attention to the same query and cache, ||output - dense|| / ||dense||, for every decoded
+        token since reset(), the rows of a batch one after the other. Dense is PyTorch's, in the cache's own type."""
+        return {layer: torch.stack(rows).cpu().numpy() for layer, rows in sorted(self._errors.items())}
 
     @property
     def bytes_share(self):
@@ -95,11 +105,11 @@ class Decoding:
                 raise InputError(f"layer {index}: attention with {what}, which no policy knows; use "
                                  "another attn_implementation")
         decoded = query.shape[2] == 1 and key.shape[2] > 1
-        dense = index < self._dense_layers or sliding_window is not None
+        dense = index in self._dense_layers or sliding_window is not None
         output = None
         if not decoded:
             _prompts[module] = _Prompt(query.detach(), _prompts.get(module))
-        if not decoded or dense:
+        if not decoded or dense or self._keeps_errors:
             output, _ = sdpa_attention_forward(module, query, key, value, attention_mask,
                                                dropout=dropout, scaling=scaling, **options)
         if decoded:
@@ -107,7 +117,11 @@ class Decoding:
             rows = [self._row(layer, index, dense, b, query, key, value, attention_mask, scaling)
                     for b in range(query.shape[0])]
             if not dense:
-                output = torch.stack(rows).to(query)[:, None]
+                found = torch.stack(rows)
+                if self._keeps_errors:
+                    exact = output[:, 0].float()
+                    self._errors.setdefault(index, []).extend((found.to(exact) - exact).norm(dim=-1) / exact.norm(dim=-1))
+                output = found.to(query)[:, None]
         return output, None
 
     def _layer(self, module):
@@ -186,18 +200,19 @@ def _choice(path, policy):
 
 
 def register(policy="double_p", *, name="doublep", backend="cpu", dense_layers=0, tuned=None, seed=0,
-             kv_dtype=None, **parameters):
+             kv_dtype=None, errors=False, **parameters):
     """Makes `policy` the attn_implementation `name` of transformers, and returns its Decoding.
 
     policy and **parameters are in the words of doublep.policies(), backend and seed as of Decoder.
-    dense_layers: the first so many layers stay dense. tuned: a file of `doublep tune -o`; layers that it
+    dense_layers: the first so many layers stay dense, or the layers that it holds. errors: attend densely, too, and
+    keep every head's error (Decoding.errors). tuned: a file of `doublep tune -o`; layers that it
     names take its parameters instead of the given ones. kv_dtype: element size that bytes are counted
     with; None: the cache's own. Called again with a name, models that have it take the new policy.
     """
     known = AttentionInterface().valid_keys()
     if name not in _registered and name in known:
         raise InputError(f"register: '{name}' is an attention of transformers; choose another name")
-    decoding = Decoding(policy, backend, dense_layers, tuned, seed, kv_dtype, parameters)
+    decoding = Decoding(policy, backend, dense_layers, tuned, seed, kv_dtype, errors, parameters)
     _registered[name] = decoding
     AttentionInterface.register(name, decoding._attend)
     AttentionMaskInterface.register(name, sdpa_mask)
