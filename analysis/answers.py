@@ -64,6 +64,9 @@ def table(config, rows):
 
 
 def answers(config, here, policies):
+    if not config["tasks"]:
+        return []
+
     def of(task, policy):
         return [row for row in here if row["task"] == task and row["policy"] == policy]
 
