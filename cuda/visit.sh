@@ -3,7 +3,8 @@
 # same sweep on both backends, bench, a batch of different lengths, PyTorch's attention right after, other shapes, and a decode step of
 # all layers. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR. The decode step is of the model whose heads the
 # traces have (Llama-3.1-8B, Qwen2.5-Coder-1.5B: experiments/e2e); E2E_TRACES names traces of another one, timed as well.
-# Then, anywhere: python3 -m analysis.recalibrate RUN fits the simulator to it and says its errors.
+# PYTHON_TESTS=test_on_gpu.py leaves out those tests of the package that no GPU changes. Then, anywhere:
+# python3 -m analysis.recalibrate RUN fits the simulator to it and says its errors.
 set -u -o pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=$(realpath -m "${OUT_DIR:-$PWD/visit-out}")
@@ -52,7 +53,7 @@ tail -3 "$out/parity.txt"
 
 step "Python package"
 if [ ${#package[@]} -gt 0 ]; then
-  PYTHONPATH=$build/python python3 -m unittest discover -v -s "$root/tests/python" > "$out/python.txt" 2>&1
+  PYTHONPATH=$build/python python3 -m unittest discover -v -s "$root/tests/python" -p "${PYTHON_TESTS:-test*.py}" > "$out/python.txt" 2>&1
   check $? "Python package, see python.txt"
   tail -1 "$out/python.txt"
 else

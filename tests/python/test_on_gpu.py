@@ -151,7 +151,7 @@ class InAModel(unittest.TestCase):
         there, on_gpu = logits("doublep", backend="cuda", **sparse)
         here, on_cpu = logits("doublep", backend="cpu", **sparse)
         self.assertEqual(on_gpu.counts["steps"].tolist(), [30, 30, 30])
-        self.assertLess(on_gpu.bytes_share, 0.8)
+        self.assertLess(on_gpu.density, 0.6)  # of 150 tokens the index alone reads as much as dense attention
         self.assertAlmostEqual(on_gpu.bytes_share, on_cpu.bytes_share, delta=0.02)
         # Clusters are made by other kernels: alike, not the same; both are far nearer to each other than to dense.
         self.assertLess(np.abs(there - here).mean(), 0.5 * np.abs(there - reference).mean() + 0.05)
