@@ -10,15 +10,24 @@
 
 namespace doublep::test {
 namespace fs = std::filesystem;
+namespace {
+
+/// Where there is cuBLAS, and the simulator to read models.
+std::string whole_steps() {
+  const auto path = fs::path(DOUBLEP_PROGRAM).parent_path() / "e2e/doublep_e2e";
+  return fs::exists(path) ? path.string() : "";
+}
+
+}  // namespace
 
 TEST_CASE("an output that cannot be written is refused before anything is measured", "[plan]") {
-  const std::string e2e = (fs::path(DOUBLEP_PROGRAM).parent_path() / "e2e/doublep_e2e").string();
+  const std::string e2e = whole_steps();
   struct Program {
     std::string path, name;
     std::vector<std::string> arguments;
   };
   std::vector<Program> programs = {{DOUBLEP_PROGRAM, "doublep", {"bench"}}};
-  if (fs::exists(e2e)) programs.push_back({e2e, "doublep_e2e", {}});  // where there is cuBLAS
+  if (!e2e.empty()) programs.push_back({e2e, "doublep_e2e", {}});
   const TempDir folder;
   const std::string trace = folder.file("t.h5"), nowhere = folder.file("none/x.json");
   fs::copy_file(fs::path(DOUBLEP_SOURCE_DIR) / "tests/data/needle-4k.h5", trace);
@@ -41,6 +50,42 @@ TEST_CASE("an output that cannot be written is refused before anything is measur
         CHECK(is_one_clear_line(result.err, {json, says}, program.name));
         CHECK(slurp(trace) == before);
       }
+}
+
+TEST_CASE("whole steps are of the model whose heads the traces have", "[plan]") {
+  ProgramOptions options;
+  options.program = whole_steps();
+  if (options.program.empty()) return skip("doublep_e2e is not built here");
+  const TempDir folder;
+  const std::string four = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
+  const std::string six = folder.file("six.h5");  // query heads a KV head, as Qwen2.5-1.5B has
+  const std::string models = std::string(DOUBLEP_SOURCE_DIR) + "/configs/models/";
+  const std::string llama = models + "llama-3.1-8b.yaml", qwen = models + "qwen2.5-coder-1.5b.yaml";
+  REQUIRE(run_program({"synth", "-o", six, "--tokens", "512", "--layers", "1", "--steps", "4",
+                       "--query-heads", "12", "--kv-heads", "2", "--head-dim", "128"},
+                      folder.path())
+              .code == 0);
+  const auto run = [&](const std::string& trace, std::vector<std::string> more) {
+    more.insert(more.begin(), {trace, "-p", "dense"});
+    more.insert(more.end(), "--dry-run");
+    return run_program(more, folder.path(), options);
+  };
+  for (const std::string& trace : {four, six}) {
+    const ProgramResult taken = run(trace, {"--model", llama, qwen});
+    INFO(taken.err);
+    CHECK(taken.code == 0);
+  }
+  CHECK(run(four, {"--model", llama, qwen, "--layers", "32"}).code == 0);
+  for (const auto& [result, says] :
+       {std::pair{run(six, {"--model", llama, qwen, "--layers", "32"}),
+                  std::vector<std::string>{"--layers 32", "qwen2.5-coder-1.5b has 28"}},
+        std::pair{run(six, {"--model", llama}),
+                  std::vector<std::string>{"six.h5", "6 query heads", "llama-3.1-8b: 128 and 4"}},
+        std::pair{run(six, {}), std::vector<std::string>{"six.h5", "none given"}}}) {
+    INFO(result.err);
+    CHECK(result.code == 2);
+    CHECK(is_one_clear_line(result.err, says, "doublep_e2e"));
+  }
 }
 
 TEST_CASE("a mixed batch that cannot be is refused before anything is measured", "[plan]") {
@@ -87,6 +132,29 @@ TEST_CASE("a mixed batch stands beside what its parts take", "[plan]") {
   CHECK(mixed.point.step_us == 50);
   CHECK(mixed.share_us == 65);
   CHECK(mixed.alone_us == 80);
+}
+
+TEST_CASE("layers have other recorded heads while there are some", "[parity]") {
+  if (without_device()) return;
+  const std::string trace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
+  const auto dense = bench::parse_settings({"dense"}, {}, bench::request_of({trace}, 2));
+  const auto outputs = [&](int layers, float noise) {
+    const bench::RecordedHeads heads({trace}, 2, noise, layers);
+    std::vector<std::vector<float>> all;
+    for (const int place : {0, 1, 2}) {
+      bench::Subject subject(heads, 700, 1, place);
+      subject.prepare(dense[0], nullptr);
+      subject.set_queries(-place);  // the same step of the recording: places begin at their own
+      subject.enqueue(nullptr);
+      all.push_back(subject.output());
+    }
+    return all;
+  };
+  const auto one = outputs(1, 0), two = outputs(2, 0);
+  CHECK(one[1] == one[0]);
+  CHECK(two[0] == one[0]);
+  CHECK(two[1] != two[0]);
+  CHECK(two[2] == two[0]);  // around again
 }
 
 TEST_CASE("sequences of a mixed batch attend and read what they do alone", "[parity][quick]") {
