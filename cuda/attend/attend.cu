@@ -7,6 +7,7 @@ namespace doublep::cuda {
 
 void bulk_attend_fp16(const AttendParams& p, cudaStream_t stream, bool overlap);
 void bulk_attend_bf16(const AttendParams& p, cudaStream_t stream, bool overlap);
+void bulk_attend_fp8(const AttendParams& p, cudaStream_t stream, bool overlap);
 
 namespace {
 
@@ -18,15 +19,15 @@ int attribute(cudaDeviceAttr which) {
 }
 
 bool by_bulk_copies(const AttendParams& p) {
-  return p.kind == WorkKind::kDense && !p.packed.keys && p.dtype != DType::kFp32 && !p.registers &&
+  return p.kind == WorkKind::kDense && p.dtype != DType::kFp32 && !p.registers &&
          attribute(cudaDevAttrComputeCapabilityMajor) >= 9;
 }
 
 }  // namespace
 
 void attend(const AttendParams& p, cudaStream_t stream, bool overlap) {
-  if (p.packed.keys) return attend_fp8(p, stream, overlap);
   const bool bulk = by_bulk_copies(p);
+  if (p.packed.keys) return (bulk ? bulk_attend_fp8 : attend_fp8)(p, stream, overlap);
   switch (p.dtype) {
     case DType::kFp32:
       return attend_fp32(p, stream, overlap);

@@ -21,7 +21,8 @@ enum class WorkKind { kDense, kRuns, kTokens };
 /// numbered through and shared out evenly over the thread blocks; a pair that spans several blocks
 /// is merged by the one that finishes it last, in the order of the blocks, so the result does not
 /// depend on which one that is. Two kernels: rows straight into registers (attend_kernel.cuh), and
-/// for 16-bit dense attention from sm_90 on, rows through shared memory by bulk copies (bulk.cu).
+/// for 16-bit and packed dense attention from sm_90 on, rows through shared memory by bulk copies
+/// (bulk.cu).
 struct AttendParams {
   Shape shape;
   WorkKind kind = WorkKind::kDense;

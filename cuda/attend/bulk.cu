@@ -2,6 +2,8 @@
 // memory. What a selection leaves are short runs, which gain nothing from it.
 #include <cuda_runtime.h>
 
+#include <type_traits>
+
 #include "cuda/attend/merge.cuh"
 #include "cuda/attend/shares.cuh"
 #include "cuda/common/bulk_copy.cuh"
@@ -10,21 +12,24 @@
 
 namespace doublep::cuda {
 
-/// One stage: 16 rows of keys, then 16 of values.
-template <class T, int D>
+/// One stage: 16 rows of keys, then 16 of values. kPacks: of a packed cache's.
+template <class T, int D, bool kPacks>
 struct RingStage {
-  static constexpr std::uint32_t kRowBytes = D * sizeof(T), kHalf = kTile * kRowBytes;
+  using Element = std::conditional_t<kPacks, std::uint8_t, T>;
+  static constexpr std::uint32_t kRowBytes = D * sizeof(Element), kHalf = kTile * kRowBytes;
   static constexpr std::size_t kBytes = 2 * kHalf;
 };
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
 /// A warp's ring of tiles on their way from global to shared memory: as many bytes stay under way
-/// while it computes as while it waits, across the border of a pair too.
-template <class T, int D>
+/// while it computes as while it waits, across the border of a pair too. Of a packed cache only the
+/// packed rows come this way; the few others are read where they lie.
+template <class T, int D, bool kPacks>
 class Ring {
  public:
-  using Stage = RingStage<T, D>;
+  using Stage = RingStage<T, D, kPacks>;
+  using Element = typename Stage::Element;
 
   /// `rows`, `barriers`: this warp's part of shared memory.
   __device__ Ring(unsigned char* rows, std::uint64_t* barriers, int depth)
@@ -44,8 +49,10 @@ class Ring {
   }
   /// Waits for the oldest tile.
   __device__ void wait() { barrier_wait(barriers_ + now_, parity_); }
-  __device__ const T* keys() const { return reinterpret_cast<const T*>(stage()); }
-  __device__ const T* values() const { return reinterpret_cast<const T*>(stage() + Stage::kHalf); }
+  __device__ const Element* keys() const { return reinterpret_cast<const Element*>(stage()); }
+  __device__ const Element* values() const {
+    return reinterpret_cast<const Element*>(stage() + Stage::kHalf);
+  }
   /// All lanes have read the oldest tile: its place takes the next one.
   __device__ void advance(const AttendParams& p, const std::int32_t* prefix) {
     __syncwarp();
@@ -57,19 +64,26 @@ class Ring {
   __device__ unsigned char* stage() const { return rows_ + now_ * Stage::kBytes; }
 
   __device__ void fetch(const AttendParams& p, const std::int32_t* prefix) {
-    if (tile_ >= end_) return;
-    while (tile_ >= prefix[pair_ + 1]) ++pair_;
+    std::int32_t row = 0;
+    for (;; tile_ += stride_) {
+      if (tile_ >= end_) return;
+      while (tile_ >= prefix[pair_ + 1]) ++pair_;
+      row = (tile_ - prefix[pair_]) * kTile;
+      if (!kPacks || row < p.packed.end[pair_ / p.shape.kv_heads]) break;
+    }
     const int lane = threadIdx.x % 32;
-    const std::int32_t row = (tile_ - prefix[pair_]) * kTile;
     const std::uint32_t bytes =
         min(kTile, p.lengths[pair_ / p.shape.kv_heads] - row) * Stage::kRowBytes;
     if (lane == 0) barrier_expect(barriers_ + now_, 2 * bytes);
+    if (kPacks && lane == 2)  // would be waited for when the rows are there
+      asm volatile("prefetch.global.L1 [%0];" ::"l"(p.packed.steps + pair_ * p.capacity + row));
     __syncwarp();
+    const void* from =
+        kPacks ? (lane == 0 ? p.packed.keys : p.packed.values) : (lane == 0 ? p.keys : p.values);
     if (lane < 2)
-      bulk_copy(
-          stage() + lane * Stage::kHalf,
-          static_cast<const T*>(lane == 0 ? p.keys : p.values) + (pair_ * p.capacity + row) * D,
-          bytes, barriers_ + now_);
+      bulk_copy(stage() + lane * Stage::kHalf,
+                static_cast<const Element*>(from) + (pair_ * p.capacity + row) * D, bytes,
+                barriers_ + now_);
     tile_ += stride_;
   }
 
@@ -87,9 +101,9 @@ template <int D>
 inline constexpr int kBulkWarps = D > 128 ? 4 : 8;  // of a block, one block a multiprocessor
 
 /// Where things lie in shared memory: rows, barriers, prefix, states, outputs.
-template <class T, int D>
+template <class T, int D, bool kPacks>
 struct BulkLayout {
-  using Stage = RingStage<T, D>;
+  using Stage = RingStage<T, D, kPacks>;
   static constexpr int kWarps = kBulkWarps<D>;
   std::size_t barriers, prefix, states, outputs, bytes;
   int stride;  ///< of states: heads, rounded up to two
@@ -112,20 +126,22 @@ struct BulkLayout {
   }
 };
 
-template <class T, int D>
+template <class T, int D, bool kPacks>
 __global__ void __launch_bounds__(32 * kBulkWarps<D>, 1)
     bulk_attend_kernel(const __grid_constant__ AttendParams p, int depth) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   constexpr int kWarps = kBulkWarps<D>;
   extern __shared__ __align__(128) unsigned char shared[];
   __shared__ bool last;
-  const BulkLayout<T, D> layout(p.shape, depth);
+  using Stage = RingStage<T, D, kPacks>;
+  const BulkLayout<T, D, kPacks> layout(p.shape, depth);
   const int warp = threadIdx.x / 32, block = blockIdx.x, group = p.shape.group;
   auto* prefix = reinterpret_cast<std::int32_t*>(shared + layout.prefix);
   const WarpResults results{reinterpret_cast<float2*>(shared + layout.states),
                             reinterpret_cast<float*>(shared + layout.outputs), layout.stride};
-  Ring<T, D> ring(shared + static_cast<std::size_t>(warp) * depth * RingStage<T, D>::kBytes,
-                  reinterpret_cast<std::uint64_t*>(shared + layout.barriers) + warp * depth, depth);
+  Ring<T, D, kPacks> ring(shared + static_cast<std::size_t>(warp) * depth * Stage::kBytes,
+                          reinterpret_cast<std::uint64_t*>(shared + layout.barriers) + warp * depth,
+                          depth);
   dependency_wait();
   const Shares<WorkKind::kDense> shares(p, prefix);
   clear_empty<D>(p, prefix);
@@ -142,13 +158,28 @@ __global__ void __launch_bounds__(32 * kBulkWarps<D>, 1)
     if (prefix[pair + 1] == pair_begin) continue;
     engine.begin(static_cast<const T*>(p.queries) + static_cast<std::int64_t>(pair) * group * D,
                  group);
-    const int visible = p.lengths[pair / p.shape.kv_heads];
+    const int sequence = pair / p.shape.kv_heads, visible = p.lengths[sequence];
+    const int packed_end = kPacks ? p.packed.end[sequence] : visible;
+    const std::uint32_t all = (1u << group) - 1;
     for (; tile < stop; tile += kWarps) {
-      const int row = (tile - pair_begin) * kTile;
-      ring.wait();
-      engine.exact(StagedRows<T, D>{ring.keys(), ring.values(), min(kTile, visible - row),
-                                    (1u << group) - 1},
-                   p.scale * kLog2e);
+      const int row = (tile - pair_begin) * kTile, count = min(kTile, visible - row);
+      const std::int64_t first = pair * p.capacity;
+      if constexpr (kPacks) {
+        if (row >= packed_end) {
+          GlobalRows<T, D, false> rows{static_cast<const T*>(p.keys) + first * D,
+                                       static_cast<const T*>(p.values) + first * D};
+          rows.row = row, rows.all = all, rows.count = count;
+          engine.exact(rows, p.scale * kLog2e);
+          continue;
+        }
+        const float2 steps = p.packed.steps[first + row];
+        ring.wait();
+        engine.exact(PackedBlockRows<D, LoadShared>{ring.keys(), ring.values(), steps, all, count},
+                     p.scale * kLog2e);
+      } else {
+        ring.wait();
+        engine.exact(StagedRows<T, D>{ring.keys(), ring.values(), count, all}, p.scale * kLog2e);
+      }
       ring.advance(p, prefix);
     }
     engine.store(results.outputs + warp * group * D, results.states + warp * layout.stride);
@@ -157,15 +188,16 @@ __global__ void __launch_bounds__(32 * kBulkWarps<D>, 1)
 #endif
 }
 
-template <class T, int D>
+template <class T, int D, bool kPacks = false>
 void launch_bulk_attend(const AttendParams& p, cudaStream_t stream, bool overlap) {
   int device = 0, most = 0;
   DP_CUDA(cudaGetDevice(&device));
   DP_CUDA(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-  const int depth = BulkLayout<T, D>::depth(p.shape, most);
-  const LaunchConfig config{dim3(p.blocks), dim3(32 * kBulkWarps<D>),
-                            BulkLayout<T, D>(p.shape, depth).bytes, stream, overlap};
-  launch(config, bulk_attend_kernel<T, D>, p, depth);
+  using Layout = BulkLayout<T, D, kPacks>;
+  const int depth = Layout::depth(p.shape, most);
+  const LaunchConfig config{dim3(p.blocks), dim3(32 * kBulkWarps<D>), Layout(p.shape, depth).bytes,
+                            stream, overlap};
+  launch(config, bulk_attend_kernel<T, D, kPacks>, p, depth);
 }
 
 void bulk_attend_fp16(const AttendParams& p, cudaStream_t stream, bool overlap) {
@@ -176,6 +208,11 @@ void bulk_attend_fp16(const AttendParams& p, cudaStream_t stream, bool overlap) 
 void bulk_attend_bf16(const AttendParams& p, cudaStream_t stream, bool overlap) {
   for_head_dim(p.shape.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
     launch_bulk_attend<__nv_bfloat16, kDim>(p, stream, overlap);
+  });
+}
+void bulk_attend_fp8(const AttendParams& p, cudaStream_t stream, bool overlap) {
+  for_head_dim(p.shape.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
+    launch_bulk_attend<__nv_bfloat16, kDim, true>(p, stream, overlap);
   });
 }
 

@@ -52,10 +52,10 @@ struct StagedRows {
   __device__ const T* value(int r) const { return r < count ? values + r * D : nullptr; }
 };
 
-/// Neighbouring rows of one block of a packed cache, in global memory.
-template <int D>
+/// Neighbouring rows of one block of a packed cache, in global or shared memory.
+template <int D, class LoadFrom>
 struct PackedBlockRows {
-  using Load = LoadOnce;
+  using Load = LoadFrom;
   using Stored = PackedE4m3;
   const std::uint8_t *keys, *values;  ///< the first row's
   float2 steps;                       ///< what one stored key element stands for, and a value's

@@ -100,9 +100,12 @@ struct LoadOnce {
                  : "l"(p));
   }
 };
-/// 16 bytes of shared memory.
+/// 16 bytes of shared memory, or 8.
 struct LoadShared {
-  __device__ static void load(uint4& v, const void* p) { v = *static_cast<const uint4*>(p); }
+  template <class Raw>
+  __device__ static void load(Raw& v, const void* p) {
+    v = *static_cast<const Raw*>(p);
+  }
 };
 
 // How eight neighbouring elements of a row lie in memory, and the 16-bit ones that products take.
