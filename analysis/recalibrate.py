@@ -77,8 +77,13 @@ studies: [{{name: one point, decode: {{context: 65536, batch: 1}}}}]
 """
 
 
-def adopted(text, run, steps):
-    """A configuration of the simulator with this run instead of another under cuda/results."""
+def adopted(path, text, run, steps, machine):
+    """A configuration of the simulator with this run instead of another under cuda/results, which was on
+    the same machine."""
+    named = re.search(r"^  hardware: (.*)$", text, flags=re.M)
+    if not named or named[1] != machine:
+        raise ResultError(path, "key 'calibration.hardware'", f"{machine}, where the run was",
+                          "adopt a run on the machine that stands there, or change it by hand")
     where = "../" + os.path.relpath(run, ROOT)
     text = re.sub(r"^(  points: ).*$", rf"\1{where}/bench.json", text, flags=re.M)
     return re.sub(r"^(  end_to_end: ).*$", rf"\1{where}/{os.path.basename(steps)}", text, flags=re.M)
@@ -136,7 +141,7 @@ def main(argv=None):
         for steps in files:
             print(*fit(args.program, run, steps, hardware, machine), sep="\n")
         if args.adopt:
-            shutil.copy(hardware, described)
+            texts = {}
             for name in PLANS:
                 path = os.path.join(ROOT, "configs", name)
                 with open(path, encoding="utf-8") as file:
@@ -145,7 +150,10 @@ def main(argv=None):
                 if not mine:
                     raise ResultError(path, "key 'models'", "a model whose whole steps the run has",
                                       "name it there, or measure it")
-                write_text(path, adopted(text, run, mine[0]))
+                texts[path] = adopted(path, text, run, mine[0], machine)
+            shutil.copy(hardware, described)
+            for path, text in texts.items():
+                write_text(path, text)
                 print(f"{path} names {run}")
     except ResultError as error:
         print(f"error: {error}", file=sys.stderr)

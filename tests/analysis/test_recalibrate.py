@@ -49,10 +49,15 @@ class Adopt(unittest.TestCase):
         with open(os.path.join(recalibrate.ROOT, "configs/simulate.yaml"), encoding="utf-8") as file:
             before = file.read()
         run = os.path.join(recalibrate.ROOT, "cuda/results/some-day")
-        after = recalibrate.adopted(before, run, os.path.join(run, "e2e-llama-3.1-8b.json"))
+        steps = os.path.join(run, "e2e-llama-3.1-8b.json")
+        after = recalibrate.adopted("f", before, run, steps, "h100-sxm")
         changed = [line for line in after.splitlines() if line not in before.splitlines()]
         self.assertEqual(changed, ["  points: ../cuda/results/some-day/bench.json",
                                    "  end_to_end: ../cuda/results/some-day/e2e-llama-3.1-8b.json"])
+
+        with self.assertRaises(ResultError) as refused:  # of another machine than the configuration's
+            recalibrate.adopted("simulate.yaml", before, run, steps, "h200")
+        self.assertIn("simulate.yaml: key 'calibration.hardware': expected h200", str(refused.exception))
 
     def test_a_run_without_whole_steps_is_refused(self):
         with tempfile.TemporaryDirectory() as run:
