@@ -24,12 +24,13 @@ SHOWN = 5  # layers and heads of a policy in the table
 
 
 class Loss:
-    """A policy's rows of one model: means over its questions. layers [n]; alone [n], nats; errors [n, heads]."""
+    """A policy's rows of one model: means over its questions. layers [n]; alone [n], nats, NaN where no row has it;
+    errors [n, heads]."""
 
     def __init__(self, name, rows):
         self.name, self.questions = name, len(rows)
-        self.layers = sorted(map(int, rows[0]["alone"]))
-        self.alone = np.mean([[row["alone"][str(layer)] for layer in self.layers] for row in rows], 0)
+        self.layers = sorted(map(int, rows[0]["errors"]))
+        self.alone = np.mean([[row["alone"].get(str(layer), np.nan) for layer in self.layers] for row in rows], 0)
         self.errors = np.mean([[row["errors"][str(layer)] for layer in self.layers] for row in rows], 0)
         self.kl, self.bytes_share = (float(np.mean([row[key] for row in rows])) for key in ("kl", "bytes_share"))
 
@@ -52,10 +53,11 @@ def losses(config, rows):
 def line(loss):
     """Cells of the table."""
     heads = np.dstack(np.unravel_index(np.argsort(-loss.errors, axis=None), loss.errors.shape))[0][:SHOWN]
-    total = max(loss.alone.sum(), 1e-300)
-    worst = np.argsort(-loss.alone)[:SHOWN]
-    return [loss.name, str(loss.questions), number(loss.bytes_share, 3), number(loss.kl, 4), number(loss.alone.sum(), 4),
-            ", ".join(f"{loss.layers[i]} ({100 * loss.alone[i] / total:.0f} %)" for i in worst),
+    known = np.isfinite(loss.alone)
+    total = max(loss.alone[known].sum(), 1e-300)
+    worst = [i for i in np.argsort(-loss.alone) if known[i]][:SHOWN]
+    return [loss.name, str(loss.questions), number(loss.bytes_share, 3), number(loss.kl, 4), number(loss.alone[known].sum(), 4) if known.any() else "–",
+            ", ".join(f"{loss.layers[i]} ({100 * loss.alone[i] / total:.0f} %)" for i in worst) or "–",
             number(float(loss.errors.mean()), 3), number(float(np.quantile(loss.errors, 0.95)), 3),
             ", ".join(f"{loss.layers[i]}.{h} ({loss.errors[i, h]:.2f})" for i, h in heads)]
 
@@ -74,27 +76,31 @@ def page(groups):
 
 
 def picture(title, found):
-    """Columns: policies. Above: each layer alone; below: heads."""
+    """Columns: policies. Above: each layer alone, where that was measured; below: heads."""
     width = max(style.TEXT_WIDTH, 2.6 * len(found))
-    fig, axes = style.panels(2, len(found), width, 1.5, share_y=True, left=0.7, below=0.9, above=0.45)
-    alone = np.concatenate([np.maximum(loss.alone, 1e-7) for loss in found])
+    measured = any(np.isfinite(loss.alone).any() for loss in found)
+    fig, axes = style.panels(2 if measured else 1, len(found), width, 1.5, share_y=True, left=0.7, below=0.9, above=0.45)
+    alone = np.concatenate([np.maximum(loss.alone[np.isfinite(loss.alone)], 1e-7) for loss in found])
     errors = np.concatenate([np.maximum(loss.errors.ravel(), 1e-3) for loss in found])
     scale = LogNorm(errors.min(), max(errors.max(), 2 * errors.min()))
     for column, loss in enumerate(found):
-        upper, lower = axes[:, column]
-        upper.set_title(loss.name)
-        upper.plot(loss.layers, np.maximum(loss.alone, 1e-7), "o", ms=3, color="#D55E00")
-        log_scale(upper.yaxis, *log_limits(alone))
-        upper.set_ylim(*log_limits(alone))
-        upper.grid(True, axis="y", which="major")
+        lower = axes[-1][column]
+        axes[0][column].set_title(loss.name)
+        if measured:
+            upper = axes[0][column]
+            upper.plot(loss.layers, np.maximum(loss.alone, 1e-7), "o", ms=3, color="#D55E00")
+            log_scale(upper.yaxis, *log_limits(alone))
+            upper.set_ylim(*log_limits(alone))
+            upper.grid(True, axis="y", which="major")
         drawn = lower.imshow(np.maximum(loss.errors.T, 1e-3), aspect="auto", norm=scale, cmap="viridis_r", interpolation="nearest",
                              extent=(loss.layers[0] - 0.5, loss.layers[-1] + 0.5, loss.errors.shape[1] - 0.5, -0.5))
         lower.set_xlabel("Layer")
-        for axis in (upper, lower):
+        for axis in axes[:, column]:
             axis.set_xlim(loss.layers[0] - 0.5, loss.layers[-1] + 0.5)
             axis.tick_params(labelleft=column == 0)
-    axes[0][0].set_ylabel("KL with this\nlayer alone (nats)")
-    axes[1][0].set_ylabel("Query head")
+    if measured:
+        axes[0][0].set_ylabel("KL with this\nlayer alone (nats)")
+    axes[-1][0].set_ylabel("Query head")
     tall = fig.get_figheight()
     bar = fig.colorbar(drawn, cax=fig.add_axes([0.3, 0.38 / tall, 0.4, 0.08 / tall]), orientation="horizontal")
     log_scale(bar.ax.xaxis, scale.vmin, scale.vmax)

@@ -21,8 +21,8 @@ from analysis.answers import loss_header
 from recorder.encoding import RecordError
 
 
-def losses(filled, layers, policy, ids, predicted):
-    """The figures of a line. policy: as the configuration has it, without its name."""
+def losses(filled, layers, policy, ids, predicted, alone_in):
+    """The figures of a line. policy: as the configuration has it, without its name; alone_in: layers, or None for all."""
     from doublep import closed_loop, hf
 
     def kl(**options):
@@ -35,7 +35,7 @@ def losses(filled, layers, policy, ids, predicted):
     found = dict(kl=float(rows["kl"].mean()), same_top=float(rows["same_top"].mean()),
                  bytes_share=decoding.bytes_share, errors=errors)
     alone = {str(layer): float(kl(dense_layers=set(range(layers)) - {layer})[0]["kl"].mean())
-             for layer in map(int, errors)}
+             for layer in map(int, errors) if alone_in is None or layer in alone_in}
     return found | dict(alone=alone)
 
 
@@ -58,7 +58,7 @@ def measure(config, entry, options, store, tell):
         said = said if cell.task == accuracy.HELD_OUT else said.ids
         for name in left if len(said) > 1 else []:
             store.add(cell.base(number, name) | dict(prompt_tokens=len(ids), decoded=len(said) - 1)
-                      | losses(filled, layers, policies[name], said, predicted))
+                      | losses(filled, layers, policies[name], said, predicted, options.alone_in))
             tell(f"{loaded.name}, {cell.length} tokens, {cell.task}, question {number}, {name}")
 
 
@@ -71,6 +71,8 @@ def main(arguments=None):
     parser.add_argument("--task", nargs="+", default=[accuracy.HELD_OUT], help="(default: %(default)s)")
     parser.add_argument("--length", nargs="+", type=int, required=True)
     parser.add_argument("--question", nargs="+", type=int, default=[0], help="their numbers (default: %(default)s)")
+    parser.add_argument("--alone-in", nargs="*", type=int, metavar="LAYER",
+                        help="have the policy alone in these layers only, or in none: each takes as long as an answer")
     parser.add_argument("--shard", type=accuracy.part, default=(1, 1), metavar="I/N")
     options = parser.parse_args(arguments)
     try:

@@ -49,6 +49,13 @@ class LossByLayer(unittest.TestCase):
             self.assertIn("2 (50 %), 0 (33 %), 10 (17 %)", file.read())
         self.assertGreater(os.path.getsize(os.path.join(folder, "loss_by_layer.png")), 5000)
 
+    def test_without_any_layer_alone(self):
+        rows = [row | dict(alone={}) for row in ROWS]
+        code, folder = self.run_on("".join(json.dumps(line) + "\n" for line in [loss_header(CONFIG), *rows]))
+        self.assertEqual(code, 0)
+        with open(os.path.join(folder, "loss_by_layer.md"), encoding="utf-8") as file:
+            self.assertIn("2.1 (0.80)", file.read())
+
     def test_what_is_no_file_of_rows(self):
         for text in ("", "{}\n", json.dumps(loss_header(CONFIG)) + "\n"):
             self.assertEqual(self.run_on(text)[0], 2)
