@@ -93,10 +93,11 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", version_text, "what this program was built from");
   app.set_help_all_flag("--help-all", "help of every subcommand");
   app.footer(
-      "Exit codes: 0 success, 1 a regression or a target that nothing meets, 2 bad input or cannot "
+      "Exit codes: 0 success, 1 a regression, a target that nothing meets or tasks that failed, 2 "
+      "bad input or cannot "
       "compare, 130 interrupted.");
   for (auto* add : {add_run, add_validate, add_inspect, add_synth, add_export, add_policies,
-                    add_check, add_tune})
+                    add_check, add_tune, add_merge, add_submit})
     add(app);
 #ifdef DOUBLEP_WITH_CUDA
   add_bench(app);

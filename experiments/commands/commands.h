@@ -20,6 +20,8 @@ void add_export(CLI::App& app);
 void add_policies(CLI::App& app);
 void add_check(CLI::App& app);
 void add_tune(CLI::App& app);
+void add_merge(CLI::App& app);
+void add_submit(CLI::App& app);
 void add_simulate(CLI::App& app);  ///< in programs built with the simulator
 void add_bench(CLI::App& app);     ///< in programs built with CUDA
 

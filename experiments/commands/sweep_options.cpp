@@ -27,21 +27,38 @@ void SweepOptions::add_to(CLI::App& command, const std::string& output_help) {
           "a trace's ground truth (default 2048); what does not fit is read or computed for "
           "every run")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
-  command.add_flag("--fresh", runner.fresh, "do again what is there already");
   command.add_flag("--any-program", runner.any_program,
                    "take finished runs of another build of this program for its own");
   command.add_flag("--allow-mismatch", runner.allow_mismatch,
                    "replay traces whose recorded outputs are not those of dense attention");
 }
 
-void print_plan(const Sweep& sweep) {
-  for (const std::string& trace : sweep.traces)
-    for (const RunSpec& run : sweep.runs) {
-      std::cout << printable(trace) << "  " << run.backend << "  " << run.policy << "  "
-                << run.parameters_json();
-      if (sweep.seeds.size() > 1) std::cout << "  seed " << run.seed;
-      std::cout << "\n";
-    }
+void SweepOptions::add_fresh(CLI::App& command) {
+  command.add_flag("--fresh", runner.fresh, "do again what is there already");
+}
+
+std::vector<std::string> SweepOptions::words() const {
+  std::vector<std::string> words = {config};
+  for (const std::string& text : overrides) words.insert(words.end(), {"--set", text});
+  if (any_number) words.emplace_back("--yes");
+  if (runner.truth_mebibytes != RunnerOptions().truth_mebibytes)
+    words.insert(words.end(), {"--truth-memory", std::to_string(runner.truth_mebibytes)});
+  if (runner.any_program) words.emplace_back("--any-program");
+  if (runner.allow_mismatch) words.emplace_back("--allow-mismatch");
+  return words;
+}
+
+void print_plan(const Sweep& sweep, const std::optional<Shard>& shard) {
+  const std::vector<std::size_t> places =
+      runs_of(shard, sweep, shard ? open_traces(sweep) : std::vector<Trace>());
+  for (const std::size_t place : places) {
+    const RunSpec& run = sweep.runs[place % sweep.runs.size()];
+    std::cout << printable(sweep.traces[place / sweep.runs.size()]) << "  " << run.backend << "  "
+              << run.policy << "  " << run.parameters_json();
+    if (sweep.seeds.size() > 1) std::cout << "  seed " << run.seed;
+    std::cout << "\n";
+  }
+  if (shard) std::cout << "shard " << shard->text() << ": " << places.size() << " of ";
   std::cout << sweep.traces.size() * sweep.runs.size() << " runs (" << sweep.runs.size()
             << " of policies on " << sweep.traces.size() << " traces), to " << sweep.output << "\n";
   if (sweep.duplicates > 0)

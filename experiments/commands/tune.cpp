@@ -57,6 +57,7 @@ void add_tune(CLI::App& app) {
       "The choice is the cheapest there is among all combinations, or the output says how far it\n"
       "may be from it. Exit code 1, and no file: no candidate meets the target.");
   options->add_to(*command, "write the chosen parameters as YAML; - is standard output");
+  options->add_fresh(*command);
   command->callback([options] { execute(*options); });
 }
 

@@ -1,4 +1,6 @@
 // What makes a run, and a sweep, the same as another.
+#include <sstream>
+
 #include "core/base/error.h"
 #include "core/base/hash.h"
 #include "experiments/config/emit.h"
@@ -20,8 +22,10 @@ std::string settings(const Sweep& sweep, const std::vector<std::uint64_t>& seeds
                 ", max_steps: ", sweep.replay.max_steps, "}\n");
 }
 
+constexpr const char *kRuns = "runs:\n", *kItem = "  - ";
+
 std::string run_line(const RunSpec& run) {
-  return concat("  - {policy: ", run.policy, ", backend: ", run.backend,
+  return concat(kItem, "{policy: ", run.policy, ", backend: ", run.backend,
                 ", parameters: ", run.parameters_json(), "}\n");
 }
 
@@ -51,9 +55,19 @@ std::string resolved_config(const Sweep& sweep, const std::vector<std::string>& 
   yaml.key("traces").list();
   for (std::size_t i = 0; i < sweep.traces.size(); ++i)
     yaml.map(YamlWriter::kFlow).entry("path", sweep.traces[i]).entry("hash", trace_hashes[i]).end();
-  std::string text = yaml.end().end().text() + "runs:\n";
+  std::string text = yaml.end().end().text() + kRuns;
   for (const RunSpec& run : sweep.runs) text += run_line(run);  // JSON, which is YAML too
   return text;
+}
+
+std::vector<std::string> listed_runs(const std::string& resolved_config) {
+  std::vector<std::string> runs;
+  const auto list = resolved_config.find(concat("\n", kRuns));
+  if (list == std::string::npos) return runs;
+  std::istringstream lines(resolved_config.substr(list));
+  for (std::string line; std::getline(lines, line);)
+    if (line.rfind(kItem, 0) == 0) runs.push_back(line.substr(std::string(kItem).size()));
+  return runs;
 }
 
 std::string config_hash(const Sweep& sweep, const std::vector<std::string>& trace_hashes) {

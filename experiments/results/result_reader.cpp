@@ -1,10 +1,10 @@
 #include "experiments/results/result_reader.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/base/error.h"
 #include "core/base/text.h"
-#include "core/trace/hdf5/h5.h"
 
 namespace doublep {
 namespace {
@@ -74,6 +74,39 @@ std::string root_hash(hid_t root, const std::string& file) {
   return hash.hex();
 }
 
+h5::Handle open_result(const std::string& file) {
+  h5::Handle opened = h5::open_file(file);
+  check_format(opened.get(), file);
+  return opened;
+}
+
+void check_root(hid_t root, const Attributes& all, const std::string& file) {
+  if (text_of(all, kContentHash, file) != root_hash(root, file))
+    fail_input(file,
+               ": attributes of the file or of a trace are not what was written, the file is "
+               "damaged; run the sweep again, which keeps its runs");
+}
+
+namespace {
+constexpr const char* kShard = "shard";
+constexpr const char* kShards = "shards";
+}  // namespace
+
+std::optional<Shard> shard_of(const Attributes& root, const std::string& file) {
+  if (root.count(kShard) + root.count(kShards) == 0) return std::nullopt;
+  const std::int64_t index = integer_of(root, kShard, file),
+                     count = integer_of(root, kShards, file);
+  if (index < 1 || index > count || count > std::numeric_limits<int>::max())
+    fail_input(file, ": says that it is shard ", index, " of ", count,
+               "; the file is damaged, run the shard again");
+  return Shard{static_cast<int>(index), static_cast<int>(count)};
+}
+
+void set_shard(Attributes& root, const std::optional<Shard>& shard) {
+  root.erase(kShard), root.erase(kShards);
+  if (shard) root[kShard] = std::int64_t{shard->index}, root[kShards] = std::int64_t{shard->count};
+}
+
 std::string ResultFile::trace_name(std::size_t trace) const {
   TraceNames names;
   for (const StoredTrace& one : traces) names.add(one.name, one.hash);
@@ -81,15 +114,15 @@ std::string ResultFile::trace_name(std::size_t trace) const {
 }
 
 ResultFile ResultFile::load(const std::string& path) {
-  const h5::Handle file = h5::open_file(path);
+  const h5::Handle file = open_result(path);
   const hid_t root = file.get();
-  check_format(root, path);
   const Attributes all = read_attributes(root, path);
   ResultFile result;
   result.path = path;
   result.name = text_of(all, "name", path), result.config = text_of(all, "config", path);
   result.config_hash = text_of(all, "config_hash", path);
   result.commit = text_of(all, "commit", path), result.created = text_of(all, "created", path);
+  result.program_hash = text_of(all, "program_hash", path), result.shard = shard_of(all, path);
   const h5::Handle traces = h5::open_group(root, "traces", path);
   const std::size_t count = h5::children(traces.get()).size();
   for (std::size_t i = 0; i < count; ++i) {
@@ -97,15 +130,11 @@ ResultFile ResultFile::load(const std::string& path) {
     const h5::Handle group = h5::open_group(traces.get(), name, place);
     result.traces.push_back(trace_of(read_attributes(group.get(), place), place));
   }
-  // Runs first: where one is damaged, it is named.
   const h5::Handle runs = h5::open_group(root, "runs", path);
   for (const std::string& key : h5::children(runs.get()))
     result.runs.push_back(run_of(key, read_run(runs.get(), key, path), result.traces.size(), path));
   if (result.runs.empty()) fail_input(path, ": holds no run; run the sweep again");
-  if (text_of(all, kContentHash, path) != root_hash(root, path))
-    fail_input(path,
-               ": attributes of the file or of a trace are not what was written, the file is "
-               "damaged; run the sweep again, which keeps its runs");
+  check_root(root, all, path);
   std::sort(result.runs.begin(), result.runs.end(),
             [](const auto& a, const auto& b) { return a.order < b.order; });
   return result;

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "core/trace/hdf5/h5.h"
 #include "experiments/results/stored_run.h"
+#include "experiments/shards/shard.h"
 
 namespace doublep {
 
@@ -40,7 +43,8 @@ struct StoredRun {
 };
 
 struct ResultFile {
-  std::string path, name, config, config_hash, commit, created;
+  std::string path, name, config, config_hash, commit, program_hash, created;
+  std::optional<Shard> shard;  ///< what part of the sweep it is, where it is not the whole
   std::vector<StoredTrace> traces;
   std::vector<StoredRun> runs;  ///< in the order of the sweep
 
@@ -56,7 +60,16 @@ struct ResultFile {
 inline constexpr std::int64_t kResultVersion = 3;
 
 /// The hash of a result's root: its attributes, its traces', and its runs' hashes by key. `file` is
-/// for messages.
+/// for messages, here and below.
 std::string root_hash(hid_t root, const std::string& file);
+
+/// Opens a result of this version. Throws InputError for any other file.
+h5::Handle open_result(const std::string& file);
+/// Throws InputError where the root's attributes, `all`, or a trace's are not what was written. Its
+/// runs are read before: where one is damaged, it is named.
+void check_root(hid_t root, const Attributes& all, const std::string& file);
+/// The root's attributes `shard` and `shards`, which the whole of a sweep does not have.
+std::optional<Shard> shard_of(const Attributes& root, const std::string& file);
+void set_shard(Attributes& root, const std::optional<Shard>& shard);
 
 }  // namespace doublep

@@ -71,9 +71,26 @@ std::optional<RunContent> load(const std::string& file, const std::string& key, 
   }
 }
 
+// The runs of another shard, or of the whole, would be lost with the file.
+void refuse_other_shard(const std::string& file, const Shard& shard) {
+  std::error_code unreadable;
+  if (!fs::exists(file, unreadable)) return;
+  std::optional<Shard> found;
+  try {
+    found = shard_of(read_attributes(open_result(file).get(), file), file);
+  } catch (const InputError&) {
+    return;  // no result, or none that can be read: nothing to lose
+  }
+  if (found != shard)
+    fail_input(file, ": holds ", found ? "shard " + found->text() : "a whole sweep",
+               ", which shard ", shard.text(), " would replace; choose another file with --output");
+}
+
 }  // namespace
 
-ResultStore::ResultStore(const Sweep& sweep) : sweep_(sweep), parts_(sweep.output + ".parts") {
+ResultStore::ResultStore(const Sweep& sweep, const std::optional<Shard>& shard)
+    : sweep_(sweep), shard_(shard), parts_(sweep.output + ".parts") {
+  if (shard) refuse_other_shard(sweep.output, *shard);
   std::error_code error;
   fs::create_directories(parts_, error);
   if (error)
@@ -154,6 +171,7 @@ void ResultStore::write_root(hid_t root, const std::vector<const Trace*>& traces
                     {"seed", static_cast<std::int64_t>(sweep_.seeds.front())},
                     {"threads", std::int64_t{num_threads()}}};
   for (const auto& [name, value] : provenance()) all.emplace(name, value);
+  set_shard(all, shard_);
   write_attributes(root, all);
 }
 

@@ -10,6 +10,7 @@
 #include "core/trace/trace.h"
 #include "experiments/config/sweep.h"
 #include "experiments/results/stored_run.h"
+#include "experiments/shards/shard.h"
 
 namespace doublep {
 
@@ -20,6 +21,9 @@ std::string run_key(const Sweep& sweep, const RunSpec& run, const std::string& t
 /// out paths, so that config_hash is the same wherever the files lie.
 std::string resolved_config(const Sweep& sweep, const std::vector<std::string>& trace_hashes);
 std::string config_hash(const Sweep& sweep, const std::vector<std::string>& trace_hashes);
+/// The runs that a resolved configuration lists, a line of it each; a sweep does them on each of
+/// its traces, one trace after the other.
+std::vector<std::string> listed_runs(const std::string& resolved_config);
 
 struct FinishedRun {
   std::string key;
@@ -32,8 +36,9 @@ struct FinishedRun {
 class ResultStore {
  public:
   /// Takes hold of the output path: creates its folder and `<output>.parts`, and locks it against a
-  /// second writer. Throws InputError.
-  explicit ResultStore(const Sweep& sweep);
+  /// second writer. `shard`: the file says what it is a shard of; it replaces no other one of the
+  /// sweep, and not the whole. Throws InputError.
+  explicit ResultStore(const Sweep& sweep, const std::optional<Shard>& shard = {});
   ~ResultStore();
   ResultStore(const ResultStore&) = delete;  // one owner of the lock
   ResultStore& operator=(const ResultStore&) = delete;
@@ -53,6 +58,7 @@ class ResultStore {
   void remove_parts(const std::vector<FinishedRun>& runs) const;
 
   const Sweep& sweep_;
+  const std::optional<Shard> shard_;
   std::string parts_;
   int lock_ = -1;
 };

@@ -42,13 +42,6 @@ std::unique_ptr<Decoder> cuda_decoder(const PolicyInfo&, const Parameters&, cons
 }
 #endif
 
-// Time of a replay is about keys read: tokens x steps x heads x layers.
-double weight_of(const TraceInfo& info) {
-  return static_cast<double>(info.num_tokens) * static_cast<double>(info.num_steps()) *
-             info.num_query_heads * static_cast<double>(info.layers.size()) +
-         1;
-}
-
 // Refused, or said once a layer, before anything of it is kept.
 void report_mismatch(const Trace& trace, const ReplayResult& result, bool allow,
                      std::map<int, bool>& reported) {
@@ -119,22 +112,22 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
   for (const Trace& trace : traces) held += trace.held_bytes();
   std::vector<DecoderFactory> factories;
   for (const RunSpec& run : sweep.runs) factories.push_back(decoder_factory(sweep, run));
-  ResultStore store(sweep);
+  ResultStore store(sweep, options.shard);
 
   RunnerReport report;
   std::vector<FinishedRun> runs;
   std::vector<bool> there;
   double weight = 0;
-  for (std::size_t t = 0; t < traces.size(); ++t)
-    for (const RunSpec& spec : sweep.runs) {
-      FinishedRun run;
-      run.key = run_key(sweep, spec, traces[t].content_hash());
-      run.order = static_cast<int>(runs.size());
-      run.spec = &spec, run.trace = std::to_string(t);
-      there.push_back(!options.fresh && store.has(run.key, options.any_program));
-      if (!there.back()) weight += weight_of(traces[t].info());
-      runs.push_back(run);
-    }
+  for (const std::size_t place : runs_of(options.shard, sweep, traces)) {
+    const std::size_t t = place / sweep.runs.size();
+    FinishedRun run;
+    run.spec = &sweep.runs[place % sweep.runs.size()];
+    run.key = run_key(sweep, *run.spec, traces[t].content_hash());
+    run.order = static_cast<int>(place), run.trace = std::to_string(t);
+    there.push_back(!options.fresh && store.has(run.key, options.any_program));
+    if (!there.back()) weight += predicted_cost(*run.spec, traces[t].info(), sweep.replay);
+    runs.push_back(run);
+  }
   report.total = runs.size();
 
   const StopOnSignal guard;
@@ -144,12 +137,12 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
   std::map<std::size_t, std::map<int, bool>> reported;
   std::unique_ptr<TruthCache> truths;
   for (std::size_t i = 0; i < runs.size(); ++i) {
-    const std::size_t t = i / sweep.runs.size();
+    const std::size_t t = static_cast<std::size_t>(runs[i].order) / sweep.runs.size();
     const Trace& trace = traces[t];
-    if (i % sweep.runs.size() == 0) {  // runs go by trace: one trace's truth is held at a time
-      const auto first = there.begin() + static_cast<std::ptrdiff_t>(i);
-      const auto to_do =
-          std::count(first, first + static_cast<std::ptrdiff_t>(sweep.runs.size()), false);
+    if (i == 0 || runs[i].trace != runs[i - 1].trace) {  // one trace's truth is held at a time
+      std::size_t to_do = 0;
+      for (std::size_t j = i; j < runs.size() && runs[j].trace == runs[i].trace; ++j)
+        to_do += !there[j];
       truths = std::make_unique<TruthCache>(
           trace, to_do > 1 ? static_cast<std::size_t>(memory - held) : 0);
     }
@@ -160,11 +153,12 @@ RunnerReport run_sweep(const Sweep& sweep, const RunnerOptions& options) {
       progress.reused(name);
       continue;
     }
-    progress.begin(name, weight_of(trace.info()));
+    progress.begin(name, predicted_cost(*runs[i].spec, trace.info(), sweep.replay));
     const auto start = std::chrono::steady_clock::now();
     try {
       ReplayResult result = replay(
-          trace, sweep.replay, factories[i % sweep.runs.size()],
+          trace, sweep.replay,
+          factories[static_cast<std::size_t>(runs[i].order) % sweep.runs.size()],
           [&](double done) {
             progress.update(done);
             return !StopOnSignal::requested();

@@ -3,17 +3,20 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/trace/trace.h"
 #include "experiments/config/sweep.h"
+#include "experiments/shards/shard.h"
 
 namespace doublep {
 
 struct RunnerOptions {
-  bool fresh = false;           ///< do every run again
-  bool any_program = false;     ///< take results of another build for this one's
-  bool allow_mismatch = false;  ///< recorded outputs that differ are a warning, not an error
+  bool fresh = false;               ///< do every run again
+  bool any_program = false;         ///< take results of another build for this one's
+  bool allow_mismatch = false;      ///< recorded outputs that differ are a warning, not an error
+  std::optional<Shard> shard = {};  ///< the runs of this one only, and a file that says so
   /// For what the runs share: the traces as they are stored, in at most half of it, and a trace's
   /// layers and ground truth in the rest. What does not fit is read, or computed, again.
   std::int64_t truth_mebibytes = 2048;
