@@ -148,13 +148,14 @@ rooms() {  # preset, its rooms, arguments for every room...
 python=()
 [ -z "$optimised" ] || prepare_package "$optimised"
 if [ -n "$optimised" ] && build "$optimised" "$optimised_rooms" "${package[@]}"; then
-  python=(tests/analysis tests/recorder)
+  python=(tests/analysis tests/recorder tests/slurm)
   export DOUBLEP_PROGRAM="$root/build/$optimised/experiments/doublep"
   # What wants analysis/requirements.txt, MkDocs or a browser is skipped where PYTHON has it not (ci.yml's job `pages` has).
   start_python tests/analysis "${PYTHON:-/usr/bin/python3}"
   # The recorder's tests of models want data/requirements.txt, which nothing else does: name an
   # interpreter that has it, or they are skipped.
   start_python tests/recorder "${RECORDER_PYTHON:-${PYTHON:-/usr/bin/python3}}"
+  start_python tests/slurm "${PYTHON:-/usr/bin/python3}"  # skipped, but with DOUBLEP_SLURM=1
   if [ "${package[0]}" = -DDOUBLEP_PYTHON=ON ]; then
     python+=(tests/python)
     start_python tests/python "build/$optimised/venv/bin/python"

@@ -7,14 +7,14 @@ headings; "" is what stands before the first. A section without a page here goes
 README = "README.md"
 FIRST = "index.md"
 COMPOSED = {  # page: (title, sections of README.md); the first page is README.md's own title
-    FIRST: ("", ["", "Three commands", "The program", "Reports", "Limits"]),
+    FIRST: ("", ["", "Three commands", "The program", "Beyond one machine", "Reports", "Limits"]),
     "your-model.md": ("Bring your model", ["Your own trace", "What kind of heads a model has"]),
     "policies.md": ("Policies compared", ["Policies", "What the policies need, and what ours adds"]),
     "simulator.md": ("Machines you do not have", ["The simulator"]),
     "gpu.md": ("On a GPU", ["On a GPU"]),
     "adding-a-policy.md": ("Adding a policy", ["Adding a policy"]),
     "library.md": ("As a library, from Python", ["As a library", "From Python"]),
-    "trust.md": ("Fuzzers, reproducible runs", ["Fuzzers", "Reproducible"]),
+    "trust.md": ("Reliability, fuzzers, reproducible runs", ["Reliability", "Fuzzers", "Reproducible"]),
 }
 NAVIGATION = (  # (heading, ((title, page), ...))
     ("Getting started", (("Start", FIRST),)),

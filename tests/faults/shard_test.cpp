@@ -154,6 +154,32 @@ TEST_CASE("an interrupted shard continues, and does only its own runs") {
   CHECK(fs::exists(shards.file("o.h5.shards/2-of-2.h5")));
 }
 
+TEST_CASE("kills at any moment cost a shard the run in flight, no more") {
+  const Shards shards;
+  REQUIRE(shards.program({"run", shards.config(), "-o", shards.whole()}).code == 0);
+  REQUIRE(shards.run_shard(2, 2).code == 0);
+  ProgramOptions shell;
+  shell.program = "/bin/bash";
+  int kills = 0;
+  for (int i = 0; i < 25; ++i) {
+    const std::string after = "0.0" + std::to_string(10 + 7 * i % 83);  // seconds
+    const auto killed = run_program(
+        {"-c", "exec timeout -s KILL " + after + " \"$0\" run \"$1\" --shard 1/2 -o \"$2\"",
+         DOUBLEP_PROGRAM, shards.config(), shards.shard(1, 2)},
+        fs::path(shards.config()).parent_path(), shell);
+    kills += killed.code == 137;
+    if (killed.code == 0 && i < 20) fs::remove(shards.shard(1, 2));
+  }
+  CHECK(kills >= 10);
+  const ProgramResult last = shards.run_shard(1, 2);
+  INFO(last.err);
+  REQUIRE(last.code == 0);
+  const ProgramResult merged = shards.merge({shards.shard(1, 2), shards.shard(2, 2)});
+  INFO(merged.err);
+  CHECK(merged.code == 0);
+  CHECK(shards.csv(shards.file("merged.h5")) == shards.csv(shards.whole()));
+}
+
 TEST_CASE("bad shards are refused before anything is run, and none replaces another") {
   const Shards shards;
   for (const char* bad : {"0/3", "4/3", "x", "", "1/3/4"}) {
