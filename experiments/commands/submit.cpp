@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "core/base/error.h"
+#include "core/base/hash.h"
 #include "core/base/output.h"
 #include "core/base/text.h"
 #include "experiments/commands/commands.h"

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -66,8 +67,8 @@ void check_directive(const std::string& words) {
     fail_input("--sbatch '", words, "': expected options of sbatch, such as --partition=long");
   std::istringstream in(words);
   for (std::string word; in >> word;)
-    for (const char* ours : {"--array", "-a", "--job-name", "-J"})
-      if (word == ours || word.rfind(std::string(ours) + "=", 0) == 0)
+    for (const std::string ours : {"--array", "-a", "--job-name", "-J"})
+      if (word == ours || word.rfind(ours.size() > 2 ? ours + "=" : ours, 0) == 0)
         fail_input("--sbatch '", words, "': ", ours,
                    " belongs to the shards; leave it to doublep submit");
 }
@@ -95,41 +96,30 @@ std::string log_path(const std::string& output, const Shard& shard) {
 std::string job_script(const JobArray& job) {
   for (const std::string& words : job.directives) check_directive(words);
   const std::string folder = job.output + ".shards/", of = concat("-of-", job.count);
-  std::string text = concat(
-      "#!/bin/sh\n"
-      "# The shards of a sweep as a job array of Slurm, a task each: ",
-      job.tasks.size(), " of ", job.count,
-      ".\n"
-      "# Written by `doublep submit`, which may be called again at any time: it submits the "
-      "shards\n"
-      "# that are neither there nor queued, and merges when all are there. A task that is started\n"
-      "# again continues: finished runs are kept.\n"
-      "#SBATCH --job-name=",
-      job.name,
-      "\n"
-      "#SBATCH --array=",
-      ranges(job.tasks),
-      "\n"
-      "#SBATCH --nodes=1 --ntasks=1 --requeue\n"
-      "#SBATCH --output=\"",
-      log_pattern(folder), "%a", of, ".log\" --open-mode=append\n");
-  if (job.jobs > 0) text += concat("#SBATCH --cpus-per-task=", job.jobs, "\n");
-  if (job.gpu) text += "#SBATCH --gres=gpu:1\n";
-  for (const std::string& words : job.directives) text += "#SBATCH " + words + "\n";
-  return text + concat("\ncd ", quoted(job.folder),
-                       " || exit 2\n"
-                       "exec ",
-                       quoted(job.command),
-                       " \\\n"
-                       "  --shard \"$SLURM_ARRAY_TASK_ID/",
-                       job.count,
-                       "\" \\\n"
-                       "  --output ",
-                       quoted(folder), "\"$SLURM_ARRAY_TASK_ID", of,
-                       ".h5\" \\\n"
-                       "  --jobs ",
-                       job.jobs > 0 ? std::to_string(job.jobs) : "\"${SLURM_CPUS_ON_NODE:-0}\"",
-                       "\n");
+  std::ostringstream out;
+  out << "#!/bin/sh\n"
+      << "# The shards of a sweep as a job array of Slurm, a task each: " << job.tasks.size()
+      << " of " << job.count << ".\n"
+      << "# Written by `doublep submit`, which may be called again at any time: it submits the "
+         "shards\n"
+      << "# that are neither there nor queued, and merges when all are there. A task that is "
+         "started\n"
+      << "# again continues: finished runs are kept.\n"
+      << "#SBATCH --job-name=" << job.name << "\n"
+      << "#SBATCH --array=" << ranges(job.tasks) << "\n"
+      << "#SBATCH --nodes=1 --ntasks=1 --requeue\n"
+      << "#SBATCH --output=\"" << log_pattern(folder) << "%a" << of
+      << ".log\" --open-mode=append\n";
+  if (job.jobs > 0) out << "#SBATCH --cpus-per-task=" << job.jobs << "\n";
+  if (job.gpu) out << "#SBATCH --gres=gpu:1\n";
+  for (const std::string& words : job.directives) out << "#SBATCH " << words << "\n";
+  out << "\ncd " << quoted(job.folder) << " || exit 2\n"
+      << "exec " << quoted(job.command) << " \\\n"
+      << "  --shard \"$SLURM_ARRAY_TASK_ID/" << job.count << "\" \\\n"
+      << "  --output " << quoted(folder) << "\"$SLURM_ARRAY_TASK_ID" << of << ".h5\" \\\n"
+      << "  --jobs " << (job.jobs > 0 ? std::to_string(job.jobs) : "\"${SLURM_CPUS_ON_NODE:-0}\"")
+      << "\n";
+  return out.str();
 }
 
 void require_slurm() {

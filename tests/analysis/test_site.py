@@ -175,25 +175,6 @@ class Commands(unittest.TestCase):
             for option in options:
                 self.assertRegex(text, rf"(?<![\w-]){option}(?![\w-])", f"{page}: {' '.join(words)}")
 
-    @unittest.skipUnless(PROGRAM, "DOUBLEP_PROGRAM names no program")
-    def test_what_is_cheap_is_run(self):
-        done = set()
-        for _, words, (subcommand, _) in self.all(commands.doublep):
-            files = [word for word in words[2:] if word.startswith(("configs/", "data/"))]
-            if subcommand == "policies":
-                command = tuple(words[1:])
-            elif subcommand in ("run", "tune", "simulate", "validate") and files:
-                command = ("validate", *files)
-            else:
-                continue
-            if command in done or not all(os.path.exists(os.path.join(ROOT, file)) for file in files):
-                self.assertIn(command, done, f"no such file: {command}")
-                continue
-            done.add(command)
-            ran = subprocess.run([PROGRAM, *command], capture_output=True, text=True, cwd=ROOT)
-            self.assertEqual(ran.returncode, 0, f"{command}: {ran.stderr}")
-        self.assertGreater(len(done), 3)
-
     def test_scripts_and_modules_exist_and_know_their_options(self):
         found = self.all(commands.python)
         self.assertGreater(len(found), 10)
