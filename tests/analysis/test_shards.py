@@ -54,12 +54,12 @@ class Shards(unittest.TestCase):
         ways = [line for line in lines if "--shard {}/4" in line]
         self.assertEqual((len(merge), len(ways), len(lines)), (1, 2, 3))
         for way in ways:
-            if way.startswith("parallel ") and not is_gnu_parallel():
-                print("SKIPPED: no GNU parallel here", flush=True)
-                continue
-            self.shell(way)
-            self.shell(merge[0])
-            self.check_merged()
+            with self.subTest(way):
+                if way.startswith("parallel ") and not is_gnu_parallel():
+                    self.skipTest("no GNU parallel here")
+                self.shell(way)
+                self.shell(merge[0])
+                self.check_merged()
 
     def test_the_snakefile(self):
         text = re.search(r"```python\n(rule .*?)```", section(), re.S).group(1)
