@@ -18,6 +18,11 @@ namespace {
 // Tokens whose logits are softmaxed at a time: their values, asked for with the keys, fit in cache.
 constexpr std::int64_t kBlock = 64;
 
+// Tokens whose weighted values are summed in float32; longer selections are sums of such runs, in
+// float64. In one float32 sum the error grows with its length: 1e-3 at a million tokens.
+constexpr std::int64_t kRun = 1024;
+static_assert(kRun % kBlock == 0);
+
 // One or several heads that attend the same tokens, in blocks; each head keeps a running softmax.
 void attend_tokens(const KvHead& cache, const QueryGroup& heads,
                    std::span<const Selection> selections, std::span<SoftmaxState> states,
@@ -25,6 +30,8 @@ void attend_tokens(const KvHead& cache, const QueryGroup& heads,
   const auto& tokens = selections[0].tokens;
   const std::int64_t d = cache.value_dim, n = static_cast<std::int64_t>(tokens.size());
   MatrixF weights(heads.size, kBlock);
+  Eigen::Map<MatrixF> run(output, heads.size, d);
+  MatrixD earlier = MatrixD::Zero(n > kRun ? heads.size : 0, d);  // sums of the runs before
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
     const std::int64_t count = std::min(kBlock, n - begin);
     const std::span<const std::int32_t> block(tokens.data() + begin, count);
@@ -35,13 +42,20 @@ void attend_tokens(const KvHead& cache, const QueryGroup& heads,
         row += Eigen::Map<const Eigen::ArrayXf>(selections[h].log_weights.data() + begin, count)
                    .transpose();
       const double factor = states[h].raise(row.maxCoeff());
-      if (factor != 1)
-        Eigen::Map<Eigen::RowVectorXf>(output + h * d, d) *= static_cast<float>(factor);
+      if (factor != 1) {
+        run.row(h) *= static_cast<float>(factor);
+        if (n > kRun) earlier.row(h) *= factor;
+      }
       row = (row - static_cast<float>(states[h].max)).exp();
       states[h].sum += row.cast<double>().sum();
     }
     add_weighted_values(cache, heads.size, block, weights.data(), kBlock, output);
+    if (n > kRun && (begin + count) % kRun == 0) {
+      earlier += run.cast<double>();
+      run.setZero();
+    }
   }
+  if (n > kRun) run = (earlier + run.cast<double>()).cast<float>();
 }
 
 void attend_terms(const Selection& selection, std::int64_t d, SoftmaxState& state, float* output) {

@@ -21,7 +21,7 @@ void ReferenceDecoder::prefill(const KvCacheView& cache) {
   cache_ = cache;
   for (int h = 0; h < cache.num_kv_heads; ++h) {
     PolicyContext context = context_;
-    context.kv_head = h;
+    context.kv_head = context_.kv_head + h;
     heads_.push_back(info_.create(parameters_, context));
   }
   if (context_.kv_dtype == KvDtype::kFp8) stored_.resize(cache.num_kv_heads);

@@ -13,7 +13,7 @@ namespace doublep {
 
 class ReferenceDecoder final : public Decoder {
  public:
-  /// `context.kv_head` is ignored: every KV head gets its own.
+  /// `context.kv_head` is the layer's number of the cache's first KV head.
   ReferenceDecoder(const PolicyInfo& policy, const Parameters& parameters,
                    const PolicyContext& context);
 

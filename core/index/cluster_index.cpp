@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/cost/stages.h"
+#include "core/index/segments.h"
 
 namespace doublep {
 
@@ -14,7 +15,9 @@ ParamSpecs clustering_params(std::int64_t tokens_per_cluster, int iterations,
       integer("tokens_per_cluster", tokens_per_cluster, "average tokens a cluster", 1),
       integer("clusters", 0, "clusters per KV head instead; 0 = by tokens_per_cluster"),
       integer("iterations", iterations, "k-means iterations", 1, 1000),
-      integer("segment", segment, "cluster runs of so many tokens separately; 0 = all at once"),
+      integer("segment", segment,
+              concat("cluster runs of so many tokens separately; 0 = all at once, beyond ",
+                     kMostAtOnce, " tokens in even runs of at most ", kLongSegment)),
       choice("kmeans_init", "evenly_spaced", {"evenly_spaced", "random"}, "first centroids"),
       integer("kmeans_seed", 0, "phase of the even spacing, or the random choice"),
   };
@@ -75,7 +78,7 @@ void move_to_means(const KvHead& head, std::int64_t begin, std::span<const std::
 
 ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::int64_t end,
                                  const ClusteringOptions& options) {
-  const std::int64_t n = end - begin, segment = options.segment > 0 ? options.segment : n;
+  const std::int64_t n = end - begin;
   const bool moved = (options.centre || options.warp) && n > 0;
   const MatrixF points = moved ? moved_keys(head, begin, end, options) : MatrixF();
   const auto rows_from = [&](std::int64_t first, std::int64_t rows) {
@@ -85,22 +88,18 @@ ClusterIndex ClusterIndex::build(const KvHead& head, std::int64_t begin, std::in
   Work work;
   if (options.warp)  // every key times W
     work += cost::change_metric(static_cast<double>(n), head.head_dim);
-  MatrixF centroids(0, head.head_dim);
+  const auto segments =
+      make_segments(n, options.tokens_per_cluster, options.clusters, options.segment);
+  MatrixF centroids(total_clusters(segments), head.head_dim);
   std::vector<std::int32_t> assignment;
   assignment.reserve(n);
-  for (std::int64_t first = begin; first < end; first += segment) {
-    // A short last segment gets its share of the clusters, and at least one.
-    const std::int64_t rows = std::min(segment, end - first);
-    const double share = static_cast<double>(rows) / static_cast<double>(n);
+  for (const Segment& segment : segments) {
     KmeansOptions kmeans_options = options.kmeans;
-    kmeans_options.clusters =
-        std::max<std::int64_t>(1, options.clusters > 0 ? std::llround(share * options.clusters)
-                                                       : rows / options.tokens_per_cluster);
-    const KmeansResult part = kmeans(rows_from(first, rows), kmeans_options);
-    const auto base = static_cast<std::int32_t>(centroids.rows());
-    centroids.conservativeResize(base + part.centroids.rows(), head.head_dim);
-    centroids.bottomRows(part.centroids.rows()) = part.centroids;
-    for (std::int32_t a : part.assignment) assignment.push_back(base + a);
+    kmeans_options.clusters = segment.clusters;
+    const KmeansResult part =
+        kmeans(rows_from(begin + segment.point, segment.points), kmeans_options);
+    centroids.middleRows(segment.cluster, segment.clusters) = part.centroids;
+    for (std::int32_t a : part.assignment) assignment.push_back(segment.cluster + a);
     work += part.work;
   }
   if (options.global_pass && n > 0) {

@@ -25,7 +25,7 @@ struct IndexMoments {
 struct ClusteringOptions {
   std::int64_t tokens_per_cluster = 16;
   std::int64_t clusters = 0;  ///< a fixed number instead; 0 = by tokens_per_cluster
-  std::int64_t segment = 0;   ///< cluster runs of so many tokens on their own; 0 = all at once
+  std::int64_t segment = 0;   ///< cluster runs of so many tokens on their own; 0: segment_length()
   KmeansOptions kmeans;
   bool centre = false;       ///< cluster the keys less their mean over the whole range
   bool global_pass = false;  ///< a last assignment to the nearest centroid of all segments

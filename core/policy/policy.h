@@ -16,7 +16,7 @@ namespace doublep {
 /// Where a policy stands. Sampling policies key their random streams by all of it.
 struct PolicyContext {
   int layer = 0;
-  int kv_head = 0;
+  int kv_head = 0;  ///< of the layer; for a decoder, the first of its cache
   std::uint64_t seed = 0;
   KvDtype kv_dtype = KvDtype::kBf16;  ///< element size that cost is counted with
 };

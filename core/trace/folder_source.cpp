@@ -68,9 +68,10 @@ class FolderSource final : public TraceSource {
     return paths;
   }
 
-  std::vector<float> read(int layer, const LayerTensor& tensor) const override {
+  std::vector<float> read(int layer, const LayerTensor& tensor, std::int64_t first,
+                          std::int64_t count) const override {
     const auto found = tensors_.find({layer, tensor.name});
-    return found == tensors_.end() ? std::vector<float>{} : found->second.read();
+    return found == tensors_.end() ? std::vector<float>{} : found->second.read(first, count);
   }
 
   std::int64_t held_bytes() const override {

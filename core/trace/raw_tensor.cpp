@@ -11,13 +11,15 @@ namespace {
 
 constexpr std::int64_t kBlock = 4 << 20;  // values in memory at a time, beside what is kept
 
-// Visits all values in blocks of at most kBlock: visit(offset, size, read), where read(out) fills
-// float32.
+// Visits the values [first, end) in blocks of at most kBlock: visit(offset, size, read), where
+// read(out) fills float32.
 template <class Visit>
-void visit_blocks(const RawTensor& tensor, const Visit& visit) {
+void visit_blocks(const RawTensor& tensor, std::int64_t first, std::int64_t end,
+                  const Visit& visit) {
   std::ifstream in;
-  if (tensor.held.empty()) in.open(tensor.path, std::ios::binary), in.seekg(tensor.begin);
   const int width = *tensor.type == StoredType::kFloat32 ? 4 : 2;
+  if (tensor.held.empty())
+    in.open(tensor.path, std::ios::binary), in.seekg(tensor.begin + first * width);
   const auto fetch = [&](std::int64_t at, std::int64_t size, void* target) {
     if (tensor.held.empty()) return !!in.read(static_cast<char*>(target), size * width);
     const std::int64_t from = tensor.begin + at * width;
@@ -25,10 +27,9 @@ void visit_blocks(const RawTensor& tensor, const Visit& visit) {
     std::memcpy(target, tensor.held.data() + from, static_cast<std::size_t>(size * width));
     return true;
   };
-  const auto total = static_cast<std::int64_t>(num_values(tensor.shape));
   std::vector<std::uint16_t> bits;
-  for (std::int64_t at = 0; at < total; at += kBlock) {
-    const std::int64_t size = std::min(kBlock, total - at);
+  for (std::int64_t at = first; at < end; at += kBlock) {
+    const std::int64_t size = std::min(kBlock, end - at);
     visit(at, size, [&](float* out) {
       if (width == 2) bits.resize(static_cast<std::size_t>(size));
       if (!fetch(at, size, width == 4 ? static_cast<void*>(out) : bits.data()))
@@ -40,16 +41,22 @@ void visit_blocks(const RawTensor& tensor, const Visit& visit) {
 
 }  // namespace
 
-std::vector<float> RawTensor::read() const {
-  std::vector<float> values(static_cast<std::size_t>(num_values(shape)));
-  visit_blocks(*this,
-               [&](std::int64_t at, std::int64_t, const auto& read) { read(values.data() + at); });
+std::vector<float> RawTensor::read(std::int64_t first, std::int64_t count) const {
+  const std::int64_t slices = count > 0 ? count : shape[0];
+  DP_EXPECTS(first >= 0 && first + slices <= shape[0], "a part of the first dimension");
+  const auto slice = static_cast<std::int64_t>(num_values(shape)) / shape[0];
+  std::vector<float> values(static_cast<std::size_t>(slices * slice));
+  visit_blocks(*this, first * slice, (first + slices) * slice,
+               [&](std::int64_t at, std::int64_t, const auto& read) {
+                 read(values.data() + at - first * slice);
+               });
   return values;
 }
 
 void RawTensor::check_values() const {
   std::vector<float> block;
-  visit_blocks(*this, [&](std::int64_t at, std::int64_t size, const auto& read) {
+  const auto total = static_cast<std::int64_t>(num_values(shape));
+  visit_blocks(*this, 0, total, [&](std::int64_t at, std::int64_t size, const auto& read) {
     block.resize(static_cast<std::size_t>(size));
     read(block.data());
     doublep::check_values(block.data(), size, at, shape, place);

@@ -26,8 +26,9 @@ struct RawTensor {
   std::shared_ptr<const std::string> header;  ///< what the file begins with, as it was read
   std::string_view held;                      ///< the file's bytes, where it is in memory, or empty
 
-  /// All of it as float32. Throws InputError where the file has become shorter.
-  std::vector<float> read() const;
+  /// Entries [first, first + count) of its first dimension as float32, or all where count is 0.
+  /// Throws InputError where the file has become shorter.
+  std::vector<float> read(std::int64_t first = 0, std::int64_t count = 0) const;
   /// See doublep::check_values; reads 16 MiB at a time.
   void check_values() const;
 };

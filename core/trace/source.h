@@ -25,8 +25,10 @@ class TraceSource {
   virtual const TraceInfo& info() const = 0;
   /// Whose bytes the hash covers: a folder may hold others.
   virtual std::vector<std::string> files() const = 0;
-  /// float32, row-major, in the tensor's shape; empty where it is optional and not there.
-  virtual std::vector<float> read(int layer, const LayerTensor& tensor) const = 0;
+  /// float32, row-major: of the tensor's first dimension the entries [first, first + count), or all
+  /// where count is 0; empty where it is optional and not there. Nothing else of it is read.
+  virtual std::vector<float> read(int layer, const LayerTensor& tensor, std::int64_t first,
+                                  std::int64_t count) const = 0;
   /// Bytes of its files that are held in memory: all that is ever read, or 0.
   virtual std::int64_t held_bytes() const = 0;
   /// 16 hex digits over all bytes that are ever read: of those held, where they are, and else (or

@@ -61,6 +61,10 @@ void Trace::require_unchanged() const {
                ": changed while it was replayed; what was read of it is not kept, run again");
 }
 
+void Trace::require_untouched() const {
+  if (stamps_changed()) require_unchanged();
+}
+
 void Trace::require_layers(const std::vector<int>& layers) const {
   const TraceInfo& info = this->info();
   for (int layer : layers) {
@@ -76,36 +80,50 @@ void Trace::require_layers(const std::vector<int>& layers) const {
   }
 }
 
-TraceLayer Trace::read_layer(int layer) const {
-  require_layers({layer});
+TraceLayer Trace::read_layer(const LayerPart& part) const {
+  require_layers({part.layer});
   TraceLayer out;
-  out.layer = layer;
+  out.layer = part.layer, out.first_kv_head = part.first_kv_head;
+  out.kv_heads = part.kv_heads > 0 ? part.kv_heads : info().num_kv_heads - part.first_kv_head;
   std::vector<float>* const targets[] = {&out.keys, &out.values, &out.queries, &out.outputs,
                                          &out.prefill_queries};
   const auto tensors = layer_tensors(info());
-  for (std::size_t i = 0; i < tensors.size(); ++i) *targets[i] = source_->read(layer, tensors[i]);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const bool by_kv_head = targets[i] == &out.keys || targets[i] == &out.values;
+    *targets[i] = source_->read(part.layer, tensors[i], by_kv_head ? out.first_kv_head : 0,
+                                by_kv_head ? out.kv_heads : 0);
+  }
   return out;
 }
 
+std::int64_t Trace::head_bytes() const {
+  return static_cast<std::int64_t>(sizeof(float)) * info().num_tokens *
+         (info().head_dim + info().value_dim);
+}
+
+std::int64_t Trace::first_query(const TraceLayer& layer) const {
+  return static_cast<std::int64_t>(layer.first_kv_head) * info().group_size() * info().head_dim;
+}
+
 KvCacheView Trace::cache(const TraceLayer& layer) const {
-  const int heads = info().num_query_heads;
-  const std::int64_t stride = static_cast<std::int64_t>(heads) * info().head_dim;
-  return {layer.keys.data(),
-          layer.values.data(),
-          info().num_kv_heads,
-          info().num_tokens,
-          info().num_tokens,
-          info().head_dim,
-          info().value_dim,
-          {layer.prefill_queries.data(),
-           static_cast<std::int64_t>(layer.prefill_queries.size()) / stride, heads, info().head_dim,
-           stride}};
+  const std::int64_t stride = static_cast<std::int64_t>(info().num_query_heads) * info().head_dim;
+  return {
+      layer.keys.data(),
+      layer.values.data(),
+      layer.kv_heads,
+      info().num_tokens,
+      info().num_tokens,
+      info().head_dim,
+      info().value_dim,
+      {layer.prefill_queries.empty() ? nullptr : layer.prefill_queries.data() + first_query(layer),
+       static_cast<std::int64_t>(layer.prefill_queries.size()) / stride,
+       layer.kv_heads * info().group_size(), info().head_dim, stride}};
 }
 
 QueryBlock Trace::queries(const TraceLayer& layer, std::int64_t step) const {
   const std::int64_t stride = static_cast<std::int64_t>(info().num_query_heads) * info().head_dim;
-  return {layer.queries.data() + step * stride, info().num_query_heads, info().head_dim,
-          info().softmax_scale, step};
+  return {layer.queries.data() + step * stride + first_query(layer),
+          layer.kv_heads * info().group_size(), info().head_dim, info().softmax_scale, step};
 }
 
 }  // namespace doublep

@@ -19,29 +19,6 @@ constexpr int kThreads = 256, kWarps = kThreads / 32;
 
 }  // namespace
 
-std::vector<Segment> make_segments(std::int64_t tokens, std::int64_t tokens_per_cluster,
-                                   std::int64_t clusters, std::int64_t segment) {
-  std::vector<Segment> segments;
-  const std::int64_t length = segment > 0 ? segment : tokens;
-  std::int64_t cluster = 0;
-  for (std::int64_t first = 0; first < tokens; first += length) {
-    const std::int64_t points = std::min(length, tokens - first);
-    const double share = static_cast<double>(points) / static_cast<double>(tokens);
-    std::int64_t mine = clusters > 0
-                            ? static_cast<std::int64_t>(share * static_cast<double>(clusters) + 0.5)
-                            : points / tokens_per_cluster;
-    mine = std::clamp<std::int64_t>(mine, 1, points);
-    segments.push_back({static_cast<std::int32_t>(first), static_cast<std::int32_t>(points),
-                        static_cast<std::int32_t>(cluster), static_cast<std::int32_t>(mine)});
-    cluster += mine;
-  }
-  return segments;
-}
-
-int total_clusters(const std::vector<Segment>& segments) {
-  return segments.empty() ? 0 : segments.back().cluster + segments.back().clusters;
-}
-
 ClusterBuilder::ClusterBuilder(DType dtype, int pairs, int head_dim, std::int64_t points,
                                std::int64_t clusters)
     : centroids_(pairs * clusters * head_dim),

@@ -8,23 +8,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/index/segments.h"
 #include "cuda/common/runtime.h"
 #include "cuda/common/types.h"
 #include "cuda/estimate/estimate.h"
 
 namespace doublep::cuda {
-
-/// A run of tokens that is clustered on its own; numbers are relative to the clustered range.
-struct Segment {
-  std::int32_t point, points;      ///< first token and number of tokens
-  std::int32_t cluster, clusters;  ///< first cluster and number of clusters, 1 to points
-};
-
-/// As core's ClusterIndex::build shares clusters out: a short last segment gets its part.
-std::vector<Segment> make_segments(std::int64_t tokens, std::int64_t tokens_per_cluster,
-                                   std::int64_t clusters, std::int64_t segment);
-/// Sum of the segments' clusters.
-int total_clusters(const std::vector<Segment>& segments);
 
 struct ClusterBuildParams {
   DType dtype = DType::kBf16;

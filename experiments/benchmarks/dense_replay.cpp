@@ -55,7 +55,7 @@ void run(const std::string& path, int rounds) {
   const TraceInfo& info = trace.info();
   const PolicyInfo& dense = PolicyRegistry::instance().find("dense");
   const Parameters parameters = resolve(dense, {});
-  const auto make = [&](int layer) -> std::unique_ptr<Decoder> {
+  const auto make = [&](int layer, int) -> std::unique_ptr<Decoder> {
     PolicyContext context;
     context.layer = layer;
     return std::make_unique<ReferenceDecoder>(dense, parameters, context);

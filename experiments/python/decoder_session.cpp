@@ -45,7 +45,7 @@ DecoderSession::DecoderSession(const Setting& setting, const Options& options)
     fail_input("Decoder: capacity is ", *options.capacity, ", expected at least 1");
   make_ = decoder_factory(sweep_, sweep_.runs[0]);
   on_cpu_ =
-      dynamic_cast<ReferenceDecoder*>(make_(static_cast<int>(options.layer)).get()) != nullptr;
+      dynamic_cast<ReferenceDecoder*>(make_(static_cast<int>(options.layer), 0).get()) != nullptr;
 }
 
 double DecoderSession::scale(int head_dim) const {
@@ -90,7 +90,7 @@ void DecoderSession::prefill(const TensorIn& keys, const TensorIn& values,
     check_values(given, floats, row);
     cache.attach({floats, given.shape[0], num_query_heads, cache.view().head_dim, row});
   }
-  auto decoder = make_(static_cast<int>(options_.layer));
+  auto decoder = make_(static_cast<int>(options_.layer), 0);
   decoder->prefill(cache.view());
   decoder_ = std::move(decoder), cache_ = std::move(cache), device_ = nullptr;
   prefill_queries_ = std::move(converted);
@@ -113,7 +113,7 @@ void DecoderSession::prefill_on_gpu(const TensorIn& keys, const TensorIn& values
     check_positions(*prefill_queries, shape.length);
     asked = on_gpu(*prefill_queries);
   }
-  auto decoder = make_(static_cast<int>(options_.layer));
+  auto decoder = make_(static_cast<int>(options_.layer), 0);
   auto* device = dynamic_cast<DeviceDecoder*>(decoder.get());
   if (!device)
     fail_input(keys.name,

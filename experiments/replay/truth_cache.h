@@ -19,8 +19,10 @@ class TruthCache {
   /// so that the oldest would always go just before it is wanted again.
   TruthCache(const Trace& trace, std::size_t most_bytes) : trace_(trace), free_(most_bytes) {}
 
-  std::shared_ptr<const TraceLayer> layer(int index);
-  /// Of one KV head's group of query heads, over the keys that the step sees. From any thread.
+  /// Reads a part once for as long as somebody holds it, too, whether the memory allows it or not.
+  std::shared_ptr<const TraceLayer> layer(const LayerPart& part);
+  /// Of the query heads of one KV head, counted within what was read, over the keys that the step
+  /// sees. From any thread.
   std::shared_ptr<const GroundTruth> truth(const TraceLayer& layer, std::int64_t step, int kv_head);
 
  private:
@@ -29,7 +31,8 @@ class TruthCache {
   const Trace& trace_;
   std::mutex mutex_;
   std::size_t free_;
-  std::map<int, std::shared_ptr<const TraceLayer>> layers_;
+  std::map<LayerPart, std::shared_ptr<const TraceLayer>> layers_;
+  std::map<LayerPart, std::weak_ptr<const TraceLayer>> in_use_;
   std::map<std::tuple<int, std::int64_t, int>, std::shared_ptr<const GroundTruth>> truths_;
 };
 

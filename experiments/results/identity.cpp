@@ -35,6 +35,12 @@ std::string run_key(const Sweep& sweep, const RunSpec& run, const std::string& t
   return Hasher().add(settings(sweep, {run.seed})).add(run_line(run)).add(trace_hash).hex();
 }
 
+std::string piece_key(const std::string& run_key, const LayerPart& part) {
+  return Hasher()
+      .add(concat(run_key, " ", part.layer, " ", part.first_kv_head, " ", part.kv_heads))
+      .hex();
+}
+
 std::string resolved_config(const Sweep& sweep, const std::vector<std::string>& trace_hashes) {
   YamlWriter yaml;
   yaml.map().entry("name", sweep.name).key("seed");

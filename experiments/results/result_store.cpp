@@ -155,6 +155,25 @@ void ResultStore::write(const FinishedRun& run, ReplayResult result) {
   write_output(checksum_path(run.key), checksum);
 }
 
+void ResultStore::join(FinishedRun run, const std::vector<std::string>& pieces) {
+  std::vector<ReplayResult> results;
+  for (const std::string& key : pieces) {
+    auto content = find(key, true);
+    if (!content)
+      fail_input(sweep_.output, ": a piece of run ", run.key, " (", run.spec->label,
+                 ") was there and is not any more, or was damaged; run again, which does it anew");
+    ReplayResult result;
+    result.rows = std::move(content->rows), result.layers = std::move(content->layers);
+    result.steps = std::get<std::vector<std::int64_t>>(content->attributes.at("steps_replayed"));
+    result.target_p = real_of(content->attributes, "target_p", sweep_.output);
+    result.target_error = real_of(content->attributes, "target_error", sweep_.output);
+    run.seconds += real_of(content->attributes, "seconds", sweep_.output);
+    results.push_back(std::move(result));
+  }
+  write(run, joined(std::move(results)));
+  for (const std::string& key : pieces) remove_part(key);
+}
+
 void ResultStore::write_root(hid_t root, const std::vector<const Trace*>& traces) const {
   std::vector<std::string> hashes;
   const h5::Handle groups = h5::create_group(root, "traces", sweep_.output);
@@ -201,13 +220,16 @@ void ResultStore::finish(const std::vector<FinishedRun>& runs,
   remove_parts(runs);
 }
 
+void ResultStore::remove_part(const std::string& key) const {
+  std::error_code ignored;
+  fs::remove(part_path(key), ignored);
+  fs::remove(checksum_path(key), ignored);
+}
+
 // Parts of other configurations with this output stay: they may be continued yet.
 void ResultStore::remove_parts(const std::vector<FinishedRun>& runs) const {
   std::error_code ignored;
-  for (const FinishedRun& run : runs) {
-    fs::remove(part_path(run.key), ignored);
-    fs::remove(checksum_path(run.key), ignored);
-  }
+  for (const FinishedRun& run : runs) remove_part(run.key);
   bool others = false;
   for (const auto& entry : fs::directory_iterator(parts_, ignored))
     others = others || entry.path().extension() == ".h5";

@@ -17,6 +17,9 @@ namespace doublep {
 /// 16 hex digits over everything that determines a run's rows, but the program.
 std::string run_key(const Sweep& sweep, const RunSpec& run, const std::string& trace_hash);
 
+/// Of a run on a part of a layer alone.
+std::string piece_key(const std::string& run_key, const LayerPart& part);
+
 /// The resolved configuration: every default spelled out, one run a line. Its canonical part leaves
 /// out paths, so that config_hash is the same wherever the files lie.
 std::string resolved_config(const Sweep& sweep, const std::vector<std::string>& trace_hashes);
@@ -46,6 +49,9 @@ class ResultStore {
   /// Is this run there already, sound, from this program? (`any_program`: from any.)
   bool has(const std::string& key, bool any_program) const;
   void write(const FinishedRun& run, ReplayResult result);
+  /// Writes a run from those of its pieces, which were written under keys of their own and go; its
+  /// time is theirs. Throws InputError where one is not there any more.
+  void join(FinishedRun run, const std::vector<std::string>& pieces);
   /// Writes the sweep's file and removes the parts.
   void finish(const std::vector<FinishedRun>& runs, const std::vector<const Trace*>& traces);
 
@@ -55,6 +61,7 @@ class ResultStore {
   bool part_is_sound(const std::string& key) const;
   std::optional<RunContent> find(const std::string& key, bool any_program) const;
   void write_root(hid_t root, const std::vector<const Trace*>& traces) const;
+  void remove_part(const std::string& key) const;
   void remove_parts(const std::vector<FinishedRun>& runs) const;
 
   const Sweep& sweep_;

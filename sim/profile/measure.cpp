@@ -3,6 +3,7 @@
 
 #include "core/base/error.h"
 #include "core/decoder/reference_decoder.h"
+#include "core/index/segments.h"
 #include "core/metrics/step_metrics.h"
 #include "core/selection/selection.h"
 #include "sim/cost/roofline.h"
@@ -71,8 +72,8 @@ Profile measure_profile(const Trace& trace, const PolicyInfo& policy, const Para
     profile.recluster_every = static_cast<double>(parameters.integer("recluster_every"));
   profile.search = search_of(policy, parameters);
   if (policy.traits.grows && parameters.has("segment"))
-    profile.grown_segment = static_cast<double>(
-        parameters.integer("segment") > 0 ? parameters.integer("segment") : profile.context);
+    profile.grown_segment =
+        static_cast<double>(segment_length(profile.context, parameters.integer("segment")));
   std::vector<HitCount> counts(std::size(kCacheShares));
   Quality quality;
   for (std::size_t l = 0; l < info.layers.size(); ++l) {

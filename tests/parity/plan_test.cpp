@@ -140,6 +140,9 @@ TEST_CASE("plans follow the parameters", "[plan]") {
   REQUIRE(clustering.first.size() == 18 + 12);
   CHECK(std::equal(points.begin(), points.end(), clustering.first.begin()));
   CHECK(clustering.warp.empty());
+  // Of a long cache without a word on segments, as core parts it.
+  CHECK(cuda::clusters_of(1 << 20, plan_of("double_p", {}).index.clustering) ==
+        total_clusters(make_segments(1 << 20, 16, 0, 0)));
   // A metric comes over its largest absolute row sum, 160 here.
   const auto wide = std::make_shared<const MatrixD>(MatrixD{{80, -40}, {-40, 120}});
   CHECK(cuda::clustering_of(best.index, 500, {nullptr, wide}).warp ==

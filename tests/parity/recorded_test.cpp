@@ -21,7 +21,7 @@ Summary replayed(const Trace& trace, const Setup& setup, KvDtype dtype, bool gpu
   options.every_step = 11;
   const auto result = replay(
       trace, options,
-      [&](int layer) -> std::unique_ptr<Decoder> {
+      [&](int layer, int) -> std::unique_ptr<Decoder> {
         PolicyContext context;
         context.layer = layer, context.kv_dtype = dtype;
         if (gpu) return cuda::make_decoder(info, parameters, context);

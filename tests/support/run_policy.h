@@ -44,12 +44,13 @@ struct HeadPolicy {
 };
 
 inline ReplayResult replay_policy(const Trace& trace, const std::string& policy,
-                                  const Given& given = {}, const ReplayOptions& options = {}) {
+                                  const Given& given = {}, const ReplayOptions& options = {},
+                                  const std::vector<LayerPart>& parts = {}) {
   return replay(
-      trace, options,
-      [&](int layer) {
+      trace, options, parts.empty() ? parts_of(trace, options) : parts,
+      [&](int layer, int first_kv_head) {
         PolicyContext context;
-        context.layer = layer;
+        context.layer = layer, context.kv_head = first_kv_head;
         return make_decoder(policy, given, context);
       },
       [](double) { return true; });

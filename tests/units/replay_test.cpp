@@ -46,7 +46,7 @@ TEST_CASE("prefill to the first position, then append and step, layer by layer")
   std::vector<int> layers;
   const auto result = replay(
       trace, {},
-      [&](int layer) {
+      [&](int layer, int) {
         layers.push_back(layer);
         return std::make_unique<Witness>(log);
       },
@@ -80,7 +80,7 @@ TEST_CASE("steps that are not measured are still appended") {
   ReplayOptions options;
   options.layers = {10}, options.every_step = 2;
   auto result = replay(
-      file.open(), options, [&](int) { return std::make_unique<Witness>(log); }, go_on);
+      file.open(), options, [&](int, int) { return std::make_unique<Witness>(log); }, go_on);
   CHECK(log ==
         std::vector<std::string>{"prefill 17", "step 0", "append 18", "append 20", "step 2"});
   CHECK(result.rows.size() == 2 * 4);
@@ -88,7 +88,7 @@ TEST_CASE("steps that are not measured are still appended") {
   log.clear();
   options.every_step = 1, options.max_steps = 2;
   result = replay(
-      file.open(), options, [&](int) { return std::make_unique<Witness>(log); }, go_on);
+      file.open(), options, [&](int, int) { return std::make_unique<Witness>(log); }, go_on);
   CHECK(log.back() == "step 1");
   CHECK(result.rows.size() == 2 * 4);
   options.max_steps = 99;
@@ -134,7 +134,7 @@ TEST_CASE("a replay stops when told, and names a layer that is not there") {
   const TraceFile file;
   const Trace trace = file.open();
   std::vector<double> done;
-  const auto make = [](int) { return make_decoder("dense"); };
+  const auto make = [](int, int) { return make_decoder("dense"); };
   CHECK_THROWS_AS(replay(trace, {}, make,
                          [&](double d) {
                            done.push_back(d);

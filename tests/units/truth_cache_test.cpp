@@ -1,11 +1,9 @@
 // The ground truth that runs share: the same rows with it and without, within its memory.
 #include "experiments/replay/truth_cache.h"
 
-#include <cstring>
-
-#include "experiments/results/stored_run.h"
 #include "tests/catch.h"
 #include "tests/support/run_policy.h"
+#include "tests/support/same_rows.h"
 #include "tests/support/trace_file.h"
 
 using namespace doublep;
@@ -16,20 +14,10 @@ namespace {
 ReplayResult replay_with(const Trace& trace, TruthCache* truths) {
   return replay(
       trace, {},
-      [](int) {
+      [](int, int) {
         return make_decoder("streaming", {{"window", std::int64_t{4}}});
       },
       [](double) { return true; }, truths);
-}
-
-bool same_rows(const ReplayResult& a, const ReplayResult& b) {
-  if (a.rows.size() != b.rows.size()) return false;
-  for (std::size_t i = 0; i < a.rows.size(); ++i)
-    for (const Column& c : row_columns())
-      if (std::memcmp(reinterpret_cast<const char*>(&a.rows[i]) + c.offset,
-                      reinterpret_cast<const char*>(&b.rows[i]) + c.offset, c.size) != 0)
-        return false;
-  return true;
 }
 
 }  // namespace
@@ -51,7 +39,14 @@ TEST_CASE("what fits is computed once, and what does not is not kept") {
   TruthCache large(trace, 1 << 20), none(trace, 0);
   const auto layer = large.layer(10);
   CHECK(large.layer(10) == layer);
-  CHECK(none.layer(10) != none.layer(10));
+  std::weak_ptr<const TraceLayer> passing;
+  {
+    const auto in_use = none.layer(10);
+    CHECK(none.layer(10) == in_use);
+    passing = in_use;
+  }
+  CHECK(passing.expired());
+  CHECK(none.layer(10)->keys == layer->keys);
   const auto truth = large.truth(*layer, 1, 0);
   CHECK(large.truth(*layer, 1, 0) == truth);
   CHECK(large.truth(*layer, 1, 1) != truth);
@@ -60,6 +55,7 @@ TEST_CASE("what fits is computed once, and what does not is not kept") {
   CHECK(truth->weights.cols() == trace.info().positions[1] + 1);
   // A layer of the toy is 2 x 20 x 8 keys and values and 3 x 4 x 8 queries of 4 bytes.
   TruthCache one(trace, 4 * (2 * 2 * 20 * 8 + 3 * 4 * 8));
-  CHECK(one.layer(1) == one.layer(1));
-  CHECK(one.layer(10) != one.layer(10));
+  const auto kept = [&](int index) { return !std::weak_ptr(one.layer(index)).expired(); };
+  CHECK(kept(1));
+  CHECK(!kept(10));
 }

@@ -52,10 +52,11 @@ FloatDataset::FloatDataset(hid_t file, const std::string& name, const std::strin
   });
 }
 
-// Calls visit(start, count, offset, size) for blocks that cover the dataset in row-major order: of
-// whole slices of the first dimension, or of some rows of one where a slice is too large.
+// Calls visit(start, count, offset, size) for blocks that cover `slices` of the first dimension
+// from `first` on, in row-major order: of whole slices, or of some rows of one where a slice is too
+// large.
 template <class Visit>
-void FloatDataset::visit_blocks(const Visit& visit) const {
+void FloatDataset::visit_blocks(std::int64_t first, std::int64_t slices, const Visit& visit) const {
   std::int64_t row = 1;
   for (std::size_t i = 2; i < shape_.size(); ++i) row *= shape_[i];
   const std::int64_t rows = shape_.size() > 1 ? shape_[1] : 1, slice = rows * row;
@@ -63,10 +64,10 @@ void FloatDataset::visit_blocks(const Visit& visit) const {
   const std::int64_t rows_at_once =
       slice <= kBlock ? rows : std::max<std::int64_t>(1, kBlock / row);
   std::vector<hsize_t> start(shape_.size(), 0), count(shape_.begin(), shape_.end());
-  for (std::int64_t i = 0; i < shape_[0]; i += slices_at_once)
+  for (std::int64_t i = first; i < first + slices; i += slices_at_once)
     for (std::int64_t j = 0; j < rows; j += rows_at_once) {
       start[0] = static_cast<hsize_t>(i);
-      count[0] = static_cast<hsize_t>(std::min(slices_at_once, shape_[0] - i));
+      count[0] = static_cast<hsize_t>(std::min(slices_at_once, first + slices - i));
       const std::int64_t taken = std::min(rows_at_once, rows - j);
       if (shape_.size() > 1)
         start[1] = static_cast<hsize_t>(j), count[1] = static_cast<hsize_t>(taken);
@@ -100,21 +101,26 @@ void FloatDataset::read_block(const std::vector<hsize_t>& start, const std::vect
   }
 }
 
-std::vector<float> FloatDataset::read() const {
-  std::vector<float> values(static_cast<std::size_t>(num_values(shape_)));
-  visit_blocks([&](const auto& start, const auto& count, std::int64_t offset, std::int64_t size) {
-    read_block(start, count, size, values.data() + offset);
-  });
+std::vector<float> FloatDataset::read(std::int64_t first, std::int64_t count) const {
+  const std::int64_t slices = count > 0 ? count : shape_[0];
+  DP_EXPECTS(first >= 0 && first + slices <= shape_[0], "a part of the first dimension");
+  const auto slice = static_cast<std::int64_t>(num_values(shape_)) / shape_[0];
+  std::vector<float> values(static_cast<std::size_t>(slices * slice));
+  visit_blocks(first, slices,
+               [&](const auto& start, const auto& extent, std::int64_t offset, std::int64_t size) {
+                 read_block(start, extent, size, values.data() + offset - first * slice);
+               });
   return values;
 }
 
 void FloatDataset::check_values() const {
   std::vector<float> block;
-  visit_blocks([&](const auto& start, const auto& count, std::int64_t offset, std::int64_t size) {
-    block.resize(static_cast<std::size_t>(size));
-    read_block(start, count, size, block.data());
-    doublep::check_values(block.data(), size, offset, shape_, place_);
-  });
+  visit_blocks(0, shape_[0],
+               [&](const auto& start, const auto& count, std::int64_t offset, std::int64_t size) {
+                 block.resize(static_cast<std::size_t>(size));
+                 read_block(start, count, size, block.data());
+                 doublep::check_values(block.data(), size, offset, shape_, place_);
+               });
 }
 
 h5::Handle create_float_dataset(hid_t parent, const std::string& name,

@@ -16,8 +16,9 @@ class FloatDataset {
   /// the dataset.
   FloatDataset(hid_t file, const std::string& name, const std::string& path,
                const std::vector<std::int64_t>& expected_shape);
-  /// All of it, row-major. The stored form is held a block at a time.
-  std::vector<float> read() const;
+  /// Entries [first, first + count) of its first dimension, or all where count is 0, row-major. The
+  /// stored form is held a block at a time.
+  std::vector<float> read(std::int64_t first = 0, std::int64_t count = 0) const;
   /// See doublep::check_values; reads 16 MiB at a time.
   void check_values() const;
 
@@ -27,7 +28,7 @@ class FloatDataset {
 
  private:
   template <class Visit>
-  void visit_blocks(const Visit& visit) const;
+  void visit_blocks(std::int64_t first, std::int64_t count, const Visit& visit) const;
   void read_block(const std::vector<hsize_t>& start, const std::vector<hsize_t>& count,
                   std::int64_t size, float* out) const;
 

@@ -174,10 +174,11 @@ class KvTraceSource final : public TraceSource {
 
   std::vector<std::string> files() const override { return {info_.path}; }
 
-  std::vector<float> read(int layer, const LayerTensor& tensor) const override {
+  std::vector<float> read(int layer, const LayerTensor& tensor, std::int64_t first,
+                          std::int64_t count) const override {
     const std::string name = dataset_path(layer, tensor.name);
     if (tensor.optional && !h5::exists(file_.get(), name)) return {};
-    return FloatDataset(file_.get(), name, info_.path, tensor.shape).read();
+    return FloatDataset(file_.get(), name, info_.path, tensor.shape).read(first, count);
   }
 
   std::int64_t held_bytes() const override { return static_cast<std::int64_t>(held_.size()); }
