@@ -55,7 +55,10 @@ TEST_CASE("what fits is computed once, and what does not is not kept") {
   CHECK(truth->weights.cols() == trace.info().positions[1] + 1);
   // A layer of the toy is 2 x 20 x 8 keys and values and 3 x 4 x 8 queries of 4 bytes.
   TruthCache one(trace, 4 * (2 * 2 * 20 * 8 + 3 * 4 * 8));
-  const auto kept = [&](int index) { return !std::weak_ptr(one.layer(index)).expired(); };
+  const auto kept = [&](int index) {
+    const std::weak_ptr<const TraceLayer> read = one.layer(index);
+    return !read.expired();
+  };
   CHECK(kept(1));
   CHECK(!kept(10));
 }
