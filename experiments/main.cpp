@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/base/memory.h"
 #include "core/base/text.h"
+#include "core/index/nearest_kernel.h"
 #include "experiments/commands/commands.h"
 #include "experiments/results/image.h"
 
@@ -107,6 +108,7 @@ int main(int argc, char** argv) {
 #endif
   try {
     reserve_stack();
+    (void)nearest_kernel();  // a wrong DOUBLEP_SIMD is refused before anything is done
     check_command(app, argc, argv);
     app.parse(argc, argv);
     if (!std::cout.flush()) return fail("standard output: writing failed; is the disk full?", 2);

@@ -9,11 +9,13 @@
 #include "core/base/parallel.h"
 #include "core/base/random.h"
 #include "core/cost/stages.h"
+#include "core/index/nearest_kernel.h"
 
 namespace doublep {
 namespace {
 
-constexpr std::int64_t kPointBlock = 256;
+// Points at a time: their scores against a thousand centroids stay in the L2 cache.
+constexpr std::int64_t kPointBlock = 96;
 
 double exact_distance(const float* a, const float* b, std::int64_t d) {
   double sum = 0;
@@ -126,36 +128,40 @@ std::vector<std::int64_t> first_points(std::int64_t n, std::int64_t k,
 std::vector<std::int32_t> assign_nearest(const Eigen::Ref<const MatrixF>& points,
                                          const MatrixF& centroids, std::vector<float>* distances) {
   const std::int64_t n = points.rows(), k = centroids.rows(), d = points.cols();
-  const VectorF half_norms = 0.5f * centroids.rowwise().squaredNorm();
-  const double max_norm = std::sqrt(2.0 * half_norms.maxCoeff());
+  const NearestKernel& kernel = nearest_kernel();
+  const std::int64_t panels = (k + kernel.panel - 1) / kernel.panel, width = panels * kernel.panel;
+  VectorF half_norms = VectorF::Constant(width, std::numeric_limits<float>::infinity());
+  half_norms.head(k) = 0.5f * centroids.rowwise().squaredNorm();
+  const double max_norm = std::sqrt(2.0 * half_norms.head(k).maxCoeff());
+  std::vector<float> packed(static_cast<std::size_t>(width * d));
+  kernel.pack(centroids.data(), k, d, packed.data());
   std::vector<std::int32_t> assignment(n);
   if (distances) distances->assign(n, 0.0f);
   parallel_for((n + kPointBlock - 1) / kPointBlock, [&](std::int64_t block) {
     const std::int64_t begin = block * kPointBlock, rows = std::min(kPointBlock, n - begin);
     // |p - c|^2 / 2 up to a constant per point: |c|^2 / 2 - p.c
-    MatrixF scores(rows, k);
-    scores.noalias() = points.middleRows(begin, rows) * centroids.transpose();
-    scores = (-scores).rowwise() + half_norms.transpose();
+    std::vector<float> scores(static_cast<std::size_t>(rows * width));
+    const float* first = points.data() + begin * points.outerStride();
+    kernel.scores(first, points.outerStride(), rows, d, packed.data(), half_norms.data(), panels,
+                  scores.data());
     for (std::int64_t r = 0; r < rows; ++r) {
-      const auto row = scores.row(r);
-      const float* point = points.data() + (begin + r) * points.outerStride();
-      const float best = row.minCoeff();
+      const float* row = scores.data() + r * width;
+      const float* point = first + r * points.outerStride();
       // Float32 dot products of length d err by about sqrt(d) roundings; what lies closer to the
       // minimum than a generous multiple of that is decided in float64, ties to the lower index.
       const double norm = points.row(begin + r).norm();
-      const float doubt = best + static_cast<float>(8.0 * std::sqrt(static_cast<double>(d)) *
-                                                    0x1.0p-24 * max_norm * (norm + max_norm));
-      std::int64_t nearest = -1;
-      double nearest_distance = 0;
-      std::int64_t candidates = 0;
+      const auto slack = static_cast<float>(8.0 * std::sqrt(static_cast<double>(d)) * 0x1.0p-24 *
+                                            max_norm * (norm + max_norm));
+      float best = 0;
+      std::int64_t candidates = 0, nearest = -1;
+      kernel.scan(row, width, slack, &best, &candidates, &nearest);
       // Squares of large finite numbers overflow: then nothing is ruled out in float32.
       const bool overflow = !(max_norm * (norm + max_norm) < 1e38);
-      for (std::int64_t i = 0; i < k; ++i)
-        if (overflow || row[i] <= doubt) ++candidates, nearest = i;
+      double nearest_distance = 0;
       if (candidates != 1 || overflow) {
         nearest = -1;
         for (std::int64_t i = 0; i < k; ++i) {
-          if (!overflow && !(row[i] <= doubt)) continue;
+          if (!overflow && !(row[i] <= best + slack)) continue;
           const double distance = exact_distance(point, centroids.data() + i * d, d);
           if (nearest < 0 || distance < nearest_distance) nearest = i, nearest_distance = distance;
         }

@@ -63,9 +63,8 @@ StepMetrics measure(const GroundTruth& truth, int head, const Selection& selecti
   m.exact_mass = std::min(m.exact_mass, 1.0);  // rounding of the sum, when all is attended
   m.covered_mass = std::min(m.covered_mass, 1.0);
   // The same sum in another order: a hair less, so that rounding does not ask for one token more.
-  m.oracle_tokens = static_cast<std::int64_t>(
-      smallest_set_size(std::vector<double>(weights.data(), weights.data() + weights.size()),
-                        m.exact_mass * (1 - 1e-12)));
+  m.oracle_tokens = static_cast<std::int64_t>(smallest_set_size(
+      {weights.data(), static_cast<std::size_t>(weights.size())}, m.exact_mass * (1 - 1e-12)));
 
   const auto expected = truth.outputs.row(head);
   const auto found = ConstRowF(output, expected.size()).cast<double>();

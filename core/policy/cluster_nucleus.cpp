@@ -14,14 +14,19 @@ namespace {
 
 using Sets = std::vector<std::vector<std::int32_t>>;  // one per share
 
-// Shares of one vector of masses, taken in an order of its own; `held` is the exact zone's mass
-// where it counts, else 0.
-Sets nuclei(std::span<const double> masses, std::span<const std::int32_t> order, double held,
+// Shares of one vector of masses, taken in the order of `scores`, or of the masses where there are
+// none; `held` is the exact zone's mass where it counts, else 0.
+Sets nuclei(std::span<const double> masses, std::span<const double> scores, double held,
             std::span<const double> shares) {
   double total = held;
   for (double m : masses) total += m;
   Sets sets;
+  const auto order = descending_order(scores);
   for (double p : shares) {
+    if (scores.empty()) {
+      sets.push_back(top_p_set(masses, p, total, held));
+      continue;
+    }
     const auto n = top_p_prefix(masses, order, p, total, held);
     sets.emplace_back(order.begin(), order.begin() + n);
     std::sort(sets.back().begin(), sets.back().end());
@@ -76,9 +81,8 @@ std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
       held = 1;
     }
     if (options.gqa != NucleusOptions::Gqa::kGroupSum) {
-      const auto order =
-          descending_order(scores ? std::span(scores->row(h).data(), k) : std::span(masses));
-      sets.push_back(nuclei(masses, order, held, shares));
+      const std::span<const double> row(scores ? scores->row(h).data() : nullptr, scores ? k : 0);
+      sets.push_back(nuclei(masses, row, held, shares));
       continue;
     }
     const Eigen::Map<const VectorD> m(masses.data(), static_cast<Eigen::Index>(k));
@@ -86,9 +90,10 @@ std::vector<std::vector<std::vector<std::int32_t>>> cluster_nuclei(
     if (total > 0) summed += m / total, summed_zone += held / total;
   }
   if (options.gqa == NucleusOptions::Gqa::kGroupSum) {
-    const VectorD ranked = scores ? VectorD(scores->colwise().sum()) : summed;
-    sets.assign(group.size, nuclei({summed.data(), k}, descending_order({ranked.data(), k}),
-                                   summed_zone, shares));
+    const VectorD ranked = scores ? VectorD(scores->colwise().sum()) : VectorD();
+    sets.assign(group.size,
+                nuclei({summed.data(), k}, {ranked.data(), static_cast<std::size_t>(ranked.size())},
+                       summed_zone, shares));
   }
   if (options.gqa == NucleusOptions::Gqa::kGroupUnion) {
     for (std::size_t i = 0; i < shares.size(); ++i) {

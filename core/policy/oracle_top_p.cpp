@@ -1,6 +1,4 @@
 // The smallest set of tokens whose true mass reaches p: what a perfect top-p selector would attend.
-#include <algorithm>
-
 #include "core/cache/logits.h"
 #include "core/policy/exact_zone.h"
 #include "core/policy/registry.h"
@@ -31,10 +29,7 @@ class OracleTopP final : public Policy {
         head.tokens.push_back(j);
         held += masses[j], masses[j] = 0;
       });
-      const auto order = descending_order(masses);
-      const auto taken = top_p_prefix(masses, order, p_, total, held);
-      head.tokens.insert(head.tokens.end(), order.begin(), order.begin() + taken);
-      std::sort(head.tokens.begin(), head.tokens.end());
+      unite(head.tokens, top_p_set(masses, p_, total, held));
       head.target_p = p_;
     }
   }

@@ -73,12 +73,13 @@ class Twilight final : public Policy {
     const auto masses = relative_masses({logits.data(), n});
     double total = 0;
     for (double m : masses) total += m;
-    const auto order = descending_order(masses);
+    const auto taken = top_p_set(masses, p_, total);
     std::vector<std::int32_t> kept;
-    for (std::size_t i = 0, taken = top_p_prefix(masses, order, p_, total); i < n; ++i)
-      if (const std::int32_t token = head.tokens[order[i]]; i < taken || zone.contains(token))
-        kept.push_back(token);
-    std::sort(kept.begin(), kept.end());
+    for (std::size_t i = 0, next = 0; i < n; ++i) {
+      const bool top = next < taken.size() && taken[next] == static_cast<std::int32_t>(i);
+      next += top;
+      if (top || zone.contains(head.tokens[i])) kept.push_back(head.tokens[i]);
+    }
     head.tokens = std::move(kept);
     head.target_p = p_;
     const double count = static_cast<double>(n);

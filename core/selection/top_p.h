@@ -31,8 +31,14 @@ std::size_t smallest_prefix(std::span<const double> masses, std::span<const std:
 std::size_t top_p_prefix(std::span<const double> masses, std::span<const std::int32_t> order,
                          double p, double total, double held = 0);
 
-/// Size of the smallest set of values whose sum is at least `target`, without a full sort
-/// (weighted quickselect). Values are non-negative.
-std::size_t smallest_set_size(std::vector<double> values, double target);
+/// What top_p_prefix takes of descending_order(masses), as a set, sorted ascending: without sorting
+/// more than a sixteenth of an octave of masses. Masses are non-negative. The sums are those of the
+/// prefix but for their last bits, as they are added in another order.
+std::vector<std::int32_t> top_p_set(std::span<const double> masses, double p, double total,
+                                    double held = 0);
+
+/// Size of the smallest set of values whose sum is at least `target`; all where they never reach
+/// it. Values are non-negative.
+std::size_t smallest_set_size(std::span<const double> values, double target);
 
 }  // namespace doublep

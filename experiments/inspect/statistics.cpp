@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <span>
 
 #include "core/base/parallel.h"
 #include "core/cache/logits.h"
@@ -86,7 +87,7 @@ std::optional<ClusterIndex> cluster(const KvHead& keys, std::int64_t prompt,
 
 HeadStatistics statistics_of(const double* weights, std::int64_t n, const InspectOptions& options) {
   HeadStatistics s;
-  const std::vector<double> values(weights, weights + n);
+  const std::span<const double> values(weights, static_cast<std::size_t>(n));
   s.tokens_80 = static_cast<double>(smallest_set_size(values, 0.80));
   s.tokens_95 = static_cast<double>(smallest_set_size(values, 0.95));
   s.tokens_99 = static_cast<double>(smallest_set_size(values, 0.99));

@@ -1,6 +1,11 @@
 // Is every point given to its nearest centroid as float64 sees it, near-ties included?
+#include <cstdlib>
+#include <string>
+
+#include "core/base/error.h"
 #include "core/base/random.h"
 #include "core/index/kmeans.h"
+#include "core/index/nearest_kernel.h"
 #include "tests/catch.h"
 
 using namespace doublep;
@@ -24,6 +29,13 @@ double distance(const MatrixF& points, std::int64_t j, const MatrixF& centroids,
   return sum;
 }
 
+// For as long as it lives, what is computed goes by the loops of one instruction set.
+class Level {
+ public:
+  explicit Level(const char* name) { ::setenv("DOUBLEP_SIMD", name, 1); }
+  ~Level() { ::unsetenv("DOUBLEP_SIMD"); }
+};
+
 // How many points are not with the first of their nearest centroids.
 int disagreements(const MatrixF& points, const MatrixF& centroids) {
   std::vector<float> distances;
@@ -40,6 +52,27 @@ int disagreements(const MatrixF& points, const MatrixF& centroids) {
 }
 
 }  // namespace
+
+TEST_CASE("every instruction set that this machine has assigns the same, k-means to the last bit") {
+  const MatrixF points = normal_matrix(500, 100, 3);
+  KmeansOptions options;
+  options.clusters = 45;
+  const KmeansResult usual = kmeans(points, options);
+  REQUIRE(nearest_kernels().front().level == std::string("base"));
+  for (const NearestKernel& kernel : nearest_kernels()) {
+    CAPTURE(kernel.level);
+    const Level level(kernel.level);
+    CHECK(nearest_kernel().level == std::string(kernel.level));
+    for (std::int64_t d : {1, 7, 128})  // whole panels of centroids and parts, tiles of points too
+      for (std::int64_t k : {1, 15, 16, 32, 33, 100})
+        CHECK(disagreements(normal_matrix(100 + k, d, d), normal_matrix(k, d, k + 1)) == 0);
+    const KmeansResult forced = kmeans(points, options);
+    CHECK(forced.assignment == usual.assignment);
+    CHECK(forced.centroids == usual.centroids);
+  }
+  const Level level("sse9");
+  CHECK_THROWS_AS(nearest_kernel(), InputError);
+}
 
 TEST_CASE("random points and centroids, several dimensions") {
   for (std::int64_t d : {1, 3, 16, 80, 128, 256})

@@ -2,6 +2,7 @@
 #include "core/selection/top_p.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <limits>
 #include <numeric>
@@ -86,6 +87,30 @@ TEST_CASE("smallest_set_size is the count of a sorted prefix, far beyond the sor
     wrong += smallest_set_size(v, total + 1) != v.size();  // never reached: all
   }
   CHECK(wrong == 0);
+}
+
+TEST_CASE("a top-p as a set is what its prefix takes: ties, zeros, masses far apart and alike") {
+  int wrong = 0;
+  for (std::uint64_t seed = 0; seed < 120; ++seed) {
+    const CounterRng rng(seed, 4);
+    std::vector<double> m(1 + rng.below(0, 3000));
+    const double skew = std::array{0.0, 0.01, 1.0, 8.0, 60.0}[seed % 5];
+    for (std::size_t i = 0; i < m.size(); ++i)
+      m[i] = seed % 3 == 0 ? static_cast<double>(rng.below(i + 2, 4))
+                           : std::exp(skew * rng.normal(i + 2));
+    const double total = std::accumulate(m.begin(), m.end(), 0.0);
+    const auto order = descending_order(m);
+    for (const double held : {0.0, 0.4 * total})
+      for (const double p : {0.01, 0.3, 0.7, 0.95, 0.999, 1.0}) {
+        const auto n = static_cast<std::ptrdiff_t>(top_p_prefix(m, order, p, total + held, held));
+        std::vector<std::int32_t> expected(order.begin(), order.begin() + n);
+        std::sort(expected.begin(), expected.end());
+        wrong += top_p_set(m, p, total + held, held) != expected;
+      }
+  }
+  CHECK(wrong == 0);
+  CHECK(top_p_set({}, 0.5, 0).empty());
+  CHECK(top_p_set(std::vector<double>{0, 0}, 1, 0).empty());
 }
 
 TEST_CASE("relative masses neither overflow nor underflow as a whole") {
