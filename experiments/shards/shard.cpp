@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
+#include "core/index/segments.h"
 #include "experiments/shards/deal.h"
 
 namespace doublep {
@@ -41,8 +42,10 @@ double distances(const Parameters& parameters, double tokens) {
   const auto number = [&](const char* name) {
     return parameters.has(name) ? static_cast<double>(parameters.integer(name)) : 0.0;
   };
-  const double segment = number("segment"), fixed = number("clusters");
-  const double at_once = segment > 0 ? std::min(segment, tokens) : tokens;
+  const double fixed = number("clusters");
+  const auto segment = segment_length(static_cast<std::int64_t>(tokens),
+                                      static_cast<std::int64_t>(number("segment")));
+  const double at_once = std::min(static_cast<double>(segment), tokens);
   const double centroids =
       fixed > 0 ? fixed * at_once / tokens : at_once / std::max(1.0, number("tokens_per_cluster"));
   return centroids * (number("iterations") + 1);
