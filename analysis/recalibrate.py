@@ -6,8 +6,8 @@ RUN is the folder with bench.json and e2e*.json. Prints the median and worst err
 and on whole decode steps that were held out of the fit, a file of whole steps at a time. Leaves in RUN
 the description of the machine with the read ceiling that was measured (<machine>.yaml) and, for every
 file of whole steps, calibration-<model>.md, with the fitted figures and every point. --adopt also puts
-the description into configs/hardware and names the run in configs/simulate.yaml and
-simulate_accuracy.yaml; then `analysis/regenerate.sh simulation` writes their reports anew.
+the description into configs/hardware and names the run in configs/simulate.yaml,
+simulate_accuracy.yaml and simulate_crossover.yaml; then `analysis/regenerate.sh simulation` writes their reports anew.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from analysis.writer import write_text
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MEASURED = "our own read loop on this part, the ceiling that cuda/results/ states"
 HARDWARE = os.path.join(ROOT, "configs", "hardware")
-PLANS = ("simulate.yaml", "simulate_accuracy.yaml")
+PLANS = ("simulate.yaml", "simulate_accuracy.yaml", "simulate_crossover.yaml")
 
 
 def machine_of(path, device, wanted=None):

@@ -31,7 +31,7 @@ heads() {
 }
 
 simulation() {
-  for name in simulate simulate_accuracy; do
+  for name in simulate simulate_accuracy simulate_crossover; do
     local out=${name/simulate/simulation}
     "$DOUBLEP" simulate "configs/$name.yaml" -o "results/$name.h5" >/dev/null
     "$python" analysis/simulation/report.py "results/$name.h5" --out "results/$out"
@@ -39,6 +39,7 @@ simulation() {
     "$python" analysis/simulation/report.py "results/$name.h5" --out "$kept/$out" --format md
   done
   keep simulation_accuracy simulation_time_at_equal_error_accuracy.png
+  keep simulation_crossover simulation_models_crossover.png
 }
 
 rivals() {

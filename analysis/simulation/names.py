@@ -17,6 +17,8 @@ def curve_names(curves):
 
 
 def _name(curve, others):
+    if curve.title:
+        return curve.title
     mine = [c.parameters for c in others if c.policy == curve.policy]
     if len(mine) == 1:
         return pretty(curve.policy)

@@ -10,12 +10,12 @@ from analysis.stored import member, open_file
 
 FORMAT, VERSION = "doublep-simulation", 1
 RERUN = "write it again with `doublep simulate`"
-TEXTS = "study hardware what_if model workload policy label parameters".split()
+TEXTS = "study hardware what_if model workload policy label title parameters".split()
 BOUNDS = ("memory", "compute", "imbalance", "launch", "host link", "interconnect")
 PARTS = ("projections mlp head small_kernels estimate select attend re_clustering "
          "all_reduce").split()
 EXTRAPOLATED = ("trace length", "group size", "head_dim", "machine", "timed context",
-                "timed batch", "matrix products")
+                "timed batch", "matrix products", "kv_dtype", "kind of search")
 
 
 @dataclass
@@ -27,12 +27,15 @@ class Curve:
     workload: str
     policy: str
     label: str
+    title: str  # of the policy's entry; "": named by what varies
     parameters: dict
     order: int
     output_error: float
     covered_mass: float
     points: np.ndarray = None
     serving: np.ndarray = None
+    crossover: np.ndarray = None
+    answers: np.ndarray = None
 
     @property
     def setting(self):
@@ -116,7 +119,8 @@ def _curve(node, member_of):
     return Curve(**texts, order=int(node.attrs["order"]),
                  output_error=float(node.attrs["output_error"]),
                  covered_mass=float(node.attrs["covered_mass"]),
-                 points=_table(member_of(node, "points")), serving=_table(member_of(node, "serving")))
+                 **{name: _table(member_of(node, name))
+                    for name in ("points", "serving", "crossover", "answers")})
 
 
 def _table(data):

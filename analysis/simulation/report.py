@@ -15,7 +15,8 @@ except ImportError as missing:
           file=sys.stderr)
     sys.exit(2)
 from analysis.errors import ResultError
-from analysis.simulation import bars_figure, end_to_end, other_figures, speedup_figure, tables
+from analysis.simulation import (bars_figure, crossover_figure, end_to_end, other_figures,
+                                 speedup_figure, tables)
 from analysis.simulation.names import tokens
 from analysis.simulation.reader import read
 from analysis.table import escape
@@ -27,6 +28,17 @@ does at other lengths follows the law of `sim/profile/workload.h`. Times are a r
 efficiencies below. Hollow marks and ‡: outside of what was measured, traces or timings; †: the batch
 does not fit the device's memory. The profile's error is the mean output error on the workload's
 longest trace: policies are at different accuracies, and a ratio of times is to be read with it.
+"""
+
+CROSSING = """\
+The smallest context from which a policy's step is faster at every length up to the end of the range; never: not at its
+end. Time alone: at equal time a policy with an error is no match for dense, and an index costs what it costs before.
+†: the batch fits the device's memory only at shorter contexts, or at none.
+"""
+ANSWERS = """\
+Device time of one answer of several that are decoded together: prefill, index, and its part of the steps. `length to
+dense`: how many tokens a model says under the policy for each that it says under dense attention, an input or measured;
+`breaks even at`: the length at which the answer would cost what dense's does.
 """
 
 
@@ -158,6 +170,15 @@ def build(report, simulation):
             report.figure(lambda: other_figures.serving(first), f"simulation_{slug(name)}",
                           f"{name}: continuous batching.")
             report.add(tables.serving(curves))
+        crossed = [c for c in curves if c.crossover is not None]
+        if crossed:
+            report.add(f"## {escape(name)}: from which context a policy beats dense\n", CROSSING)
+            report.figure(lambda: crossover_figure.draw(crossed), f"simulation_{slug(name)}_crossover",
+                          f"{name}: the context from which a step is faster than dense attention's.")
+            report.add(tables.crossover(crossed))
+        answered = [c for c in curves if c.answers is not None]
+        if answered:
+            report.add(f"## {escape(name)}: whole answers\n", ANSWERS, tables.answers(answered))
         if any(c.points is not None for c in curves):
             study(report, name, curves)
 

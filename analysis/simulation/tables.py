@@ -46,12 +46,103 @@ def _cells(curve, point, base):
     def ratio(policy):
         found = base.get(policy, {}).get(_key(point))
         return "–" if found is None else f"{found / point['seconds']:.2f}x"
-    cache = "device" if point["place"] == 0 else f"host, {100 * point['cache_share']:g} % here"
+    cache = cache_name(point)
     marks = ("" if point["fits"] else "†") + ("‡" if point["extrapolated"] else "")
     return [tokens(point["context"]), str(point["batch"]), cache, f"{1e3 * point['seconds']:.3f}",
             f"{1e3 * point['attention_seconds']:.3f}", ratio("dense"), ratio("retroinfer"),
             BOUNDS[point["bound"]], str(point["largest_batch"]),
             f"{curve.output_error:.3f}" if curve.policy != "dense" else "0", marks]
+
+
+def cache_name(point):
+    """Where keys and values lie, and in how many bits a number, scales included, where not in 16."""
+    where = "device" if point["place"] == 0 else f"host, {100 * point['cache_share']:g} % here"
+    return where + ("" if point["kv_bytes"] == 2 else f", {8 * point['kv_bytes']:.3g} bits a number")
+
+
+def crossover(curves):
+    """From which context each policy's step beats dense's: a table per setting, a column per batch."""
+    names, parts = curve_names(curves), []
+    for place in panels(curves):
+        mine = {c.label: (c, rows_of(c, place)) for c in curves if rows_of(c, place)}
+        batches = sorted({int(r["batch"]) for _, rows in mine.values() for r in rows})
+        outside = {w for _, rows in mine.values() for r in rows for w in reasons(r["extrapolated"])}
+        lines = [[names[label]] + [start(next((r for r in rows if r["batch"] == b), None))
+                                   for b in batches] + [f"{c.output_error:.3f}"]
+                 for label, (c, rows) in mine.items()]
+        note = f" ‡ extrapolated: {', '.join(sorted(outside))}." if outside else ""
+        parts.append(f"**{escape(place_name(place))}**.{note}\n\n" +
+                     grid(["policy"] + [f"batch {b}" for b in batches] + ["profile's error"], lines))
+    return "\n".join(parts)
+
+
+def panels(curves):
+    """(setting, cache) of every panel and table of crossovers, in the order of the file."""
+    return list(dict.fromkeys((c.setting, cache_name(r)) for c in curves for r in c.crossover))
+
+
+def rows_of(curve, place):
+    return [r for r in curve.crossover if (curve.setting, cache_name(r)) == place]
+
+
+def place_name(place):
+    (_, hardware, what_if, model, workload), cache = place
+    return ", ".join(filter(None, (f"{model} on {hardware}", what_if, f"workload {workload}",
+                                   "" if cache == "device" else f"cache: {cache}")))
+
+
+def start(row):
+    """Where it begins; at the range's own beginning it may be earlier."""
+    if row is None:
+        return "–"
+    beyond = max(row["context"], row["from"]) > row["largest"]
+    marks = ("†" if beyond else "") + ("‡" if row["extrapolated"] else "")
+    if not row["context"]:
+        return "never" + marks
+    return ("≤ " if row["context"] == row["from"] else "") + tokens(row["context"]) + marks
+
+
+def answers(curves):
+    """Device time of whole answers, and how much longer than dense's one may be to break even."""
+    names, parts = curve_names(curves), []
+    dense = {c.setting + _asked(row): row for c in curves if c.policy == "dense" for row in c.answers}
+    header = ["policy", "prompt", "batch", "tokens", "length to dense", "prefill s", "index s",
+              "steps s", "an answer s", "dense over it", "breaks even at", "profile's error", ""]
+    for setting in dict.fromkeys(c.setting for c in curves):
+        lines = []
+        for curve in (c for c in curves if c.setting == setting):
+            for row in curve.answers:
+                ratio, even = break_even(row, dense.get(setting + _asked(row)))
+                lines.append(
+                    [names[curve.label], tokens(row["prompt"]), str(row["batch"]),
+                     f"{row['tokens']:.0f}", f"{row['ratio']:.3f}{_pairs(row)}"] +
+                    [number(row[k], 3) for k in ("prefill_seconds", "build_seconds",
+                                                 "steps_seconds", "seconds")] +
+                    [ratio, even, f"{curve.output_error:.3f}" if curve.policy != "dense" else "0",
+                     ("" if row["fits"] else "†") + ("‡" if row["extrapolated"] else "")])
+        parts.append(f"**{escape(place_name((setting, 'device')))}**\n\n" + grid(header, lines))
+    return "\n".join(parts)
+
+
+def break_even(row, dense):
+    """Dense's time over this answer's, and the length to dense's at which they are the same; steps
+    are taken to cost the same each."""
+    if dense is None:
+        return "–", "–"
+    left = dense["seconds"] - row["prefill_seconds"] - row["build_seconds"]
+    step = row["steps_seconds"] / row["batch"] / row["ratio"]
+    return f"{dense['seconds'] / row['seconds']:.2f}x", f"{left / step:.2f}" if left > 0 else "never"
+
+
+def _pairs(row):
+    if not row["questions"]:
+        return ""
+    return f" ({row['questions']} questions, {row['cut']} cut)"
+
+
+def _asked(row):
+    return tuple(row[k] for k in ("prompt", "batch", "tensor_parallel", "place", "cache_share",
+                                  "kv_bytes", "output"))
 
 
 def serving(curves):

@@ -40,7 +40,11 @@ NAVIGATION = (  # (heading, ((title, page), ...))
     ),
     (
         "Simulator",
-        (("What it predicts", "simulator.md"), ("All its numbers", "analysis/results/simulation/simulation.md")),
+        (
+            ("What it predicts", "simulator.md"),
+            ("All its numbers", "analysis/results/simulation/simulation.md"),
+            ("Where policies beat dense", "analysis/results/simulation_crossover/simulation.md"),
+        ),
     ),
     (
         "GPU",

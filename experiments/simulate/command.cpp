@@ -26,6 +26,10 @@ void print_plan(const sim::SimulationPlan& plan) {
               << plan.workloads.size() << " workloads x " << plan.policies.size() << " policies x "
               << study.points.size() << " decode points";
     if (study.serving) std::cout << " and " << study.serving->rates.size() << " serving runs";
+    if (study.crossover) std::cout << " and " << study.crossover->points.size() << " crossovers";
+    if (study.answers)
+      std::cout << " and " << study.answers->points.size() * study.answers->tokens.size()
+                << " answers";
     std::cout << "\n";
   }
   std::cout << plan.num_points() << " points, to " << plan.output << "\n";

@@ -55,29 +55,75 @@ Hardware load_hardware(const std::string& path) {
   return h;
 }
 
-KvDtype read_dtype(const Yaml& value) {
+Format read_format(const Yaml& value) {
   try {
-    return parse_kv_dtype(value.text());
+    return parse_format(value.text());
   } catch (const InputError& e) {
     value.fail(e.what());
   }
 }
 
+namespace {
+
+Experts read_experts(const Yaml& node, const Model& m) {
+  node.only({"count", "active", "ffn", "shared_ffn", "dense_layers"});
+  Experts e;
+  e.count = static_cast<int>(node.at("count").integer(1, 1e6));
+  e.active = static_cast<int>(node.at("active").integer(1, 1e6));
+  e.ffn = node.at("ffn").integer(1, 1e9);
+  e.shared_ffn = node.integer("shared_ffn", 0, 0, 1e9);
+  e.dense_layers = static_cast<int>(node.integer("dense_layers", 0, 0, 1e9));
+  if (e.active > e.count)
+    node.at("active").fail(
+        concat("a token cannot take ", e.active, " of ", e.count, " experts; see `count`"));
+  if (e.dense_layers >= m.layers)
+    node.at("dense_layers")
+        .fail(concat("leaves none of the ", m.layers, " layers to the experts; take fewer"));
+  return e;
+}
+
+Latent read_latent(const Yaml& node) {
+  node.only({"rank", "rope", "nope", "value", "query_rank"});
+  const auto whole = [&](const char* key) {
+    return static_cast<int>(node.at(key).integer(1, 1e6));
+  };
+  return {whole("rank"), whole("rope"), whole("nope"), whole("value"),
+          static_cast<int>(node.integer("query_rank", 0, 0, 1e6))};
+}
+
+}  // namespace
+
 Model load_model(const std::string& path) {
   const Yaml root = Yaml::load(path);
   root.only({"name", "title", "source", "layers", "query_heads", "kv_heads", "head_dim", "hidden",
-             "ffn", "vocabulary", "tied", "weights"});
+             "ffn", "vocabulary", "tied", "weights", "weight_group", "experts", "latent"});
   Model m;
   m.name = file_name_part(root.at("name")), m.title = root.at("title").text();
   m.source = root.at("source").text();
   const auto whole = [&](const char* key) { return root.at(key).integer(1, 1e9); };
   m.layers = static_cast<int>(whole("layers"));
   m.query_heads = static_cast<int>(whole("query_heads"));
-  m.kv_heads = static_cast<int>(whole("kv_heads"));
-  m.head_dim = static_cast<int>(whole("head_dim"));
-  m.hidden = whole("hidden"), m.ffn = whole("ffn"), m.vocabulary = whole("vocabulary");
+  if (root.has("latent")) {
+    for (const char* key : {"kv_heads", "head_dim"})
+      if (root.has(key))
+        root.at(key).fail("does not go with `latent`, whose widths stand there; leave it out");
+    m.latent = read_latent(root.at("latent"));
+    m.kv_heads = 1;
+  } else {
+    m.kv_heads = static_cast<int>(whole("kv_heads"));
+    m.head_dim = static_cast<int>(whole("head_dim"));
+  }
+  m.hidden = whole("hidden"), m.vocabulary = whole("vocabulary");
+  if (root.has("experts")) m.experts = read_experts(root.at("experts"), m);
+  if (!m.experts || m.experts->dense_layers > 0)
+    m.ffn = whole("ffn");
+  else if (root.has("ffn"))
+    root.at("ffn").fail("no layer has such an MLP; leave it out, or say `experts.dense_layers`");
   m.tied = root.at("tied").flag();
-  m.weights = read_dtype(root.at("weights"));
+  m.weights = {read_format(root.at("weights")),
+               static_cast<int>(root.integer("weight_group", kWeightGroup, 1, 1e6))};
+  if (root.has("weight_group") && !m.weights.integer())
+    root.at("weight_group").fail("only int8 and int4 weights have groups; leave it out");
   if (m.query_heads % m.kv_heads != 0)
     root.at("query_heads")
         .fail(concat(m.query_heads, " is no multiple of kv_heads (", m.kv_heads, ")"));

@@ -22,8 +22,8 @@ Model load_model(const std::string& path);
 /// memory_capacity, launch_overhead.
 Scale read_scale(const Yaml& node);
 
-/// `value` as a data type of the cache; fails at its place.
-KvDtype read_dtype(const Yaml& value);
+/// `value` as a format of numbers; fails at its place.
+Format read_format(const Yaml& value);
 
 /// JSON (or YAML) of the form that SIMULATION_FORMAT.md describes, or the output of `doublep
 /// bench`. Throws InputError "file:line:column: ...".

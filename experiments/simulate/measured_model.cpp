@@ -79,6 +79,11 @@ MeasuredModel load_measured_model(const std::string& path) {
 }
 
 void check_shape(const std::string& path, const Model& model) {
+  if (model.experts || model.latent || model.weights.packed())
+    fail_input(
+        path, ": model: '", model.name,
+        "' has experts, a latent cache or packed weights, which doublep_e2e does not measure; "
+        "calibrate on a plain model");
   const Yaml root = load(path);
   const auto same = [&](const char* key, std::int64_t wanted) {
     if (root.at(key).integer() != wanted)

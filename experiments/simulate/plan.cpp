@@ -1,6 +1,6 @@
 #include "experiments/simulate/plan.h"
 
-#include <cmath>
+#include <algorithm>
 #include <set>
 
 #include "core/base/error.h"
@@ -8,117 +8,56 @@
 #include "core/trace/source.h"
 #include "experiments/config/values.h"
 #include "experiments/simulate/inputs.h"
+#include "experiments/simulate/points.h"
+#include "sim/decode/latent.h"
 
 namespace doublep::sim {
 namespace {
 
-// One value, a list or a range of a decode key, as numbers.
-std::vector<double> read_numbers(const Yaml& node, double low, double high = kNoLimit) {
-  std::vector<double> numbers;
-  for (const ParamValue& value : expand_values(node)) {
-    const auto* whole = std::get_if<std::int64_t>(&value);
-    const auto* real = std::get_if<double>(&value);
-    if (!whole && !real) node.fail("expected numbers, not '" + to_text(value) + "'");
-    const double x = whole ? static_cast<double>(*whole) : *real;
-    if (x < low || x > high)
-      node.fail(high < kNoLimit ? concat("expected numbers in [", low, ", ", high, "], not ", x)
-                                : concat("expected numbers of at least ", low, ", not ", x));
-    numbers.push_back(x);
+std::vector<DecodePoint> read_decode(const Yaml& decode, bool any_number) {
+  decode.only({"context", "batch", "tensor_parallel", "kv_dtype", "kv_group", "kv_place",
+               "cache_share", "recluster_every", "balance", "memory_share"});
+  if (!any_number) refuse_too_many(decode, combinations(decode));
+  return read_points(decode, "context");
+}
+
+CrossoverPlan read_crossover(const Yaml& node, bool any_number) {
+  node.only({"from", "to", "batch", "tensor_parallel", "kv_dtype", "kv_group", "kv_place",
+             "cache_share", "recluster_every", "balance", "memory_share"});
+  if (!any_number) refuse_too_many(node, combinations(node));
+  CrossoverPlan plan;
+  plan.from = node.integer("from", plan.from, 1, 1e12);
+  plan.to = node.integer("to", plan.to, 1, 1e12);
+  if (plan.from > plan.to)
+    node.fail(concat("`from`, ", plan.from, ", exceeds `to`, ", plan.to, "; exchange them"));
+  plan.points = read_points(node, "");
+  return plan;
+}
+
+AnswerPlan read_answers(const Yaml& node, const std::vector<RunSpec>& policies, bool any_number) {
+  node.only({"prompt", "tokens", "ratio", "rows", "batch", "tensor_parallel", "kv_dtype",
+             "kv_group", "kv_place", "cache_share", "recluster_every", "balance", "memory_share"});
+  if (!any_number) refuse_too_many(node, combinations(node));
+  AnswerPlan plan;
+  plan.points = read_points(node, "prompt");
+  plan.tokens = read_integers(node.at("tokens"), 1, 1e9);
+  if (node.has("rows") && node.has("ratio"))
+    node.at("ratio").fail("stands beside `rows`, which say how long answers are; keep one of them");
+  if (node.has("rows")) {
+    plan.rows = input_path(node.at("rows"));
+    plan.lengths = read_answer_lengths(plan.rows, policies);
   }
-  return numbers;
-}
-
-// The same of what is counted: 1.9 is no batch.
-std::vector<std::int64_t> read_integers(const Yaml& node, double low, double high) {
-  std::vector<std::int64_t> integers;
-  for (double x : read_numbers(node, low, high)) {
-    if (x != std::floor(x)) node.fail("expected integers, not " + shortest_text(x));
-    integers.push_back(static_cast<std::int64_t>(x));
+  const std::vector<double> given =
+      node.has("ratio") ? read_numbers(node.at("ratio"), 1e-3, 1e3) : std::vector<double>{1.0};
+  for (std::size_t p = 0; p < policies.size(); ++p) {
+    if (!plan.lengths.empty())
+      plan.ratios.push_back({plan.lengths[p].ratio});
+    else if (PolicyRegistry::instance().find(policies[p].policy).traits.dense)
+      plan.ratios.push_back({1.0});  // its answers are what the others are held against
+    else
+      plan.ratios.push_back(given);
   }
-  return integers;
-}
-
-// Multiplies the points by the values of one key, where it is given.
-template <class Values, class Set>
-void expand(const Values& values, std::vector<DecodePoint>& points, const Set& set) {
-  std::vector<DecodePoint> longer;
-  for (const DecodePoint& point : points)
-    for (const auto& value : values) set(longer.emplace_back(point), value);
-  points = std::move(longer);
-}
-template <class Set>
-void expand_numbers(const Yaml& decode, const char* key, double low, double high,
-                    std::vector<DecodePoint>& points, const Set& set) {
-  if (decode.has(key)) expand(read_numbers(decode.at(key), low, high), points, set);
-}
-template <class Set>
-void expand_integers(const Yaml& decode, const char* key, double low, double high,
-                     std::vector<DecodePoint>& points, const Set& set) {
-  if (decode.has(key)) expand(read_integers(decode.at(key), low, high), points, set);
-}
-
-KvPlace read_place(const Yaml& node, const std::string& text) {
-  if (text == "hbm") return KvPlace::kHbm;
-  if (text == "host") return KvPlace::kHost;
-  node.fail("expected hbm or host, not '" + text + "'");
-}
-
-template <class Set>
-void expand_texts(const Yaml& decode, const char* key, std::vector<DecodePoint>& points,
-                  const Set& set) {
-  if (!decode.has(key)) return;
-  const Yaml node = decode.at(key);
-  std::vector<Yaml> values;
-  if (node.is_list())
-    values = node.items();
-  else
-    values.push_back(node);
-  expand(values, points, set);
-}
-
-// Everything but context and batch, so that serving shares it.
-void expand_setting(const Yaml& node, std::vector<DecodePoint>& points) {
-  expand_texts(node, "kv_place", points, [](DecodePoint& p, const Yaml& value) {
-    p.place = read_place(value, value.text());
-  });
-  expand_texts(node, "kv_dtype", points,
-               [](DecodePoint& p, const Yaml& value) { p.kv_dtype = read_dtype(value); });
-  expand_texts(node, "balance", points, [](DecodePoint& p, const Yaml& value) {
-    const std::string text = value.text();
-    if (text != "split" && text != "head") value.fail("expected split or head, not '" + text + "'");
-    p.balance = text == "split" ? Balance::kSplit : Balance::kHead;
-  });
-  expand_integers(node, "tensor_parallel", 1, 1024, points,
-                  [](DecodePoint& p, std::int64_t x) { p.tensor_parallel = static_cast<int>(x); });
-  expand_numbers(node, "cache_share", 1e-6, 1, points,
-                 [](DecodePoint& p, double x) { p.cache_share = x; });
-  expand_numbers(node, "recluster_every", 0, kNoLimit, points,
-                 [](DecodePoint& p, double x) { p.recluster_every = x; });
-  expand_numbers(node, "memory_share", 1e-3, 1, points,
-                 [](DecodePoint& p, double x) { p.memory_share = x; });
-}
-
-void refuse_too_many(const Yaml& node, double points) {
-  if (points > kMostRuns)
-    node.fail(concat("comes to ", points, " points, more than ", kMostRuns,
-                     "; shorten the lists, or say --yes if you mean it"));
-}
-
-std::vector<DecodePoint> read_points(const Yaml& decode, bool any_number) {
-  decode.only({"context", "batch", "tensor_parallel", "kv_dtype", "kv_place", "cache_share",
-               "recluster_every", "balance", "memory_share"});
-  double count = 1;  // before they are made
-  for (const std::string& key : decode.keys())
-    count *= static_cast<double>(expand_values(decode.at(key)).size());
-  if (!any_number) refuse_too_many(decode, count);
-  std::vector<DecodePoint> points = {{}};
-  expand_setting(decode, points);
-  expand_integers(decode, "batch", 1, 1e6, points,
-                  [](DecodePoint& p, std::int64_t x) { p.batch = static_cast<int>(x); });
-  decode.at("context");
-  expand_integers(decode, "context", 1, 1e12, points,
-                  [](DecodePoint& p, std::int64_t x) { p.context = x; });
-  return points;
+  return plan;
 }
 
 Length read_length(const Yaml& node) {
@@ -135,7 +74,7 @@ Length read_length(const Yaml& node) {
 
 ServingPlan read_serving(const Yaml& node, std::uint64_t seed) {
   node.only({"requests", "rate", "prompt", "output", "recorded", "most_running", "kv_place",
-             "kv_dtype", "cache_share", "tensor_parallel", "recluster_every", "balance",
+             "kv_dtype", "kv_group", "cache_share", "tensor_parallel", "recluster_every", "balance",
              "memory_share"});
   ServingPlan plan;
   plan.requests.seed = seed;
@@ -174,8 +113,19 @@ void require_distinct(const Yaml& list, const std::vector<Named>& all) {
       items[i].fail("the name '" + all[i].name + "' stands before already; give it one of its own");
 }
 
-Study read_study(const Yaml& node, const Yaml& root, const std::string& name, std::uint64_t seed,
-                 bool any_number) {
+// `read` and its result of a study's key, where the study has it, or the root has and the study
+// brings nothing of its own: a study about one thing is not about what the root asks besides.
+template <class Read, class Into>
+void read_asked(const Yaml& study, const Yaml& root, const char* key, const Read& read,
+                Into& into) {
+  bool own_key = false;
+  for (const char* asked : {"decode", "serving", "crossover", "answer"})
+    own_key |= study.has(asked);
+  if (study.has(key) || (root.has(key) && !own_key)) into = read(own(study, root, key));
+}
+
+Study read_study(const Yaml& node, const Yaml& root, const std::string& name,
+                 const SimulationPlan& plan, bool any_number) {
   Study study;
   study.name = name;
   for (const auto& path : input_paths(own(node, root, "hardware"))) {
@@ -195,16 +145,29 @@ Study read_study(const Yaml& node, const Yaml& root, const std::string& name, st
   } else {
     study.what_if.push_back({});
   }
-  // A study that brings a serving run of its own is about that; the root's decode points are not
-  // its.
-  if (node.has("decode") || (root.has("decode") && !node.has("serving")))
-    study.points = read_points(own(node, root, "decode"), any_number);
-  if (node.has("serving") || (root.has("serving") && !node.has("decode")))
-    study.serving = read_serving(own(node, root, "serving"), seed);
+  const auto ask = [&](const char* key, const auto& read, auto& into) {
+    read_asked(node, root, key, read, into);
+  };
+  ask(
+      "decode", [&](const Yaml& y) { return read_decode(y, any_number); }, study.points);
+  ask(
+      "serving", [&](const Yaml& y) { return read_serving(y, plan.seed); }, study.serving);
+  ask(
+      "crossover", [&](const Yaml& y) { return read_crossover(y, any_number); }, study.crossover);
+  ask(
+      "answer", [&](const Yaml& y) { return read_answers(y, plan.policies, any_number); },
+      study.answers);
   if (study.serving && !study.serving->recorded.empty())
     study.inputs.push_back(study.serving->recorded);
-  if (study.points.empty() && !study.serving)
-    node.fail("expected `decode` or `serving`: there is nothing to simulate");
+  if (study.answers && !study.answers->rows.empty()) study.inputs.push_back(study.answers->rows);
+  if (study.points.empty() && !study.serving && !study.crossover && !study.answers)
+    node.fail(
+        "expected `decode`, `serving`, `crossover` or `answer`: there is nothing to simulate");
+  const bool dense = std::any_of(plan.policies.begin(), plan.policies.end(), [](const RunSpec& p) {
+    return PolicyRegistry::instance().find(p.policy).traits.dense;
+  });
+  if (study.crossover && !dense)
+    root.at("policies").fail("`crossover` holds policies against dense; name it among them");
   return study;
 }
 
@@ -222,10 +185,23 @@ WorkloadPlan read_workload(const Yaml& node) {
 
 std::size_t SimulationPlan::num_points() const {
   std::size_t sum = 0;
-  for (const Study& s : studies)
-    sum += s.hardware.size() * s.what_if.size() * s.models.size() * workloads.size() *
-           policies.size() * (s.points.size() + (s.serving ? s.serving->rates.size() : 0));
+  for (const Study& s : studies) {
+    std::size_t each = 0;
+    for (const Model& m : s.models)
+      for (std::size_t p = 0; p < policies.size(); ++p) {
+        if (!refusal(m, policies[p]).empty()) continue;
+        each += s.points.size() + (s.serving ? s.serving->rates.size() : 0) +
+                (s.crossover ? s.crossover->points.size() : 0);
+        if (s.answers)
+          each += s.answers->points.size() * s.answers->tokens.size() * s.answers->ratios[p].size();
+      }
+    sum += s.hardware.size() * s.what_if.size() * workloads.size() * each;
+  }
   return sum;
+}
+
+std::string refusal(const Model& model, const RunSpec& policy) {
+  return latent_refusal(model, PolicyRegistry::instance().find(policy.policy), policy.parameters);
 }
 
 std::vector<std::string> SimulationPlan::inputs() const {
@@ -248,7 +224,8 @@ SimulationPlan load_plan(const std::string& path, const std::vector<std::string>
     root.fail("expected a map with the keys hardware, models, workloads, policies");
   for (const std::string& text : overrides) apply_override(root, text);
   root.only({"name", "output", "seed", "hardware", "models", "workloads", "measure", "defaults",
-             "policies", "calibration", "what_if", "decode", "serving", "studies", "skip_invalid"});
+             "policies", "calibration", "what_if", "decode", "serving", "crossover", "answer",
+             "studies", "skip_invalid"});
   SimulationPlan plan;
   plan.path = path;
   plan.name = config_name(root);
@@ -276,14 +253,21 @@ SimulationPlan load_plan(const std::string& path, const std::vector<std::string>
   }
   if (root.has("studies")) {
     for (const Yaml& item : root.at("studies").items()) {
-      item.only({"name", "hardware", "models", "what_if", "decode", "serving"});
+      item.only(
+          {"name", "hardware", "models", "what_if", "decode", "serving", "crossover", "answer"});
       plan.studies.push_back(
-          read_study(item, root, file_name_part(item.at("name")), plan.seed, any_number));
+          read_study(item, root, file_name_part(item.at("name")), plan, any_number));
     }
     require_distinct(root.at("studies"), plan.studies);
   } else {
-    plan.studies.push_back(read_study(root, root, plan.name, plan.seed, any_number));
+    plan.studies.push_back(read_study(root, root, plan.name, plan, any_number));
   }
+  if (!root.flag("skip_invalid", false))
+    for (const Study& study : plan.studies)
+      for (const Model& model : study.models)
+        for (const RunSpec& policy : plan.policies)
+          if (const std::string why = refusal(model, policy); !why.empty())
+            root.at("policies").fail(why + ", or leave such pairs out with `skip_invalid: true`");
   if (!any_number) refuse_too_many(root, static_cast<double>(plan.num_points()));
   YAML::Emitter emitter;
   emitter << root.node();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "experiments/config/sweep.h"
+#include "experiments/simulate/answer_rows.h"
 #include "sim/decode/decode.h"
 #include "sim/profile/profile.h"
 #include "sim/serving/requests.h"
@@ -27,6 +28,22 @@ struct ServingPlan {
   DecodePoint setting;  ///< place, data type, devices; context and batch are the run's
 };
 
+/// Where policies begin to beat dense attention (sim/decode/crossover.h).
+struct CrossoverPlan {
+  std::int64_t from = 1024, to = 1 << 20;  ///< tokens
+  std::vector<DecodePoint> points;         ///< without contexts
+};
+
+/// Whole answers.
+struct AnswerPlan {
+  std::vector<DecodePoint> points;   ///< their contexts are prompts
+  std::vector<std::int64_t> tokens;  ///< of dense's answer
+  std::vector<std::vector<double>>
+      ratios;                         ///< a policy's answer over dense's; [policy of the plan]
+  std::string rows;                   ///< file that says so; empty: given
+  std::vector<AnswerLength> lengths;  ///< what it says, policy by policy
+};
+
 struct Study {
   std::string name;
   std::vector<Hardware> hardware;
@@ -34,6 +51,8 @@ struct Study {
   std::vector<Model> models;
   std::vector<DecodePoint> points;
   std::optional<ServingPlan> serving;
+  std::optional<CrossoverPlan> crossover;
+  std::optional<AnswerPlan> answers;
   std::vector<std::string> inputs;  ///< files that describe it
 };
 
@@ -59,7 +78,11 @@ struct SimulationPlan {
   std::vector<std::string> inputs() const;
 };
 
-/// Reads and expands a configuration. Keys of the root (hardware, models, what_if, decode, serving)
+/// Why a model does not take a policy (sim/decode/latent.h); "": it does.
+std::string refusal(const Model& model, const RunSpec& policy);
+
+/// Reads and expands a configuration. Keys of the root (hardware, models, what_if, decode, serving,
+/// crossover, answer)
 /// are what a study has that does not say otherwise; without `studies` there is one of that name.
 /// More than kMostRuns points are refused unless `any_number`. Relative paths are resolved against
 /// the file's folder. Throws InputError "file:line:column:

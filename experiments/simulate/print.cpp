@@ -53,7 +53,7 @@ void print_end_to_end(const EndToEnd& e, std::ostream& out) {
 }
 
 using PointKey = std::tuple<std::string, std::string, std::string, std::string, std::string, int,
-                            std::int64_t, int, int>;
+                            std::int64_t, int, int, double>;
 PointKey key_of(const Curve& c, const PointResult& p) {
   return {c.study,
           c.hardware,
@@ -63,7 +63,8 @@ PointKey key_of(const Curve& c, const PointResult& p) {
           p.point.batch,
           p.point.context,
           p.point.tensor_parallel,
-          static_cast<int>(p.point.place)};
+          static_cast<int>(p.point.place),
+          p.kv_bytes};
 }
 
 }  // namespace
@@ -96,6 +97,21 @@ void print_simulation(const SimulationResult& result, std::ostream& out) {
                   1e3 * p.cost.attention, ratio.c_str(), std::string(name_of(p.cost.bound)).c_str())
           << (p.cost.fits ? "" : "does not fit; ") << text_of(p.cost.extrapolated) << "\n";
     }
+    for (const CrossoverResult& x : c.crossover)
+      out << form("%-34.34s batch %5d, %5.3f bytes a number: ", c.label.c_str(), x.point.batch,
+                  x.kv_bytes)
+          << (x.found.context > 0 ? concat("beats dense from ", x.found.context, " tokens on")
+                                  : concat("never beats dense up to ", x.to, " tokens"))
+          << (x.found.context > x.found.largest ? concat("; fits up to ", x.found.largest) : "")
+          << "; " << text_of(x.found.extrapolated) << "\n";
+    for (const AnswerResult& a : c.answers)
+      out << form(
+                 "%-34.34s %9lld %5d %10.0f tokens: %9.3f s (prefill %.3f, index %.3f, steps %.3f "
+                 "of the batch)  ",
+                 c.label.c_str(), static_cast<long long>(a.point.context), a.point.batch,
+                 a.ratio * static_cast<double>(a.output), a.cost.seconds, a.cost.prefill,
+                 a.cost.build, a.cost.steps)
+          << (a.cost.fits ? "" : "does not fit; ") << text_of(a.cost.extrapolated) << "\n";
     for (const ServingResult& s : c.serving) {
       if (s.report.served.empty()) {
         out << form("%-34.34s %6.2f req/s  rejected: none of the %d requests fits the memory\n",

@@ -20,7 +20,7 @@ PointRecord to_record(const PointResult& p) {
   PointRecord r = {};
   r.context = p.point.context, r.batch = p.point.batch;
   r.tensor_parallel = p.point.tensor_parallel;
-  r.place = static_cast<int>(p.point.place), r.kv_bytes = bytes_of(p.point.kv_dtype);
+  r.place = static_cast<int>(p.point.place), r.kv_bytes = p.kv_bytes;
   r.balance = static_cast<int>(p.point.balance);
   r.cache_share = p.point.cache_share, r.recluster_every = p.point.recluster_every;
   const DecodeCost& c = p.cost;
@@ -42,20 +42,13 @@ PointRecord to_record(const PointResult& p) {
 
 Columns point_columns() {
   Columns all = {
-      DOUBLEP_COLUMN(PointRecord, context),
-      DOUBLEP_COLUMN(PointRecord, batch),
-      DOUBLEP_COLUMN(PointRecord, tensor_parallel),
-      DOUBLEP_COLUMN(PointRecord, place),
-      DOUBLEP_COLUMN(PointRecord, kv_bytes),
-      DOUBLEP_COLUMN(PointRecord, balance),
-      DOUBLEP_COLUMN(PointRecord, bound),
-      DOUBLEP_COLUMN(PointRecord, attend_bound),
-      DOUBLEP_COLUMN(PointRecord, fits),
-      DOUBLEP_COLUMN(PointRecord, largest_batch),
-      DOUBLEP_COLUMN(PointRecord, extrapolated),
-      DOUBLEP_COLUMN(PointRecord, cache_share),
-      DOUBLEP_COLUMN(PointRecord, recluster_every),
-      DOUBLEP_COLUMN(PointRecord, seconds),
+      DOUBLEP_COLUMN(PointRecord, context),           DOUBLEP_COLUMN(PointRecord, batch),
+      DOUBLEP_COLUMN(PointRecord, tensor_parallel),   DOUBLEP_COLUMN(PointRecord, place),
+      DOUBLEP_COLUMN(PointRecord, balance),           DOUBLEP_COLUMN(PointRecord, bound),
+      DOUBLEP_COLUMN(PointRecord, attend_bound),      DOUBLEP_COLUMN(PointRecord, fits),
+      DOUBLEP_COLUMN(PointRecord, largest_batch),     DOUBLEP_COLUMN(PointRecord, extrapolated),
+      DOUBLEP_COLUMN(PointRecord, kv_bytes),          DOUBLEP_COLUMN(PointRecord, cache_share),
+      DOUBLEP_COLUMN(PointRecord, recluster_every),   DOUBLEP_COLUMN(PointRecord, seconds),
       DOUBLEP_COLUMN(PointRecord, attention_seconds),
   };
   for (std::size_t i = 0; i < kNumParts; ++i) {
@@ -102,6 +95,63 @@ Columns serving_columns() {
       DOUBLEP_COLUMN(ServingRecord, mean_running),
       DOUBLEP_COLUMN(ServingRecord, mean_in_system),
       DOUBLEP_COLUMN(ServingRecord, busy),
+  };
+}
+
+CrossoverRecord to_record(const CrossoverResult& c) {
+  return {c.found.context,
+          c.found.largest,
+          c.from,
+          c.to,
+          c.point.batch,
+          c.point.tensor_parallel,
+          static_cast<int>(c.point.place),
+          c.found.extrapolated,
+          c.kv_bytes,
+          c.point.cache_share};
+}
+
+Columns crossover_columns() {
+  return {
+      DOUBLEP_COLUMN(CrossoverRecord, context),  DOUBLEP_COLUMN(CrossoverRecord, largest),
+      DOUBLEP_COLUMN(CrossoverRecord, from),     DOUBLEP_COLUMN(CrossoverRecord, to),
+      DOUBLEP_COLUMN(CrossoverRecord, batch),    DOUBLEP_COLUMN(CrossoverRecord, tensor_parallel),
+      DOUBLEP_COLUMN(CrossoverRecord, place),    DOUBLEP_COLUMN(CrossoverRecord, extrapolated),
+      DOUBLEP_COLUMN(CrossoverRecord, kv_bytes), DOUBLEP_COLUMN(CrossoverRecord, cache_share),
+  };
+}
+
+AnswerRecord to_record(const AnswerResult& a) {
+  return {a.point.context,
+          a.output,
+          a.point.batch,
+          a.point.tensor_parallel,
+          static_cast<int>(a.point.place),
+          a.cost.fits,
+          a.questions,
+          a.cut,
+          a.cost.extrapolated,
+          a.kv_bytes,
+          a.point.cache_share,
+          a.ratio,
+          a.ratio * static_cast<double>(a.output),
+          a.cost.prefill,
+          a.cost.build,
+          a.cost.steps,
+          a.cost.seconds};
+}
+
+Columns answer_columns() {
+  return {
+      DOUBLEP_COLUMN(AnswerRecord, prompt),        DOUBLEP_COLUMN(AnswerRecord, output),
+      DOUBLEP_COLUMN(AnswerRecord, batch),         DOUBLEP_COLUMN(AnswerRecord, tensor_parallel),
+      DOUBLEP_COLUMN(AnswerRecord, place),         DOUBLEP_COLUMN(AnswerRecord, fits),
+      DOUBLEP_COLUMN(AnswerRecord, questions),     DOUBLEP_COLUMN(AnswerRecord, cut),
+      DOUBLEP_COLUMN(AnswerRecord, extrapolated),  DOUBLEP_COLUMN(AnswerRecord, kv_bytes),
+      DOUBLEP_COLUMN(AnswerRecord, cache_share),   DOUBLEP_COLUMN(AnswerRecord, ratio),
+      DOUBLEP_COLUMN(AnswerRecord, tokens),        DOUBLEP_COLUMN(AnswerRecord, prefill_seconds),
+      DOUBLEP_COLUMN(AnswerRecord, build_seconds), DOUBLEP_COLUMN(AnswerRecord, steps_seconds),
+      DOUBLEP_COLUMN(AnswerRecord, seconds),
   };
 }
 

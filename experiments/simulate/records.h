@@ -16,10 +16,9 @@ inline constexpr const char* kPartNames[kNumParts] = {
 
 struct PointRecord {
   std::int64_t context;
-  std::int32_t batch, tensor_parallel, place, kv_bytes, balance, bound, attend_bound, fits,
-      largest_batch;
+  std::int32_t batch, tensor_parallel, place, balance, bound, attend_bound, fits, largest_batch;
   std::uint32_t extrapolated;
-  double cache_share, recluster_every;
+  double kv_bytes, cache_share, recluster_every;
   double seconds, attention_seconds, parts[kNumParts];
   double bytes, exact_tokens, imbalance, hit_rate, memory, prefill_seconds, build_seconds;
 };
@@ -30,6 +29,21 @@ struct ServingRecord {
   std::uint32_t extrapolated;
   double seconds, tokens, tokens_per_second, tpot_p50, tpot_p99, ttft_p50, ttft_p99, peak_memory,
       mean_running, mean_in_system, busy;
+};
+
+struct CrossoverRecord {
+  std::int64_t context, largest, from, to;
+  std::int32_t batch, tensor_parallel, place;
+  std::uint32_t extrapolated;
+  double kv_bytes, cache_share;
+};
+
+struct AnswerRecord {
+  std::int64_t prompt, output;
+  std::int32_t batch, tensor_parallel, place, fits, questions, cut;
+  std::uint32_t extrapolated;
+  double kv_bytes, cache_share, ratio, tokens, prefill_seconds, build_seconds, steps_seconds,
+      seconds;
 };
 
 struct CalibrationRecord {
@@ -60,12 +74,16 @@ struct HitRecord {
 
 PointRecord to_record(const PointResult& point);
 ServingRecord to_record(const ServingResult& serving);
+CrossoverRecord to_record(const CrossoverResult& crossover);
+AnswerRecord to_record(const AnswerResult& answer);
 CalibrationRecord to_record(const Prediction& prediction);
 StepRecord to_record(const StepPrediction& prediction);
 std::vector<ProductRecord> to_records(const EndToEnd& end_to_end);
 
 Columns point_columns();
 Columns serving_columns();
+Columns crossover_columns();
+Columns answer_columns();
 Columns calibration_columns();
 Columns step_columns();
 Columns product_columns();

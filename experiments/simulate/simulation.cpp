@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
@@ -39,7 +40,7 @@ Workload workload_of(const WorkloadPlan& plan, const std::vector<Profile>& profi
     if (matches(p, policy)) {
       mine.push_back(p);
       mine.back().parameters = policy.parameters.to_json();
-      mine.back().search = search_of(info, policy.parameters);
+      describe(mine.back(), info, policy.parameters);
     }
   if (mine.empty())
     fail_input("workload ", plan.name, ": no profile of ", policy.policy, " with ",
@@ -48,11 +49,16 @@ Workload workload_of(const WorkloadPlan& plan, const std::vector<Profile>& profi
   return Workload(plan.name, std::move(mine));
 }
 
+double kv_bytes(const Model& model, const DecodePoint& point) {
+  return model.token_bytes(point.kv) / (model.latent ? model.key_dim() : 2.0 * model.head_dim);
+}
+
 PointResult simulate_point(const Model& model, const Machine& machine, const Workload& workload,
                            const DecodePoint& point, const Coverage& coverage) {
   PointResult result;
   result.point = point;
   result.cost = decode_step(model, machine, workload, point, coverage);
+  result.kv_bytes = kv_bytes(model, point);
   result.largest_batch = largest_batch(model, machine, workload, point);
   result.prefill_seconds = prefill_seconds(model, machine, point.context, point.tensor_parallel);
   result.build_seconds =
@@ -98,7 +104,35 @@ struct Job {
   Coverage coverage;
   const Model* model;
   const Workload* workload;
+  const Workload* dense;  ///< of the same traces; none: the plan has no such policy
+  std::size_t policy;
 };
+
+// Everything that the study asks of one curve.
+void fill(const Job& job, Curve& curve) {
+  const Study& study = *job.study;
+  const Model& model = *job.model;
+  for (const DecodePoint& point : study.points)
+    curve.points.push_back(simulate_point(model, job.machine, *job.workload, point, job.coverage));
+  if (study.serving)
+    curve.serving = run_serving(*study.serving, model, job.machine, *job.workload, job.coverage);
+  if (study.crossover && job.workload != job.dense)
+    for (const DecodePoint& point : study.crossover->points)
+      curve.crossover.push_back(
+          {point, study.crossover->from, study.crossover->to, kv_bytes(model, point),
+           crossover(model, job.machine, *job.workload, *job.dense, point, study.crossover->from,
+                     study.crossover->to, job.coverage)});
+  if (!study.answers) return;
+  const AnswerPlan& plan = *study.answers;
+  const AnswerLength length = plan.lengths.empty() ? AnswerLength{} : plan.lengths[job.policy];
+  for (const DecodePoint& point : plan.points)
+    for (const std::int64_t output : plan.tokens)
+      for (const double ratio : plan.ratios[job.policy])
+        curve.answers.push_back({point, output, ratio, length.questions, length.cut,
+                                 kv_bytes(model, point),
+                                 answer_cost(model, job.machine, *job.workload, point,
+                                             ratio * static_cast<double>(output), job.coverage)});
+}
 
 }  // namespace
 
@@ -131,6 +165,8 @@ std::string find_overflow(const SimulationResult& result) {
           return concat(place, ", context ", p.point.context, ", batch ", p.point.batch);
     for (const ServingResult& s : c.serving)
       if (!std::isfinite(s.report.seconds)) return concat(place, ", ", s.rate, " requests/s");
+    for (const AnswerResult& a : c.answers)
+      if (!std::isfinite(a.cost.seconds)) return concat(place, ", prompt ", a.point.context);
   }
   return "";
 }
@@ -161,6 +197,7 @@ SimulationResult simulate(const SimulationPlan& plan, const Note& note) {
       result.end_to_end = end_to_end(plan, *measured, result.calibration->efficiency);
   }
   std::vector<Job> jobs;
+  std::set<std::string> left_out;
   for (const Study& study : plan.studies)
     for (const Hardware& hardware : study.hardware)
       for (const Scale& scale : study.what_if)
@@ -169,7 +206,14 @@ SimulationResult simulate(const SimulationPlan& plan, const Note& note) {
             for (std::size_t p = 0; p < plan.policies.size(); ++p) {
               const Workload& workload = workloads[w][p];
               const RunSpec& policy = plan.policies[p];
-              Job job{&study, {scaled(hardware, scale), {}}, {}, &model, &workload};
+              if (const std::string why = refusal(model, policy); !why.empty()) {
+                left_out.insert(why);
+                continue;
+              }
+              Job job{&study, {scaled(hardware, scale), {}}, {}, &model, &workload, nullptr, p};
+              for (std::size_t d = 0; d < plan.policies.size() && !job.dense; ++d)
+                if (PolicyRegistry::instance().find(plan.policies[d].policy).traits.dense)
+                  job.dense = &workloads[w][d];
               if (result.calibration) {
                 job.machine.efficiency = scaled(result.calibration->efficiency, hardware, scale);
                 if (hardware.name == plan.calibration.hardware && untouched(scale)) {
@@ -185,23 +229,19 @@ SimulationResult simulate(const SimulationPlan& plan, const Note& note) {
                                        workload.name(),
                                        policy.policy,
                                        policy.label,
+                                       policy.title,
                                        policy.parameters.to_json(),
                                        workload.output_error(),
                                        workload.covered_mass(),
                                        {},
+                                       {},
+                                       {},
                                        {}});
             }
+  for (const std::string& why : left_out) note("left out: " + why);
   note(concat("simulating ", plan.num_points(), " points"));
-  parallel_for(static_cast<std::int64_t>(jobs.size()), [&](std::int64_t i) {
-    const Job& job = jobs[i];
-    Curve& curve = result.curves[i];
-    for (const DecodePoint& point : job.study->points)
-      curve.points.push_back(
-          simulate_point(*job.model, job.machine, *job.workload, point, job.coverage));
-    if (job.study->serving)
-      curve.serving =
-          run_serving(*job.study->serving, *job.model, job.machine, *job.workload, job.coverage);
-  });
+  parallel_for(static_cast<std::int64_t>(jobs.size()),
+               [&](std::int64_t i) { fill(jobs[i], result.curves[i]); });
   return result;
 }
 

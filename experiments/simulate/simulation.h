@@ -9,6 +9,7 @@
 
 #include "experiments/simulate/plan.h"
 #include "sim/calibration/end_to_end.h"
+#include "sim/decode/crossover.h"
 #include "sim/serving/serve.h"
 
 namespace doublep::sim {
@@ -17,6 +18,7 @@ struct PointResult {
   DecodePoint point;
   DecodeCost cost;
   int largest_batch = 0;
+  double kv_bytes = 0;  ///< of an element of the cache, with its part of the scales
   double prefill_seconds = 0, build_seconds = 0;  ///< of one sequence
 };
 
@@ -27,12 +29,30 @@ struct ServingResult {
   unsigned extrapolated = 0;
 };
 
+struct CrossoverResult {
+  DecodePoint point;
+  std::int64_t from = 0, to = 0;
+  double kv_bytes = 0;  ///< as PointResult's
+  Crossover found;
+};
+
+struct AnswerResult {
+  DecodePoint point;           ///< its context is the prompt's
+  std::int64_t output = 0;     ///< tokens of dense's answer
+  double ratio = 1;            ///< of this policy's tokens to them
+  int questions = 0, cut = 0;  ///< as AnswerLength's; 0: the ratio was given
+  double kv_bytes = 0;
+  AnswerCost cost;
+};
+
 /// One line of plots: a policy on a workload, a model, a machine, under a what-if.
 struct Curve {
-  std::string study, hardware, what_if, model, workload, policy, label, parameters;
+  std::string study, hardware, what_if, model, workload, policy, label, title, parameters;
   double output_error = 0, covered_mass = 0;  ///< as profiled on the longest trace
   std::vector<PointResult> points;
   std::vector<ServingResult> serving;
+  std::vector<CrossoverResult> crossover;
+  std::vector<AnswerResult> answers;
 };
 
 struct SimulationResult {

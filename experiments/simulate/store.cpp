@@ -26,9 +26,9 @@ void write_curve(hid_t runs, const Curve& c, const std::string& key, int order,
                  const std::string& file) {
   const h5::Handle group = h5::create_group(runs, key, file);
   const std::pair<const char*, const std::string&> texts[] = {
-      {"study", c.study}, {"hardware", c.hardware},    {"what_if", c.what_if},
-      {"model", c.model}, {"workload", c.workload},    {"policy", c.policy},
-      {"label", c.label}, {"parameters", c.parameters}};
+      {"study", c.study}, {"hardware", c.hardware}, {"what_if", c.what_if},
+      {"model", c.model}, {"workload", c.workload}, {"policy", c.policy},
+      {"label", c.label}, {"title", c.title},       {"parameters", c.parameters}};
   for (const auto& [name, text] : texts) h5::write_string(group.get(), name, text);
   h5::write_int(group.get(), "order", order);
   h5::write_real(group.get(), "output_error", c.output_error);
@@ -39,6 +39,12 @@ void write_curve(hid_t runs, const Curve& c, const std::string& key, int order,
   std::vector<ServingRecord> serving;
   for (const ServingResult& s : c.serving) serving.push_back(to_record(s));
   add_table(group.get(), "serving", serving_columns(), serving, file);
+  std::vector<CrossoverRecord> crossover;
+  for (const CrossoverResult& x : c.crossover) crossover.push_back(to_record(x));
+  add_table(group.get(), "crossover", crossover_columns(), crossover, file);
+  std::vector<AnswerRecord> answers;
+  for (const AnswerResult& a : c.answers) answers.push_back(to_record(a));
+  add_table(group.get(), "answers", answer_columns(), answers, file);
 }
 
 void write_errors(hid_t group, const ErrorSummary& fitted, const ErrorSummary& held_out) {

@@ -141,6 +141,7 @@ Coverage Calibration::coverage() const {
     c.context_low = std::min(c.context_low, p.point.context);
     c.context_high = std::max(c.context_high, p.point.context);
     c.batch_high = std::max(c.batch_high, p.point.batch);
+    c.searches[static_cast<int>(p.point.search)] = true;
   }
   return c;
 }

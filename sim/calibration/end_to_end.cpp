@@ -25,14 +25,9 @@ double& part_of(MeasuredProducts& p, const std::string& name) {
   return p.head;
 }
 
-struct Product {
-  Gemm gemm;
-  int launches;
-};
-std::vector<Product> products_of(const Model& model) {
-  std::vector<Product> all;
-  for (const Gemm& gemm : layer_gemms(model, 1)) all.push_back({gemm, model.layers});
-  all.push_back({head_gemm(model, 1), 1});
+std::vector<Gemm> products_of(const Model& model) {
+  std::vector<Gemm> all = layer_gemms(model, 1);
+  all.push_back(head_gemm(model, 1));
   return all;
 }
 
@@ -52,9 +47,9 @@ void fit_products(const Machine& machine, const Model& model,
   for (const ProductsPrediction& p : products) {
     if (p.held_out) continue;
     MeasuredProducts measured = p.measured;
-    for (const Product& product : products_of(model)) {
-      const double each = part_of(measured, product.gemm.name) / product.launches;
-      const Timing ideal = gemm_time(machine, product.gemm, measured.batch, model.weights);
+    for (const Gemm& gemm : products_of(model)) {
+      const double each = part_of(measured, gemm.name) / gemm.layers;
+      const Timing ideal = gemm_time(machine, gemm, measured.batch);
       if (each > 0) work.push_back(std::max(ideal.memory, ideal.compute)), seconds.push_back(each);
     }
     if (measured.small > 0) small.push_back(measured.small / (kSmallKernels * model.layers + 1));
@@ -74,10 +69,9 @@ void fit_products(const Machine& machine, const Model& model,
 MeasuredProducts predict_products(const Machine& machine, const Model& model, int batch) {
   MeasuredProducts p;
   p.batch = batch;
-  for (const Product& product : products_of(model)) {
-    const double seconds =
-        product.launches * gemm_time(machine, product.gemm, batch, model.weights).seconds;
-    part_of(p, product.gemm.name) = seconds;
+  for (const Gemm& gemm : products_of(model)) {
+    const double seconds = gemm.layers * gemm_time(machine, gemm, batch).seconds;
+    part_of(p, gemm.name) = seconds;
     p.seconds += seconds;
   }
   p.small = (kSmallKernels * model.layers + 1) * machine.small_kernel_latency();
@@ -128,7 +122,7 @@ EndToEnd fit_end_to_end(const Hardware& hardware, Model model, MeasuredModel mea
   std::vector<double> floor, seconds;
   for (const PrefillPrediction& p : result.prefill)
     if (!p.held_out)
-      floor.push_back(p.measured.flops / hardware.flops(std::string(name_of(model.weights)))),
+      floor.push_back(p.measured.flops / hardware.flops(std::string(model.weights.compute()))),
           seconds.push_back(p.measured.seconds);
   if (const double share = fit_share(floor, seconds); share > 0) efficiency.prefill_share = share;
 
@@ -147,7 +141,7 @@ EndToEnd fit_end_to_end(const Hardware& hardware, Model model, MeasuredModel mea
     p.predicted = predict_products(machine, model, p.measured.batch);
   for (PrefillPrediction& p : result.prefill)
     p.predicted = p.measured.flops /
-                  (efficiency.prefill_share * hardware.flops(std::string(name_of(model.weights))));
+                  (efficiency.prefill_share * hardware.flops(std::string(model.weights.compute())));
   for (StepPrediction& s : result.steps)
     s.predicted =
         without_offset(machine, model, s.step) + model.layers * efficiency.attention_offset;

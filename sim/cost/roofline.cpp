@@ -56,11 +56,14 @@ Timing kernel_time(const Machine& machine, Access access, double bytes, double f
   return t;
 }
 
-Timing gemm_time(const Machine& machine, const Gemm& gemm, std::int64_t rows, KvDtype dtype) {
+Timing gemm_time(const Machine& machine, const Gemm& gemm, std::int64_t rows) {
   const double n = static_cast<double>(gemm.n), k = static_cast<double>(gemm.k),
-               m = static_cast<double>(rows);
-  return kernel_time(machine, Access::kGemm, (n * k + m * (n + k)) * bytes_of(dtype), 2 * m * n * k,
-                     std::string(name_of(dtype)));
+               m = static_cast<double>(rows) * gemm.active;
+  const double read = distinct_experts(gemm.experts, gemm.active, static_cast<double>(rows));
+  const double bytes =
+      read * n * gemm.storage.row_bytes(k) + m * (n + k) * gemm.storage.activation_bytes();
+  return kernel_time(machine, Access::kGemm, bytes, 2 * m * n * k,
+                     std::string(gemm.storage.compute()));
 }
 
 Timing all_reduce_time(const Hardware& hardware, double bytes, int degree) {
@@ -102,6 +105,10 @@ int resident_blocks(const Hardware& hardware, Search search, double masses) {
 Search search_of(const PolicyInfo& policy, const Parameters& p) {
   return search_of(policy.traits.search, policy.ranks_groups(p), policy.traits.dense,
                    p.has("stop") && p.choice("stop") != "mass");
+}
+
+bool keeps_single_keys(const Parameters& p) {
+  return p.has("head_kinds") && p.choice("head_kinds") != "one";
 }
 
 int search_team(const Hardware& hardware, Search search, double masses, double pairs) {

@@ -87,8 +87,9 @@ struct Timing {
 Timing kernel_time(const Machine& machine, Access access, double bytes, double flops,
                    const std::string& dtype, double slowest_share = 1, int launches = 1);
 
-/// y[rows, n] = x[rows, k] W: weights, inputs and outputs move once.
-Timing gemm_time(const Machine& machine, const Gemm& gemm, std::int64_t rows, KvDtype dtype);
+/// y[rows, n] = x[rows, k] W: weights, inputs and outputs move once, of experts the weights of
+/// distinct_experts() in one launch, and rows once for each expert that they take.
+Timing gemm_time(const Machine& machine, const Gemm& gemm, std::int64_t rows);
 
 /// Sum of `bytes` over `degree` devices, in a ring: each moves 2 (degree - 1) / degree of them.
 /// Nothing for one device.
@@ -98,6 +99,9 @@ Timing all_reduce_time(const Hardware& hardware, double bytes, int degree);
 /// share of the mass (parameter `stop`). Token codes have no kernel of their own: as items.
 Search search_of(SearchKind kind, bool ranks_groups, bool dense, bool stops);
 Search search_of(const PolicyInfo& policy, const Parameters& parameters);
+/// Whether it weighs single tokens by keys in few bits beside what its traits say, as `head_kinds`
+/// other than `one` does. There is no kernel for that.
+bool keeps_single_keys(const Parameters& parameters);
 
 /// Blocks that share a KV head's masses: one, but of kRanked as many as cuda/select/ranked.cu takes
 /// from sm_90 on.

@@ -1,6 +1,7 @@
 #include "sim/decode/decode.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "core/base/error.h"
@@ -8,15 +9,29 @@
 namespace doublep::sim {
 namespace {
 
+// Of what an index holds: as the cache, but 16 bits beside a packed one.
+double index_scale(const DecodePoint& point) {
+  return (point.kv.packed() ? Storage{} : point.kv).element_bytes() / bytes_of(KvDtype::kBf16);
+}
+
+// A model's width over a trace's: of keys, of values, of both.
+struct Widths {
+  double key, value, both;
+  Widths(const Model& model, const Workload& workload)
+      : key(static_cast<double>(model.key_dim()) / workload.head_dim()),
+        value(static_cast<double>(model.value_dim()) / workload.head_dim()),
+        both((key + value) / 2) {}
+};
+
 MemoryUse per_sequence(const Model& model, const Workload& workload, const DecodePoint& point) {
   MemoryUse use;
   const double heads =
       static_cast<double>(model.layers) * model.kv_heads_on_device(point.tensor_parallel);
   const double tokens = static_cast<double>(point.context) *
                         (point.place == KvPlace::kHost ? point.cache_share : 1.0);
-  use.kv = heads * tokens * 2 * model.head_dim * bytes_of(point.kv_dtype);
-  use.index = heads * workload.index(point.context).memory_bytes * model.head_dim /
-              workload.head_dim() * bytes_of(point.kv_dtype) / bytes_of(KvDtype::kBf16);
+  use.kv = heads * tokens * model.token_bytes(point.kv);
+  use.index = heads * workload.index(point.context).memory_bytes * Widths(model, workload).both *
+              index_scale(point);
   return use;
 }
 
@@ -78,13 +93,18 @@ class Parts {
   std::vector<std::vector<double>> time_;  // [part][bound]
 };
 
+// Query heads of a KV head: of a latent cache, which every device holds, the device's part.
+int group_on_device(const Model& model, int degree) {
+  return model.latent ? std::max(1, model.query_heads / degree) : model.group_size();
+}
+
 void add_attention(const Model& model, const Machine& machine, const Workload& workload,
                    const DecodePoint& point, Parts& parts, DecodeCost& cost) {
   const auto view = workload.view(point.context);
-  const double token_bytes = 2.0 * model.head_dim * bytes_of(point.kv_dtype);
+  const double token_bytes = model.token_bytes(point.kv);
   AttentionOptions options;
   options.balance = point.balance;
-  options.group_size = model.group_size();
+  options.group_size = group_on_device(model, point.tensor_parallel);
   options.token_bytes = token_bytes;
   options.search = workload.search();
   const HeadWork mean = workload.mean(point.context);
@@ -117,25 +137,54 @@ void add_attention(const Model& model, const Machine& machine, const Workload& w
 
 }  // namespace
 
+namespace {
+
+// What attend reads of a cache that does not hold keys and values as a trace does: terms' mean
+// values, then exact tokens, of a packed cache but sinks and window.
+double stored_bytes(const Model& model, const Workload& workload, const DecodePoint& point,
+                    const HeadWork& work) {
+  const double plain_token = 2.0 * workload.head_dim() * bytes_of(KvDtype::kBf16);
+  const double terms =
+      std::max(0.0, work.bytes[static_cast<int>(Stage::kAttend)] - work.tokens * plain_token);
+  const double zone = point.kv.packed() ? std::min(workload.zone(), work.tokens) : 0;
+  return terms * Widths(model, workload).value * index_scale(point) +
+         zone * model.token_bytes(Storage{}) + (work.tokens - zone) * model.token_bytes(point.kv);
+}
+
+}  // namespace
+
 std::vector<HeadWork> layer_work(const Model& model, const Workload& workload,
                                  const Workload::View& view, const DecodePoint& point, int layer) {
   const int kv_heads = model.kv_heads_on_device(point.tensor_parallel);
-  const double width = static_cast<double>(model.head_dim) / workload.head_dim();
-  const double bytes = width * bytes_of(point.kv_dtype) / bytes_of(KvDtype::kBf16);
-  const double group = static_cast<double>(model.group_size()) / workload.group_size();
+  const Widths width(model, workload);
+  const double index = index_scale(point);
+  const double group =
+      static_cast<double>(group_on_device(model, point.tensor_parallel)) / workload.group_size();
   std::vector<HeadWork> heads;
   heads.reserve(static_cast<std::size_t>(point.batch) * kv_heads);
   for (int sequence = 0; sequence < point.batch; ++sequence)
     for (int h = 0; h < kv_heads; ++h) {
       HeadWork work = view.at(layer, h, kv_heads, sequence);
-      for (int s = 0; s < kNumStages; ++s) {
-        // Masses are float32 per query head; all other reads are vectors of the cache's type.
-        work.bytes[s] *= s == static_cast<int>(Stage::kSelect) ? group : bytes;
-        work.flops[s] *= group * width;
-      }
+      // Masses are float32 per query head; all other reads are vectors of the cache's type.
+      const auto of = [](Stage stage) { return static_cast<int>(stage); };
+      work.bytes[of(Stage::kSelect)] *= group;
+      work.bytes[of(Stage::kEstimate)] *= width.key * index;
+      work.flops[of(Stage::kSelect)] *= group * width.key;
+      work.flops[of(Stage::kEstimate)] *= group * width.key;
+      double& attend = work.bytes[of(Stage::kAttend)];
+      attend = model.latent || point.kv.packed() ? stored_bytes(model, workload, point, work)
+                                                 : attend * width.both * index;
+      work.flops[of(Stage::kAttend)] *= group * width.both;
       heads.push_back(work);
     }
   return heads;
+}
+
+int small_kernels(const Model& model) {
+  int each = kSmallKernels + 1;
+  if (model.latent) each += model.latent->query_rank > 0 ? 2 : 1;
+  const int routed = model.experts ? model.layers - model.experts->dense_layers : 0;
+  return model.layers * each + 2 * routed + 1;
 }
 
 unsigned extrapolations(const Model& model, const Workload& workload, const DecodePoint& point,
@@ -143,20 +192,26 @@ unsigned extrapolations(const Model& model, const Workload& workload, const Deco
   unsigned bits = 0;
   if (workload.extrapolates(point.context)) bits |= kTraceLength;
   if (model.group_size() != workload.group_size()) bits |= kGroupSize;
-  if (model.head_dim != workload.head_dim()) bits |= kHeadDim;
+  if (model.key_dim() != workload.head_dim()) bits |= kHeadDim;
+  if (point.kv.packed()) bits |= kCacheFormat;
+  if (workload.single_keys()) bits |= kSearchKind;
   if (!coverage.calibrated) return bits | kMachine;
   if (point.context < coverage.context_low || point.context > coverage.context_high)
     bits |= kTimedContext;
   if (point.batch > coverage.batch_high) bits |= kTimedBatch;
-  if (!coverage.products) bits |= kProducts;
+  if (!coverage.products || model.experts || model.latent || model.weights.packed())
+    bits |= kProducts;
+  const double masses = workload.mean(point.context).bytes[static_cast<int>(Stage::kSelect)];
+  if (masses > 0 && !coverage.searches[static_cast<int>(workload.search())]) bits |= kSearchKind;
   return bits;
 }
 
 std::string text_of(unsigned extrapolated) {
-  constexpr const char* kNames[] = {"trace length",  "group size",  "head_dim",       "machine",
-                                    "timed context", "timed batch", "matrix products"};
+  constexpr std::array kNames = {"trace length",    "group size",    "head_dim",
+                                 "machine",         "timed context", "timed batch",
+                                 "matrix products", "kv_dtype",      "kind of search"};
   std::string all;
-  for (int bit = 0; bit < 7; ++bit)
+  for (std::size_t bit = 0; bit < kNames.size(); ++bit)
     if (extrapolated >> bit & 1) all += concat(all.empty() ? "" : ", ", kNames[bit]);
   return all;
 }
@@ -170,17 +225,17 @@ DecodeCost decode_step(const Model& model, const Machine& machine, const Workloa
   DecodeCost cost;
   Parts parts;
   for (const Gemm& gemm : layer_gemms(model, point.tensor_parallel)) {
-    Timing t = gemm_time(machine, gemm, point.batch, model.weights);
-    t.seconds *= model.layers;
-    parts.add(gemm.name == "qkv" || gemm.name == "o" ? "projections" : "mlp", t);
+    Timing t = gemm_time(machine, gemm, point.batch);
+    t.seconds *= gemm.layers;
+    parts.add(is_projection(gemm) ? "projections" : "mlp", t);
   }
-  parts.add("head", gemm_time(machine, head_gemm(model, point.tensor_parallel), point.batch,
-                              model.weights));
-  const double row = static_cast<double>(point.batch) * model.hidden * bytes_of(model.weights);
+  parts.add("head", gemm_time(machine, head_gemm(model, point.tensor_parallel), point.batch));
+  const double row =
+      static_cast<double>(point.batch) * model.hidden * model.weights.activation_bytes();
   // Norms and the like read and write a few rows: their launches are what they cost.
   Timing small = kernel_time(machine, Access::kDense, 0, 0, "bf16");
   parts.add("small kernels",
-            (model.layers * (kSmallKernels + 1) + 1) *
+            small_kernels(model) *
                 (machine.small_kernel_latency() + 4 * row / machine.hardware.bandwidth()),
             small.bound);
   add_attention(model, machine, workload, point, parts, cost);
@@ -205,14 +260,17 @@ double prefill_seconds(const Model& model, const Machine& machine, std::int64_t 
                        int tensor_parallel) {
   const double n = static_cast<double>(tokens), degree = tensor_parallel;
   const double rate = machine.efficiency.prefill_share *
-                      machine.hardware.flops(std::string(name_of(model.weights)));
-  const double products = 2 * n * model.layers * model.layer_parameters() / degree;
-  // Causal: half of n^2 scores, and as many weighted values.
-  const double attention = 2 * n * n * model.layers * model.query_heads * model.head_dim / degree;
+                      machine.hardware.flops(std::string(model.weights.compute()));
+  const double products = 2 * n * model.active_parameters() / degree;
+  // Causal: half of n^2 scores, and as many weighted values. Of a latent cache in its unfolded
+  // form, which computes less for many queries at once.
+  const double widths = model.latent ? model.latent->nope + model.latent->rope + model.latent->value
+                                     : 2.0 * model.head_dim;
+  const double attention = n * n * model.layers * model.query_heads * widths / degree;
   const double read = model.weight_bytes() / degree /
                       (machine.efficiency[Access::kGemm].share * machine.hardware.bandwidth());
   const Timing reduce = all_reduce_time(
-      machine.hardware, n * static_cast<double>(model.hidden) * bytes_of(model.weights),
+      machine.hardware, n * static_cast<double>(model.hidden) * model.weights.activation_bytes(),
       tensor_parallel);
   return std::max((products + attention) / rate, read) + 2 * model.layers * reduce.seconds;
 }
@@ -222,7 +280,7 @@ double build_seconds(const Model& model, const Machine& machine, const Workload&
   const Work build = workload.index(context).build;
   const double heads =
       static_cast<double>(model.layers) * model.kv_heads_on_device(tensor_parallel);
-  const double width = static_cast<double>(model.head_dim) / workload.head_dim();
+  const double width = Widths(model, workload).both;
   const double compute =
       build.flops * width / (machine.efficiency.build_share * machine.hardware.flops("bf16"));
   const double memory = build.bytes * width / machine.hardware.bandwidth();

@@ -17,6 +17,9 @@ namespace doublep::sim {
 /// embedding with the append to the cache, activation times gate. Another norm ends the stack, and
 /// where there is attention, its output is turned to 16 bits in every layer.
 inline constexpr int kSmallKernels = 4;
+/// All of a step: with experts also the choice and the weighted sum, of a latent its norm (and that
+/// of queries which have one).
+int small_kernels(const Model& model);
 
 enum class KvPlace {
   kHbm,  ///< all keys and values in device memory
@@ -27,7 +30,7 @@ struct DecodePoint {
   std::int64_t context = 0;  ///< tokens that every sequence of the batch has
   int batch = 1;
   int tensor_parallel = 1;
-  KvDtype kv_dtype = KvDtype::kBf16;
+  Storage kv{Format::kBf16, kCacheGroup};  ///< of keys and values
   KvPlace place = KvPlace::kHbm;
   double cache_share = 0.05;    ///< kHost: of the context that the device keeps
   double recluster_every = -1;  ///< tokens; negative: as the policy was profiled; 0: never
@@ -43,7 +46,10 @@ enum Extrapolated : unsigned {
   kMachine = 8,        ///< efficiencies come from another machine, or from none
   kTimedContext = 16,  ///< context beyond the timed points
   kTimedBatch = 32,    ///< batch beyond the timed points
-  kProducts = 64       ///< matrix products and small kernels were not timed on this machine
+  kProducts = 64,      ///< matrix products and small kernels were not timed on this machine, or
+                       ///< none of experts, latents or integers
+  kCacheFormat = 128,  ///< keys and values in 8 bits or less: by kernels that nobody timed
+  kSearchKind = 256    ///< nobody timed a search of this kind, or there is no kernel for it
 };
 /// "trace length, machine", or "" for 0.
 std::string text_of(unsigned extrapolated);
@@ -53,7 +59,8 @@ struct Coverage {
   bool calibrated = false;  ///< efficiencies were fitted on this very machine
   std::int64_t context_low = 0, context_high = 0;  ///< contexts that were measured
   int batch_high = 0;
-  bool products = false;  ///< the step without attention was measured too
+  bool products = false;                      ///< the step without attention was measured too
+  std::array<bool, kNumSearches> searches{};  ///< which were measured
 };
 
 struct Part {
@@ -83,7 +90,9 @@ DecodeCost decode_step(const Model& model, const Machine& machine, const Workloa
 unsigned extrapolations(const Model& model, const Workload& workload, const DecodePoint& point,
                         const Coverage& coverage);
 
-/// Work of every (sequence, KV head) of one device in one layer, scaled to the model's shape.
+/// Work of every (sequence, KV head) of one device in one layer, scaled to the model's shape. A
+/// packed cache packs the exact tokens of attend but sinks and window; what an index holds and mean
+/// values stay in 16 bits. A latent cache is read once for keys and values.
 std::vector<HeadWork> layer_work(const Model& model, const Workload& workload,
                                  const Workload::View& view, const DecodePoint& point, int layer);
 

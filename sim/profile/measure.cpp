@@ -57,6 +57,14 @@ struct Quality {
 
 }  // namespace
 
+void describe(Profile& profile, const PolicyInfo& policy, const Parameters& parameters) {
+  profile.search = search_of(policy, parameters);
+  profile.single_keys = keeps_single_keys(parameters);
+  profile.zone = 0;
+  for (const char* key : {"sink", "window"})
+    if (parameters.has(key)) profile.zone += static_cast<double>(parameters.integer(key));
+}
+
 Profile measure_profile(const Trace& trace, const PolicyInfo& policy, const Parameters& parameters,
                         const MeasureOptions& options,
                         const std::function<bool(double done)>& progress) {
@@ -70,7 +78,7 @@ Profile measure_profile(const Trace& trace, const PolicyInfo& policy, const Para
   profile.kv_heads = info.num_kv_heads, profile.context = info.positions[0] + 1;
   if (parameters.has("recluster_every"))
     profile.recluster_every = static_cast<double>(parameters.integer("recluster_every"));
-  profile.search = search_of(policy, parameters);
+  describe(profile, policy, parameters);
   if (policy.traits.grows && parameters.has("segment"))
     profile.grown_segment =
         static_cast<double>(segment_length(profile.context, parameters.integer("segment")));

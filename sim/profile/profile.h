@@ -42,7 +42,9 @@ struct Profile {
   double recluster_every = 0;    ///< tokens; 0: the index is built once
   /// Re-clustering adds a segment of the new tokens and leaves the rest as it is; 0: builds anew.
   double grown_segment = 0;
-  Search search = Search::kHeads;             ///< the policy's; files do not hold it
+  Search search = Search::kHeads;  ///< the policy's; files do not hold what describe() sets
+  bool single_keys = false;        ///< keeps_single_keys()
+  double zone = 0;  ///< tokens of sink and window, which a packed cache leaves in 16 bits
   double output_error = 0, covered_mass = 0;  ///< means over layers, heads and steps
 };
 
@@ -66,6 +68,9 @@ struct MeasureOptions {
   std::int64_t max_steps = 0;   ///< 0 = all
   std::uint64_t seed = 0;
 };
+
+/// What follows from a policy's parameters: search, single_keys, zone.
+void describe(Profile& profile, const PolicyInfo& policy, const Parameters& parameters);
 
 /// Runs a policy over a trace on the CPU reference and notes what it touched.
 /// `progress` is called after each layer; false throws InputError.

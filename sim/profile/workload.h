@@ -58,6 +58,9 @@ class Workload {
   IndexCost index(std::int64_t context) const;
   /// How the policy turns masses into a selection.
   Search search() const { return groups_.front().profiles.front().search; }
+  /// Whether it weighs single tokens too, and the tokens of its sink and window (describe()).
+  bool single_keys() const { return groups_.front().profiles.front().single_keys; }
+  double zone() const { return groups_.front().profiles.front().zone; }
   double recluster_every() const;
   /// Share of the whole build that one re-clustering after `every` new tokens takes. A segment of
   /// new tokens costs its part of the tokens, against fewer centroids where it is a short one.

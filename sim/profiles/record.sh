@@ -34,6 +34,7 @@ for k in 16 64 128; do
 done
 record simulate 4 synthetic "$work"/synth-{16,64,128}k.h5
 record simulate_accuracy 8 accuracy-synthetic-64k "$work/synth-64k.h5"
+record simulate_crossover 4 needle-8k "$root/data/qwen-needle-8k.h5"
 record simulate 4 needle "$root/tests/data/needle-4k.h5" "$traces/needle-16k.h5"
 record simulate 4 code "$traces/code-8k.h5"
 record simulate_accuracy 8 accuracy-needle-16k "$traces/needle-16k.h5"

@@ -19,15 +19,20 @@ double seconds(const Hardware& hardware, const DecodePoint& point, const Workloa
 TEST_CASE("A model's weights and cache", "[sim]") {
   const Model m = simple_model();
   // q, k, v, o: 1024 x (1024 + 512) + 1024 x 1024; gate, up, down: 3 x 1024 x 4096
-  CHECK(m.layer_parameters() == 1024.0 * 1536 + 1024.0 * 1024 + 3.0 * 1024 * 4096);
-  CHECK(m.parameters() == 4 * m.layer_parameters() + 2.0 * 32000 * 1024);
-  const auto kv_bytes = [&](KvDtype dtype, int devices) {  // of one token in one layer
+  CHECK(m.stack_parameters() == 4 * (1024.0 * 1536 + 1024.0 * 1024 + 3.0 * 1024 * 4096));
+  CHECK(m.active_parameters() == m.stack_parameters());
+  CHECK(m.parameters() == m.stack_parameters() + 2.0 * 32000 * 1024);
+  const auto kv_bytes = [&](Format format, int devices) {  // of one token in one layer
     DecodePoint point = simple_point(1, 1);
-    point.kv_dtype = dtype, point.tensor_parallel = devices;
+    point.kv.format = format, point.tensor_parallel = devices;
     return memory_use(m, dense_workload(), point).kv / m.layers;
   };
-  CHECK(kv_bytes(KvDtype::kBf16, 1) == 2 * 2 * 128 * 2);
-  CHECK(kv_bytes(KvDtype::kFp8, 2) == 2 * 1 * 128 * 1);
+  CHECK(kv_bytes(Format::kBf16, 1) == 2 * 2 * 128 * 2);
+  // One device's KV head; a key's and a value's scale of 4 bytes every 16 tokens.
+  CHECK(kv_bytes(Format::kFp8, 2) == 2 * 1 * 128 * 1 + 2 * 4 / 16.0);
+  // Four groups of 32 in a key and in a value, each with 4 bytes beside its 16 or 32.
+  CHECK(kv_bytes(Format::kInt4, 1) == 2 * 2 * (64 + 4 * 4));
+  CHECK(kv_bytes(Format::kInt8, 1) == 2 * 2 * (128 + 4 * 4));
 }
 
 TEST_CASE("A step is the sum of its parts, and dense attention reads the whole cache", "[sim]") {
@@ -148,6 +153,7 @@ TEST_CASE("What was not measured is marked", "[sim]") {
   Coverage coverage;
   coverage.calibrated = true, coverage.context_low = 8192, coverage.context_high = 131072;
   coverage.batch_high = 8, coverage.products = true;
+  coverage.searches[static_cast<int>(Search::kHeads)] = true;
   Model model = simple_model();
   const auto bits = [&](std::int64_t context, int batch) {
     return extrapolations(model, simple_workload(), simple_point(context, batch), coverage);
@@ -168,7 +174,6 @@ TEST_CASE("Prefill is compute, causal attention included", "[sim]") {
   const Model m = simple_model();
   const Machine machine{simple_hardware(), {}};
   const double n = 20000;
-  const double flops =
-      2 * n * 4 * m.layer_parameters() + 2 * n * n * 4 * m.query_heads * m.head_dim;
+  const double flops = 2 * n * m.stack_parameters() + 2 * n * n * 4 * m.query_heads * m.head_dim;
   CHECK(prefill_seconds(m, machine, 20000, 1) == Approx(flops / 1e15));
 }

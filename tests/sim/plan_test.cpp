@@ -78,7 +78,7 @@ TEST_CASE("Every shipped description loads, and its figures are of their kind", 
     ++models;
   }
   CHECK(machines >= 9);  // whoever adds a file is not asked for a second one here
-  CHECK(models >= 8);
+  CHECK(models >= 13);
   const auto parameters = [](const char* name) {
     return load_model(kRoot + "/configs/models/" + name + ".yaml").parameters();
   };
@@ -89,6 +89,66 @@ TEST_CASE("Every shipped description loads, and its figures are of their kind", 
   CHECK(parameters("qwen3-32b") == Approx(32.8e9).epsilon(0.005));
   CHECK(parameters("mistral-7b") == Approx(7.25e9).epsilon(0.005));
   CHECK(parameters("qwen2.5-coder-1.5b") == Approx(1.54e9).epsilon(0.005));
+  // As published; of DeepSeek-V3 without the 14B of its prediction module.
+  CHECK(parameters("mixtral-8x7b") == Approx(46.7e9).epsilon(0.005));
+  CHECK(parameters("qwen3-30b-a3b") == Approx(30.5e9).epsilon(0.005));
+  CHECK(parameters("deepseek-v2-lite") == Approx(15.7e9).epsilon(0.005));
+  CHECK(parameters("deepseek-v3") == Approx(671e9).epsilon(0.005));
+  const auto active = [](const char* name) {  // a token's, with embedding and head as published
+    const Model m = load_model(kRoot + "/configs/models/" + name + ".yaml");
+    return m.active_parameters() + 2.0 * m.vocabulary * m.hidden;
+  };
+  CHECK(active("mixtral-8x7b") == Approx(12.9e9).epsilon(0.005));
+  CHECK(active("qwen3-30b-a3b") == Approx(3.3e9).epsilon(0.02));
+  CHECK(active("deepseek-v3") == Approx(37e9).epsilon(0.05));
+  // 7e9 weights at 4.25 bits, 1.05e9 of embedding and head at 16.
+  CHECK(load_model(kRoot + "/configs/models/llama-3.1-8b-int4.yaml").weight_bytes() ==
+        Approx((32 * 218103808.0 * 4.25 + 2 * 128256 * 4096.0 * 16) / 8));
+}
+
+TEST_CASE("Mistakes in a model description", "[sim]") {
+  const TempDir folder;
+  const std::string path = folder.file("m.yaml"), models = kRoot + "/configs/models/",
+                    latent = read(models + "deepseek-v2-lite.yaml"),
+                    experts = read(models + "mixtral-8x7b.yaml"),
+                    packed = read(models + "llama-3.1-8b-int4.yaml");
+  const auto says = [&](const std::string& text) {
+    std::ofstream(path) << text;
+    return message_of([&] { load_model(path); });
+  };
+  CHECK(
+      contains(says(with(packed, "weights: int4\n", "weights: int3\n")),
+               path + ":12:10: weights: expected fp32, fp16, bf16, fp8, int8 or int4, not 'int3'"));
+  CHECK(contains(says(with(packed, "weights: int4", "weights: bf16")), "only int8 and int4"));
+  CHECK(contains(says(with(packed, "weight_group: 128", "weight_group: 0")), "weight_group"));
+  CHECK(contains(says(with(experts, "active: 2", "active: 9")), "cannot take 9 of 8 experts"));
+  CHECK(contains(says(with(experts, "active: 2", "active: 0")), "active"));
+  CHECK(contains(says(with(experts, "count: 8", "size: 8")), "unknown key 'size'"));
+  CHECK(contains(says(experts + "ffn: 14336\n"), "no layer has such an MLP"));
+  CHECK(contains(says(with(latent, "dense_layers: 1", "dense_layers: 27")),
+                 "leaves none of the 27 layers"));
+  CHECK(contains(says(with(latent, "ffn: 10944\n", "")), "ffn"));
+  CHECK(contains(says(latent + "kv_heads: 16\n"), "does not go with `latent`"));
+  CHECK(contains(says(with(latent, "rope: 64", "rope: -1")), "rope"));
+  CHECK(contains(
+      message_of([&] { check_shape("e2e.json", load_model(models + "mixtral-8x7b.yaml")); }),
+      "e2e.json: model: 'mixtral-8x7b' has experts"));
+}
+
+TEST_CASE("A pair of policy and latent cache that is no pair is refused, or left out", "[sim]") {
+  const TempDir folder;
+  const std::string path = folder.file("plan.yaml"),
+                    text = with(with(plan_text(), "trace-27m", "deepseek-v2-lite"),
+                                "{policy: streaming, window: [64, 128]}", "quest");
+  std::ofstream(path) << text;
+  CHECK(contains(message_of([&] { load_plan(path); }),
+                 "policies: policy quest does not go with the latent cache of deepseek-v2-lite"));
+  CHECK(load_plan(path, {"skip_invalid=true"}).num_points() == 6);  // dense alone
+  const std::string out = folder.file("r.h5"), err = folder.file("err");
+  REQUIRE(run("simulate " + path + " --set skip_invalid=true -o " + out + " >/dev/null 2>" + err) ==
+          0);
+  CHECK(contains(read(err), "left out: policy quest does not go with the latent cache"));
+  CHECK(h5::children(h5::open_group(h5::open_file(out).get(), "runs", out).get()).size() == 1);
 }
 
 TEST_CASE("Mistakes in a hardware description", "[sim]") {
@@ -138,6 +198,11 @@ TEST_CASE("Mistakes in a plan", "[sim]") {
                  "no such file"));
   CHECK(contains(says(good + "what_if: [{name: a, memory_bandwith: 2}]\n"), "memory_bandwith"));
   CHECK(contains(says(with(good, "decode: {", "decode: {kv_place: tape, ")), "hbm or host"));
+  CHECK(contains(says(with(good, "decode: {", "decode: {kv_dtype: int5, ")),
+                 "int8 or int4, not 'int5'"));
+  CHECK(contains(says(with(good, "decode: {", "decode: {kv_group: 32, ")), "only int8 and int4"));
+  std::ofstream(path) << with(good, "decode: {", "decode: {kv_dtype: [bf16, int4], kv_group: 64, ");
+  CHECK(load_plan(path).num_points() == 36);
   CHECK(contains(says(with(good, "decode: {", "decode: {tensor_parallel: 2.5, ")),
                  "expected integers, not 2.5"));
   CHECK(contains(says(with(good, "[4096, 8192]", "[4096, 8192.5]")), "expected integers"));

@@ -69,6 +69,10 @@ TEST_CASE("The committed report of time against accuracy is reproduced", "[sim]"
   check_reproduced("simulate_accuracy.yaml", "simulation_accuracy");
 }
 
+TEST_CASE("The committed report of crossovers and answers is reproduced", "[sim]") {
+  check_reproduced("simulate_crossover.yaml", "simulation_crossover");
+}
+
 TEST_CASE("A committed profile is recorded again: the same work, line by line", "[sim]") {
   const TempDir folder;  // the trace that is shipped; sim/profiles/record.sh has all of them
   const auto run = run_program(
