@@ -16,9 +16,10 @@ def header(config):
     return {"format": "doublep-accuracy", "version": 1, "config": config}
 
 
-def loss_header(config):
-    """The first line of a file of experiments/loss_by_layer.py."""
-    return {"format": "doublep-loss-by-layer", "version": 1, "config": config}
+def loss_header(config, alone_in=None):
+    """The first line of a file of experiments/loss_by_layer.py. alone_in: the layers that a policy has alone in its
+    rows; None: all."""
+    return {"format": "doublep-loss-by-layer", "version": 1, "config": config, "alone_in": alone_in}
 
 
 def key(row):

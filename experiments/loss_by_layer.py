@@ -89,9 +89,13 @@ def main(arguments=None):
             for name in asked:
                 if name not in known:
                     raise accuracy.AccuracyError(f"{what}: no '{name}'; expected one of {', '.join(known)}")
+        for given in config["policies"]:
+            if given["name"] in options.policy and {"dense_layers", "errors"} & set(given):
+                raise accuracy.AccuracyError(f"{options.config}: policies: {given['name']}: has dense_layers or errors, which this "
+                                             "program sets; leave them out")
         entry = next(m for m in config["models"] if options.model in (None, m["name"]))
         folder = os.path.dirname(os.path.abspath(options.config))
-        with accuracy.Store(options.output, loss_header(config)) as store:
+        with accuracy.Store(options.output, loss_header(config, options.alone_in)) as store:
             measure(config, entry | dict(path=os.path.normpath(os.path.join(folder, entry["path"]))), options, store,
                     lambda line: print(line, file=sys.stderr, flush=True))
     except (accuracy.AccuracyError, InputError, RecordError, tasks.TaskError, OSError, ImportError) as error:

@@ -224,6 +224,9 @@ class Runs(unittest.TestCase):
         before = self.output.read_bytes()
         self.assertEqual(self.run_script(*arguments, script=by_layer)[0::2], (0, ""))
         self.assertEqual(self.output.read_bytes(), before)
+        code, _, err = self.run_script(*arguments, "--alone-in", "1", script=by_layer)  # other rows than the file's
+        self.assertEqual((code, err.count("\n")), (2, 1))
+        self.assertIn("written by another configuration", err)
         code, _, err = self.run_script("--policy", "windows", "--length", "1300", script=by_layer)
         self.assertEqual((code, err), (2, "loss_by_layer.py: --policy: no 'windows'; expected one of full, window 16\n"))
 

@@ -204,6 +204,12 @@ class Sparse(Case):
         forced(ours, prompt(90), 70)
         self.assertEqual(decoding.counts["dense"].tolist(), [True, False, True])
 
+    def test_layers_may_come_in_any_form(self):
+        for layers in (np.int64(2), (layer for layer in (0, 1)), [1, 0]):
+            _, ours, decoding = self.models(policy="streaming", sink=1, window=4, dense_layers=layers)
+            forced(ours, prompt(30), 20)
+            self.assertEqual(decoding.counts["dense"].tolist(), [True, True, False])
+
     def test_errors_of_every_head(self):
         ids = prompt(90)
         theirs, ours, decoding = self.models(policy="streaming", sink=1, window=4, errors=True, dense_layers={1})
@@ -263,8 +269,8 @@ class Refusals(Case):
     def test_what_register_is_given(self):
         self.refused("'nothing'", "nothing")
         self.refused("windw", "streaming", windw=3)
-        self.refused("dense_layers is -1, expected at least 0", dense_layers=-1)
-        self.refused("dense_layers is \\{-2\\}, expected layers from 0 on", dense_layers={-2})
+        self.refused("dense_layers is -1, expected a number, or layers, from 0 on", dense_layers=-1)
+        self.refused("dense_layers is \\{-2\\}, expected a number, or layers, from 0 on", dense_layers={-2})
         self.refused("'sdpa' is an attention of transformers; choose another name", name="sdpa")
         self.refused("fp12", kv_dtype="fp12")
         self.refused("no_such.yaml", tuned="no_such.yaml")

@@ -16,6 +16,7 @@ token. Several policies under names of their own may decode one after the other 
 the model filled under any of these names.
 """
 
+import operator
 import weakref
 from typing import NamedTuple
 
@@ -42,13 +43,16 @@ class Decoding:
     """What register() returns: a policy in models, and what its decode steps have read so far."""
 
     def __init__(self, policy, backend, dense_layers, tuned, seed, kv_dtype, errors, parameters):
-        first = isinstance(dense_layers, int)
-        if min([dense_layers] if first else dense_layers, default=0) < 0:
-            raise InputError(f"register: dense_layers is {dense_layers}, expected "
-                             + ("at least 0" if first else "layers from 0 on"))
+        try:
+            self._dense_layers = range(operator.index(dense_layers))
+            least = operator.index(dense_layers)
+        except TypeError:
+            self._dense_layers = frozenset(map(operator.index, dense_layers))
+            least = min(self._dense_layers, default=0)
+        if least < 0:
+            raise InputError(f"register: dense_layers is {dense_layers}, expected a number, or layers, from 0 on")
         self._arguments = dict(policy=policy, backend=backend, seed=seed)
         self._kv_dtype, self._keeps_errors = kv_dtype, errors
-        self._dense_layers = range(dense_layers) if first else frozenset(dense_layers)
         self._parameters = parameters
         self._by_layer = _choice(tuned, policy) if tuned is not None else {}
         for given in (parameters, *self._by_layer.values()):  # refused here, not inside a model
