@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "experiments/commands/commands.h"
+#include "experiments/commands/sweep_options.h"
 
 namespace doublep {
 
@@ -28,6 +29,7 @@ void add_merge(CLI::App& app) {
     const std::size_t runs = merge_shards(options->files, options->output, options->any_program);
     std::cout << runs << " runs of " << options->files.size() << " shards in " << options->output
               << "\n";
+    fail_on_overflow(options->output);
   });
 }
 

@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -8,27 +7,9 @@
 #include "core/base/text.h"
 #include "experiments/commands/commands.h"
 #include "experiments/commands/sweep_options.h"
-#include "experiments/results/result_reader.h"
 
 namespace doublep {
 namespace {
-
-// The first row whose error or mass is no finite number, in words; "" where there is none.
-std::string find_overflow(const ResultFile& result) {
-  std::size_t count = 0;
-  std::string first;
-  for (const StoredRun& run : result.runs)
-    for (const Row& row : run.rows) {
-      if (std::isfinite(row.output_error + row.exact_mass + row.covered_mass)) continue;
-      if (count++ == 0)
-        first = concat(result.trace_name(run.trace), ", ", run.label, ", layer ", row.layer,
-                       ", head ", row.head, ", step ", row.step);
-    }
-  return count == 0
-             ? ""
-             : concat(first, ": the output error or mass is no finite number (", count,
-                      count == 1 ? " row" : " rows", "): arithmetic on this trace overflowed");
-}
 
 struct RunOptions : SweepOptions {
   std::optional<std::string> shard;
@@ -47,11 +28,7 @@ void execute(RunOptions& options) {
             << sweep.output << "\n";
   if (sweep.skipped > 0)
     std::cout << sweep.skipped << " impossible combinations were skipped (skip_invalid)\n";
-  if (const std::string row = find_overflow(ResultFile::load(sweep.output)); !row.empty()) {
-    std::cerr << "doublep: " << printable(row)
-              << "; look for outsized keys, queries and values in it" << std::endl;
-    throw ExitWith{1};
-  }
+  fail_on_overflow(sweep.output);
 }
 
 }  // namespace

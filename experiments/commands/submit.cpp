@@ -59,6 +59,10 @@ class Submission {
     // In this order: a shard that is finished in between is found.
     std::set<int> live = options_.script_only ? std::set<int>() : live_tasks(name_);
     std::vector<int> missing = missing_shards(), wanted;
+    if (!missing.empty() && is_there(output_, std::nullopt)) {  // merged by another call meanwhile
+      std::cout << output_ << ": all of the sweep is there already\n";
+      return;
+    }
     for (const int index : missing)
       if (!live.count(index)) wanted.push_back(index);
     if (!missing.empty()) {
@@ -162,6 +166,7 @@ class Submission {
     std::error_code ignored;
     for (const std::string& file : files) fs::remove(file, ignored);
     std::cout << runs << " runs of " << count_ << " shards in " << output_ << "\n";
+    fail_on_overflow(output_);
   }
 
   const SubmitOptions& options_;

@@ -1,10 +1,13 @@
 #include "experiments/commands/sweep_options.h"
 
+#include <cmath>
 #include <iostream>
 
+#include "core/base/output.h"
 #include "core/base/parallel.h"
 #include "core/base/text.h"
 #include "experiments/commands/commands.h"
+#include "experiments/results/result_reader.h"
 
 namespace doublep {
 
@@ -75,6 +78,26 @@ RunnerReport run_or_exit(const Sweep& sweep, const SweepOptions& options) {
             << ".parts; the same command"
             << (options.runner.fresh ? " without --fresh continues there\n" : " continues there\n");
   throw ExitWith{130};
+}
+
+void fail_on_overflow(const std::string& result_file) {
+  const ResultFile result = ResultFile::load(result_file);
+  std::size_t count = 0;
+  std::string first;
+  for (const StoredRun& run : result.runs)
+    for (const Row& row : run.rows) {
+      if (std::isfinite(row.output_error + row.exact_mass + row.covered_mass)) continue;
+      if (count++ == 0)
+        first = concat(result.trace_name(run.trace), ", ", run.label, ", layer ", row.layer,
+                       ", head ", row.head, ", step ", row.step);
+    }
+  if (count == 0) return;
+  std::cerr << "doublep: " << printable(first) << ": the output error or mass is no finite number ("
+            << count << (count == 1 ? " row" : " rows")
+            << "): arithmetic on this trace overflowed; look for outsized keys, queries and values "
+               "in it"
+            << std::endl;
+  throw ExitWith{1};
 }
 
 }  // namespace doublep

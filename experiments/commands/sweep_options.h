@@ -29,4 +29,8 @@ void print_plan(const Sweep& sweep, const std::optional<Shard>& shard = {});
 /// Runs it; where it was interrupted, says how it continues and throws ExitWith{130}.
 RunnerReport run_or_exit(const Sweep& sweep, const SweepOptions& options);
 
+/// Where a row of a finished result has an error or mass that is no finite number, says where and
+/// throws ExitWith{1}.
+void fail_on_overflow(const std::string& result_file);
+
 }  // namespace doublep

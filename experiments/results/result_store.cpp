@@ -4,6 +4,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -99,7 +101,12 @@ ResultStore::ResultStore(const Sweep& sweep, const std::optional<Shard>& shard)
   lock_ = ::open((parts_ + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (lock_ < 0) fail_input(parts_, ": cannot be written; choose a writable place with --output");
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    const int why = errno;
     ::close(lock_);
+    if (why != EWOULDBLOCK)
+      fail_input(parts_, ": its file system gives no lock (", std::strerror(why),
+                 "), without which two runs could write one result; choose a place with --output "
+                 "that does");
     fail_input(sweep.output,
                ": another doublep run is writing it; wait for it, or choose another "
                "place with --output");

@@ -67,15 +67,26 @@ void check_directive(const std::string& words) {
     fail_input("--sbatch '", words, "': expected options of sbatch, such as --partition=long");
   std::istringstream in(words);
   for (std::string word; in >> word;)
-    for (const std::string ours : {"--array", "-a", "--job-name", "-J"})
-      if (word == ours || word.rfind(ours.size() > 2 ? ours + "=" : ours, 0) == 0)
+    for (const std::string ours : {"--array", "-a", "--job-name", "-J"}) {
+      const std::string option = word.substr(0, word.find('='));  // sbatch takes it cut short, too
+      if (ours.size() > 2 ? option.size() > 3 && ours.rfind(option, 0) == 0
+                          : word.rfind(ours, 0) == 0)
         fail_input("--sbatch '", words, "': ", ours,
                    " belongs to the shards; leave it to doublep submit");
+    }
 }
 
-// What a program of Slurm says, both streams; InputError where it fails.
+// What a program of Slurm says, both streams; InputError where it fails. Variables of the user's
+// own that would go before a script's lines, or hide jobs, are kept from it.
 std::string answer_of(const std::vector<std::string>& words) {
-  FILE* pipe = ::popen((quoted(words) + " 2>&1").c_str(), "r");
+  std::string command = "env";
+  for (const char* name :
+       {"SBATCH_JOB_NAME", "SBATCH_ARRAY_INX", "SBATCH_OUTPUT", "SBATCH_OPEN_MODE",
+        "SBATCH_NO_REQUEUE", "SQUEUE_ACCOUNT", "SQUEUE_ARRAY", "SQUEUE_FORMAT", "SQUEUE_FORMAT2",
+        "SQUEUE_LICENSES", "SQUEUE_NAMES", "SQUEUE_PARTITION", "SQUEUE_QOS", "SQUEUE_STATES",
+        "SQUEUE_USERS"})
+    command += concat(" -u ", name);
+  FILE* pipe = ::popen((command + " " + quoted(words) + " 2>&1").c_str(), "r");
   if (!pipe) fail_input(words[0], ": could not be started; is there memory for a process?");
   std::string text;
   std::array<char, 4096> block;

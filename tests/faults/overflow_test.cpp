@@ -41,3 +41,32 @@ TEST_CASE("rows that overflowed are one line and exit code 1") {
   }
   CHECK(run_program({"run", config, "--fresh"}, folder.path()).code == 0);
 }
+
+TEST_CASE("rows that overflowed in a shard are told where it is merged") {
+  const TempDir folder;
+  const TraceFile file;
+  const std::string config = folder.file("s.yaml"), shard = folder.file("1-of-1.h5");
+  spill(config,
+        "traces: [" + file.path() + "]\noutput: " + folder.file("r.h5") + "\npolicies: [dense]\n");
+  Sweep sweep = load_sweep(config);
+  sweep.output = shard;
+  const Trace trace = file.open();
+  ReplayResult result = replay(trace, sweep.replay, decoder_factory(sweep, sweep.runs[0]),
+                               [](double) { return true; });
+  result.rows[0].exact_mass = std::nan("");
+  FinishedRun run;
+  run.key = run_key(sweep, sweep.runs[0], trace.content_hash());
+  run.spec = &sweep.runs[0], run.trace = "0";
+  ResultStore(sweep).write(run, std::move(result));
+  const auto ran =
+      run_program({"run", config, "--shard", "1/1", "-o", shard, "--any-program"}, folder.path());
+  INFO(ran.out << ran.err);
+  REQUIRE(ran.code == 1);
+  const auto merged =
+      run_program({"merge", shard, "-o", folder.file("r.h5"), "--any-program"}, folder.path());
+  INFO(merged.out << merged.err);
+  CHECK(merged.code == 1);
+  CHECK(merged.out.find("1 runs of 1 shards") != std::string::npos);
+  CHECK(merged.err.find("step 0: the output error or mass is no finite number (1 row)") !=
+        std::string::npos);
+}

@@ -185,6 +185,19 @@ TEST_CASE("without sbatch there is one clear line, or the script alone") {
   CHECK(fs::exists(slurm.result()));
 }
 
+TEST_CASE("variables of the user's do not hide the shards from whoever submits them") {
+  const FakeSlurm slurm;
+  const std::vector<std::string> names = {"SQUEUE_STATES", "SQUEUE_USERS", "SBATCH_JOB_NAME"};
+  for (const std::string& name : names) setenv(name.c_str(), "mine", 1);
+  slurm.program(slurm.file("bin/squeue"),
+                "[ -z \"$SQUEUE_STATES$SQUEUE_USERS$SBATCH_JOB_NAME\" ] || exit 1\necho 2\n");
+  const ProgramResult ran = slurm.submit();
+  for (const std::string& name : names) unsetenv(name.c_str());
+  INFO(ran.out << ran.err);
+  CHECK(ran.code == 0);
+  CHECK(slurm.calls() == "1,3\n");  // the second is queued
+}
+
 TEST_CASE("what Slurm refuses is said in one line, and bad arguments before Slurm is asked") {
   const FakeSlurm slurm;
   slurm.program(slurm.file("bin/sbatch"),

@@ -68,7 +68,7 @@ TEST_CASE("whatever stands in paths and overrides reaches the program as it was"
 
 TEST_CASE("what would break the script is refused") {
   for (const char* bad : {"", "--time=1\n#SBATCH --wrap=x", "--array=1-4", "--time=1 -a 3", "-a1-4",
-                          "--job-name=x", "-J x"}) {
+                          "--job-name=x", "-J x", "--arr=1-2", "--job-n=x"}) {
     JobArray job = example();
     job.directives = {bad};
     INFO(bad);
