@@ -58,7 +58,7 @@ Case case_of(int dim, int group, std::int64_t length, Kind kind = Kind::kPlain) 
   return c;
 }
 
-void check(const Case& c, const Setup& setup) {
+void check_packed(const Case& c, const Setup& setup) {
   const auto decoder = on_gpu(setup, kFp8);
   decoder->prefill(c.cache());
   INFO(resolve(PolicyRegistry::instance().find(setup.policy), setup.given).to_json());
@@ -119,11 +119,11 @@ TEST_CASE("fp8 is refused by name where no kernel reads it, and in a setting", "
 TEST_CASE("fp8: dense attends what core stores", "[parity][quick]") {
   if (without_device()) return;
   for (const int dim : {64, 80, 128, 256})
-    for (const int group : {1, 6, 8}) check(case_of(dim, group, 700), {"dense", {}});
+    for (const int group : {1, 6, 8}) check_packed(case_of(dim, group, 700), {"dense", {}});
   for (const std::int64_t length : {1, 15, 63, 64, 65, 128, 3001})
-    check(case_of(128, 4, length), {"dense", {}});
+    check_packed(case_of(128, 4, length), {"dense", {}});
   for (const Kind kind : {Kind::kEqualKeys, Kind::kDominantKey, Kind::kHugeValues})
-    check(case_of(128, 4, 700, kind), {"dense", {}});
+    check_packed(case_of(128, 4, 700, kind), {"dense", {}});
 }
 
 TEST_CASE("fp8: double_p attends its clusters as core stores them", "[parity][quick]") {
@@ -141,9 +141,9 @@ TEST_CASE("fp8: double_p attends its clusters as core stores them", "[parity][qu
   };
   for (const Setup& setup : setups) {
     for (const Kind kind : {Kind::kPlain, Kind::kEqualKeys, Kind::kDominantKey})
-      check(case_of(128, 4, 700, kind), setup);
-    for (const int dim : {64, 80, 256}) check(case_of(dim, 6, 500), setup);
-    check(case_of(128, 4, 40), setup);  // sinks and window alone
+      check_packed(case_of(128, 4, 700, kind), setup);
+    for (const int dim : {64, 80, 256}) check_packed(case_of(dim, 6, 500), setup);
+    check_packed(case_of(128, 4, 40), setup);  // sinks and window alone
   }
 }
 
