@@ -42,9 +42,11 @@ void visit_blocks(const RawTensor& tensor, std::int64_t first, std::int64_t end,
 }  // namespace
 
 std::vector<float> RawTensor::read(std::int64_t first, std::int64_t count) const {
-  const std::int64_t slices = count > 0 ? count : shape[0];
-  DP_EXPECTS(first >= 0 && first + slices <= shape[0], "a part of the first dimension");
-  const auto slice = static_cast<std::int64_t>(num_values(shape)) / shape[0];
+  const std::int64_t outer = shape.empty() ? 1 : shape[0];  // a scalar is one slice
+  const std::int64_t slices = count > 0 ? count : outer;
+  DP_EXPECTS(first >= 0 && first + slices <= outer, "a part of the first dimension");
+  const auto slice =
+      outer > 0 ? static_cast<std::int64_t>(num_values(shape)) / outer : std::int64_t{0};
   std::vector<float> values(static_cast<std::size_t>(slices * slice));
   visit_blocks(*this, first * slice, (first + slices) * slice,
                [&](std::int64_t at, std::int64_t, const auto& read) {
