@@ -16,10 +16,9 @@ def header(config):
     return {"format": "doublep-accuracy", "version": 1, "config": config}
 
 
-def loss_header(config, alone_in=None):
-    """The first line of a file of experiments/loss_by_layer.py. alone_in: the layers that a policy has alone in its
-    rows; None: all."""
-    return {"format": "doublep-loss-by-layer", "version": 1, "config": config, "alone_in": alone_in}
+def loss_header(config, **more):
+    """The first line of a file of experiments/loss_by_layer.py, with what else its rows depend on."""
+    return {"format": "doublep-loss-by-layer", "version": 1, "config": config} | more
 
 
 def key(row):

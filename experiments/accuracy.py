@@ -223,8 +223,8 @@ def all_tasks(config):
     return config["tasks"] + ([HELD_OUT] if config["held_out_tokens"] else [])
 
 
-def measure(config, folder, store, shard, ask, models, tell):
-    """`folder`: what the models' paths are relative to."""
+def measure(config, path, store, shard, ask, models):
+    """`path`: of the configuration."""
     from doublep import hf
     names = {policy["name"]: f"doublep_{i}" for i, policy in enumerate(config["policies"])}
     decodings = {policy["name"]: hf.register(**policy | {"name": names[policy["name"]]})
@@ -241,7 +241,7 @@ def measure(config, folder, store, shard, ask, models, tell):
                   for policy in stages[-1]}
         if wanted <= store.done:
             continue
-        loaded = Loaded(entry | dict(path=os.path.normpath(os.path.join(folder, entry["path"]))))
+        loaded = Loaded(located(entry, path))
         for policies in stages:
             for number, length, task in part:
                 cell = Cell(config, loaded, length, task)
@@ -249,6 +249,33 @@ def measure(config, folder, store, shard, ask, models, tell):
                     continue
                 if cell.measure(number, policies, store, names, decodings):
                     tell(f"{entry['name']}, {length} tokens, {task}, question {number}")
+
+
+def tell(line):
+    print(line, file=sys.stderr, flush=True)
+
+
+def located(entry, config):
+    """A model's entry with its path as it is from here: in the file it is relative to that."""
+    return entry | dict(path=os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(config)), entry["path"])))
+
+
+def exit_code(program, work):
+    """Of a program that asks models: what stops it is one line, and an interrupted one says that it continues."""
+    try:
+        from doublep import InputError
+    except ImportError as error:
+        tell(f"{program}: {error}; `pip install .` makes the package")
+        return 2
+    try:
+        work()
+    except (AccuracyError, InputError, RecordError, tasks.TaskError, OSError, ImportError) as error:
+        tell(f"{program}: {error}")
+        return 2
+    except KeyboardInterrupt:
+        tell(f"{program}: interrupted; the same command continues")
+        return 130
+    return 0
 
 
 def part(text):
@@ -272,12 +299,8 @@ def main(arguments=None):
                         help="all: every policy every question; reference: the model as it is alone; counted: policies only "
                              "tasks that the reference solves (default: %(default)s)")
     options = parser.parse_args(arguments)
-    try:
-        from doublep import InputError
-    except ImportError as error:
-        print(f"accuracy.py: {error}; `pip install .` makes the package", file=sys.stderr)
-        return 2
-    try:
+
+    def work():
         config = load_config(options.config)
         for name in options.model:
             if name not in [entry["name"] for entry in config["models"]]:
@@ -290,18 +313,11 @@ def main(arguments=None):
                 known = other.rows
         with Store(options.output, header(config), known=known) as store:
             if not options.table_only:
-                folder = os.path.dirname(os.path.abspath(options.config))
-                measure(config, folder, store, options.shard, options.ask, options.model,
-                        lambda line: print(line, file=sys.stderr, flush=True))
+                measure(config, options.config, store, options.shard, options.ask, options.model)
             rows = store.rows
         print(table(config, rows))
-    except (AccuracyError, InputError, RecordError, tasks.TaskError, OSError, ImportError) as error:
-        print(f"accuracy.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("accuracy.py: interrupted; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+
+    return exit_code("accuracy.py", work)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import accuracy
 import tasks
 from analysis.answers import loss_header
-from recorder.encoding import RecordError
 
 
 def losses(filled, layers, policy, ids, predicted, alone_in):
@@ -39,7 +38,7 @@ def losses(filled, layers, policy, ids, predicted, alone_in):
     return found | dict(alone=alone)
 
 
-def measure(config, entry, options, store, tell):
+def measure(config, entry, options, store):
     loaded = accuracy.Loaded(entry)
     layers = loaded.model.config.get_text_config().num_hidden_layers
     policies = {p["name"]: {k: v for k, v in p.items() if k != "name"} for p in config["policies"]
@@ -59,7 +58,7 @@ def measure(config, entry, options, store, tell):
         for name in left if len(said) > 1 else []:
             store.add(cell.base(number, name) | dict(prompt_tokens=len(ids), decoded=len(said) - 1)
                       | losses(filled, layers, policies[name], said, predicted, options.alone_in))
-            tell(f"{loaded.name}, {cell.length} tokens, {cell.task}, question {number}, {name}")
+            accuracy.tell(f"{loaded.name}, {cell.length} tokens, {cell.task}, question {number}, {name}")
 
 
 def main(arguments=None):
@@ -75,12 +74,8 @@ def main(arguments=None):
                         help="have the policy alone in these layers only, or in none: each takes as long as an answer")
     parser.add_argument("--shard", type=accuracy.part, default=(1, 1), metavar="I/N")
     options = parser.parse_args(arguments)
-    try:
-        from doublep import InputError
-    except ImportError as error:
-        print(f"loss_by_layer.py: {error}; `pip install .` makes the package", file=sys.stderr)
-        return 2
-    try:
+
+    def work():
         config = accuracy.load_config(options.config)
         for what, asked, known in (("--policy", options.policy, [p["name"] for p in config["policies"]]),
                                    ("--model", [options.model] if options.model else [],
@@ -94,17 +89,10 @@ def main(arguments=None):
                 raise accuracy.AccuracyError(f"{options.config}: policies: {given['name']}: has dense_layers or errors, which this "
                                              "program sets; leave them out")
         entry = next(m for m in config["models"] if options.model in (None, m["name"]))
-        folder = os.path.dirname(os.path.abspath(options.config))
-        with accuracy.Store(options.output, loss_header(config, options.alone_in)) as store:
-            measure(config, entry | dict(path=os.path.normpath(os.path.join(folder, entry["path"]))), options, store,
-                    lambda line: print(line, file=sys.stderr, flush=True))
-    except (accuracy.AccuracyError, InputError, RecordError, tasks.TaskError, OSError, ImportError) as error:
-        print(f"loss_by_layer.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("loss_by_layer.py: interrupted; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+        with accuracy.Store(options.output, loss_header(config, alone_in=options.alone_in)) as store:
+            measure(config, accuracy.located(entry, options.config), options, store)
+
+    return accuracy.exit_code("loss_by_layer.py", work)
 
 
 if __name__ == "__main__":
