@@ -37,7 +37,8 @@ class DoubleP final : public Policy {
 
   void prefill(const KvHead& cache) override {
     clusters_.prefill(cache);
-    if (!kinds_.promises()) learner_.prefill(cache, clusters_);
+    if (!kinds_.promises())
+      learner_.prefill(cache, clusters_.exact(), clusters_.index()->num_clusters());
     kinds_.prefill(cache, clusters_);
   }
   void append(const KvHead& grown) override { clusters_.append(grown); }
@@ -60,7 +61,7 @@ class DoubleP final : public Policy {
     const MatrixD log_masses = estimate_log_masses(*index, group, estimator_);
     charge_estimate(*index, group, estimator_, dtype_, out);
     if (learner_.wants_step()) return attend_all(cache, group, out);
-    learner_.learn_from_prompt(cache, clusters_, group);
+    learner_.learn_from_prompt(cache, clusters_.exact(), index, group);
     const auto sets = choose(cache, group, log_masses, out);
     for (int h = 0; h < group.size; ++h) {
       const auto &kept = sets[h][0], &refined = sets[h][1];
@@ -98,7 +99,7 @@ class DoubleP final : public Policy {
   }
 
   void attend_all(const KvHead& cache, const QueryGroup& group, GroupSelection& out) {
-    learner_.learn_from_step(cache, clusters_, group);
+    learner_.learn_from_step(cache, clusters_.exact(), clusters_.index(), group);
     charge_refinement(cache, clusters_.exact(), *clusters_.index(), refinement_, dtype_, out);
     for (Selection& head : out.heads) {
       head.tokens.resize(cache.length);

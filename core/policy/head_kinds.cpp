@@ -59,9 +59,9 @@ void HeadKinds::prefill(const KvHead& cache, const ClusteredCache& clusters) {
   const ClusterIndex& index = *clusters.index();
   prompt_.prefill(cache, by_error() ? promise_.queries : kKindQueries);
   keys_.follow(cache, clusters.index());
-  learning_ = prompt_.cost(cache, index, rule_.dtype);
+  learning_ = prompt_.cost(cache, clusters.exact(), index.num_clusters(), rule_.dtype);
   learning_ += comparing(cache, index);
-  for (std::int64_t cut : prompt_.cuts(index))  // keys in a few bits of each index, too
+  for (std::int64_t cut : prompt_.cuts(clusters.exact()))  // keys in a few bits of each index, too
     learning_ +=
         cost::quantise(static_cast<double>(cut - index.begin()), cache.head_dim, rule_.dtype);
 }
@@ -172,7 +172,7 @@ std::vector<VectorD> HeadKinds::errors_by_kind(const KvHead& cache, const ExactZ
 void HeadKinds::choose(const KvHead& cache, const ClusteredCache& clusters,
                        const QueryGroup& group) {
   std::vector<MatrixD> errors(std::size(kHeadKinds), MatrixD(prompt_.asked(), group.size));
-  prompt_.each(cache, clusters, group,
+  prompt_.each(cache, clusters.exact(), clusters.index(), group,
                [&](std::int64_t i, const KvHead& seen, const ExactZone& zone,
                    const std::shared_ptr<const ClusterIndex>& index, const QueryGroup& asked) {
                  const auto found = errors_by_kind(seen, zone, index, asked);
@@ -191,7 +191,7 @@ void HeadKinds::choose(const KvHead& cache, const ClusteredCache& clusters,
 void HeadKinds::choose_by_promise(const KvHead& cache, const ClusteredCache& clusters,
                                   const QueryGroup& group) {
   KindPromise promise(promise_, rule_.refinement.error);
-  prompt_.each(cache, clusters, group,
+  prompt_.each(cache, clusters.exact(), clusters.index(), group,
                [&](std::int64_t, const KvHead& seen, const ExactZone& zone,
                    const std::shared_ptr<const ClusterIndex>& index, const QueryGroup& asked) {
                  keys_.follow(seen, index);

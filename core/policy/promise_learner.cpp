@@ -24,11 +24,11 @@ void expect_queries(const KvHead& cache, const PromiseOptions& promise) {
                "; record them, or set calibration to steps or none");
 }
 
-void PromiseLearner::prefill(const KvHead& cache, const ClusteredCache& clusters) {
+void PromiseLearner::prefill(const KvHead& cache, const ExactZone& exact, std::int64_t clusters) {
   if (promise_.options().source != PromiseOptions::Source::kPrompt) return;
   expect_queries(cache, promise_.options());
   prompt_.prefill(cache, promise_.options().queries);
-  cost_ = prompt_.cost(cache, *clusters.index(), rule_.dtype);
+  cost_ = prompt_.cost(cache, exact, clusters, rule_.dtype);
 }
 
 // What the group would have needed for one query over so many tokens.
@@ -47,17 +47,19 @@ void PromiseLearner::learn(const KvHead& cache, const ExactZone& zone,
                  prefix_errors(cache, zone, group, terms, ranked.orders), ranked.orders);
 }
 
-void PromiseLearner::learn_from_step(const KvHead& cache, const ClusteredCache& clusters,
+void PromiseLearner::learn_from_step(const KvHead& cache, const ExactZone& exact,
+                                     const std::shared_ptr<const ClusterIndex>& index,
                                      const QueryGroup& group) {
-  learn(cache, clusters.exact(), clusters.index(), group);
+  learn(cache, exact, index, group);
 }
 
-void PromiseLearner::learn_from_prompt(const KvHead& cache, const ClusteredCache& clusters,
+void PromiseLearner::learn_from_prompt(const KvHead& cache, const ExactZone& exact,
+                                       const std::shared_ptr<const ClusterIndex>& index,
                                        const QueryGroup& group) {
-  prompt_.each(cache, clusters, group,
+  prompt_.each(cache, exact, index, group,
                [&](std::int64_t, const KvHead& seen, const ExactZone& zone,
-                   const std::shared_ptr<const ClusterIndex>& index,
-                   const QueryGroup& asked) { learn(seen, zone, index, asked); });
+                   const std::shared_ptr<const ClusterIndex>& shorter,
+                   const QueryGroup& asked) { learn(seen, zone, shorter, asked); });
 }
 
 }  // namespace doublep

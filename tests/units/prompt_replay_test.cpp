@@ -3,6 +3,7 @@
 #include "core/policy/prompt_replay.h"
 
 #include "core/cost/stages.h"
+#include "core/policy/clustered_cache.h"
 #include "core/policy/registry.h"
 #include "tests/catch.h"
 #include "tests/support/random_cache.h"
@@ -33,7 +34,7 @@ std::vector<Asked> ask(std::int64_t recorded, std::int64_t most, std::int64_t wi
   replay.prefill(head, most);
   std::vector<Asked> all;
   std::vector<std::shared_ptr<const ClusterIndex>> kept;  // so that no address comes twice
-  replay.each(head, clusters, cache.group(),
+  replay.each(head, clusters.exact(), clusters.index(), cache.group(),
               [&](std::int64_t, const KvHead& seen, const ExactZone& zone,
                   const std::shared_ptr<const ClusterIndex>& index, const QueryGroup& group) {
                 std::int64_t last = -1;
@@ -103,10 +104,10 @@ TEST_CASE("the shorter indexes of a prompt's queries are charged") {
   // Of 256 queries the first 64 see up to 192 tokens less than all, and so on: the index ends at
   // 936 for the tokens of the window, and 256, 192, 128 and 64 tokens earlier.
   const std::vector<std::int64_t> cuts = {680, 744, 808, 872};
-  CHECK(replay.cuts(index) == cuts);
+  CHECK(replay.cuts(clusters.exact()) == cuts);
   const Work asked = cost::learn_factors(32, 2, 1000, static_cast<double>(index.num_clusters()), 8,
                                          8, KvDtype::kBf16),
-             found = replay.cost(head, index, KvDtype::kBf16);
+             found = replay.cost(head, clusters.exact(), index.num_clusters(), KvDtype::kBf16);
   double points = 0;  // of all of them, without the sinks
   for (std::int64_t cut : cuts) points += static_cast<double>(cut - 4);
   // Keys and values of 8 elements in 2 bytes; four operations an element.
