@@ -28,6 +28,8 @@ FIGURES = {
     "MiB/step": (lambda s: s.bytes_step / MIB, 4, (0.06, 0), (0.03, 0)),
 }
 WITHOUT_CLUSTERS = ("dense", "streaming", "quest", "twilight")
+# Where errors decide, factors are learnt over clusters that differ, and how far a selection goes.
+TO_ERROR = {"error mean": 1.5, "exact tokens": 2.5, "MiB/step": 2}
 DENSE_ERROR = {"fp32": 1e-5, "fp16": 2e-3, "bf16": 2e-2}  # rounding alone: the CPU has none
 
 
@@ -39,6 +41,8 @@ def allowed(run, figure, cpu):
     relative, absolute = plain if run.policy in WITHOUT_CLUSTERS else clustered
     # A handful of clusters for a whole group: one that falls apart otherwise weighs more.
     room = 1.5 if run.policy == "retroinfer" and figure in ("error mean", "covered mass") else 1
+    if run.parameters.get("stop") == "error":
+        room = TO_ERROR.get(figure, 1)
     return room * (relative * abs(cpu) + absolute) + 1e-12  # a sum in another order
 
 

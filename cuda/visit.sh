@@ -76,18 +76,21 @@ for tool in $tools; do
 done
 
 step "the same sweep on both backends"
-rm -rf "$out/both.h5" "$out/both.h5.parts"
-"$program" run "$root/cuda/both_backends.yaml" -o "$out/both.h5" > "$out/sweep.txt" 2>&1
-check $? "sweep, see sweep.txt"
-tail -1 "$out/sweep.txt" | sed "s#$out/##"
 python=${PYTHON:-/usr/bin/python3}
-if "$python" -c "import h5py, numpy" 2> /dev/null; then
-  (cd "$root" && "$python" -m analysis.backends "$out/both.h5") > "$out/backends.txt" 2>&1
-  check $? "both backends agree, see backends.txt"
-  tail -1 "$out/backends.txt"
-else
-  echo "SKIPPED: $python has no h5py here; elsewhere: python3 -m analysis.backends both.h5"
-fi
+for suffix in "" _to_error; do
+  both=$out/both$suffix.h5
+  rm -rf "$both" "$both.parts"
+  "$program" run "$root/cuda/both_backends$suffix.yaml" -o "$both" > "$out/sweep$suffix.txt" 2>&1
+  check $? "sweep, see sweep$suffix.txt"
+  tail -1 "$out/sweep$suffix.txt" | sed "s#$out/##"
+  if "$python" -c "import h5py, numpy" 2> /dev/null; then
+    (cd "$root" && "$python" -m analysis.backends "$both") > "$out/backends$suffix.txt" 2>&1
+    check $? "both backends agree, see backends$suffix.txt"
+    tail -1 "$out/backends$suffix.txt"
+  else
+    echo "SKIPPED: $python has no h5py here; elsewhere: python3 -m analysis.backends both$suffix.h5"
+  fi
+done
 
 step "bench"
 "$program" bench "${traces[@]}" ${BENCH_ARGS:-} --json "$out/bench.json" > "$out/bench.txt" 2>&1

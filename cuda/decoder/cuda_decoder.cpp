@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/base/parallel.h"
 #include "cuda/decoder/convert.h"
 
 namespace doublep::cuda {
@@ -35,7 +36,41 @@ void CudaDecoder::start() {
   }
   place();
   build_ += plan_.paging_work(view_.length, view_.head_dim, context_.kv_dtype);
+  if (plan_.by_error()) take_prompt();
   charged_ = build_;  // the first index is the prompt's cost
+}
+
+void CudaDecoder::take_prompt() {
+  // Copied: where they come from they need not stay until the first step.
+  const PrefillQueries& from = view_.prefill_queries;
+  const std::int64_t row = static_cast<std::int64_t>(from.heads) * from.head_dim;
+  for (std::int64_t i = 0; i < from.count; ++i)
+    prompt_.insert(prompt_.end(), from.query(i, 0), from.query(i, 0) + row);
+  const PrefillQueries kept{prompt_.data(), from.count, from.heads, from.head_dim, row};
+  for (int h = 0; h < view_.num_kv_heads; ++h) {
+    const KvHead prompt{nullptr,        nullptr,         view_.length,
+                        view_.head_dim, view_.value_dim, kept.group(h, view_.num_kv_heads)};
+    learners_.emplace_back(parameters_, context_.kv_dtype);
+    learners_.back().prefill(prompt, zone(), clusters_);
+  }
+  build_ += learners_[0].cost();
+}
+
+void CudaDecoder::tell_factors() {
+  if (learners_[0].wants_prompt()) {
+    for (int pair = 0; pair < shape_.pairs; ++pair) host_index(pair);  // one after the other
+    parallel_for(shape_.pairs, [&](std::int64_t h) {
+      const auto pair = static_cast<int>(h);
+      learn_on_host(plan_, host_head(pair), zone(), host_index(pair), shape_.group, softmax_scale_,
+                    learners_[pair]);
+    });
+    for (const PromiseLearner& learner : learners_)
+      factors_.push_back(learner.factors(shape_.group));
+    forget_host();
+    prompt_ = {};
+  }
+  for (int pair = 0; pair < shape_.pairs; ++pair)
+    step_->set_factors(pair, {factors_[pair].data(), factors_[pair].data() + shape_.group});
 }
 
 void CudaDecoder::place() {
@@ -47,7 +82,7 @@ void CudaDecoder::place() {
   for (const MetricLearner& metric : metrics_) warps.push_back(metric.warp());
   add_part(sink_end_, tail_begin_, clustering_of(plan_.index, tail_begin_ - sink_end_, warps),
            warped_share(warps));
-  if (plan_.ranked()) check_room(plan_, clusters_, ranked_room());
+  if (plan_.ranked()) check_room(plan_, clusters_, ranked_room(plan_.rule()));
 }
 
 void CudaDecoder::rebuild() {
@@ -129,7 +164,7 @@ void CudaDecoder::make_source() {
 
 void CudaDecoder::forget_host() {
   host_indices_.clear(), host_order_.clear();
-  host_keys_.clear(), host_values_.clear();
+  host_rows_ = {};
 }
 
 void CudaDecoder::open(int num_query_heads, double softmax_scale) {
@@ -157,10 +192,10 @@ void CudaDecoder::open(int num_query_heads, double softmax_scale) {
 
 void CudaDecoder::make_step() {
   step_.reset();  // its buffers go before others come
-  step_ = std::make_unique<DecodeStep>(
-      *cache_, index_.get(),
-      plan_.options(softmax_scale_, view_.capacity, {sink_end_, tail_begin_, view_.length}));
+  step_ = std::make_unique<DecodeStep>(*cache_, index_.get(),
+                                       plan_.options(softmax_scale_, view_.capacity, zone()));
   set_budgets(plan_, *cache_, index_.get(), 0, view_.length, items(), *step_);
+  if (plan_.by_error()) tell_factors();
 }
 
 std::int64_t CudaDecoder::items() const {

@@ -8,6 +8,7 @@
 #include "core/decoder/device_decoder.h"
 #include "core/index/cluster_index.h"
 #include "cuda/decoder/factory.h"
+#include "cuda/decoder/on_host.h"
 #include "cuda/decoder/planned.h"
 
 namespace doublep::cuda {
@@ -52,6 +53,10 @@ class CudaDecoder final : public DeviceDecoder {
   /// Device objects need the group size, which only a query tells.
   void open(int num_query_heads, double softmax_scale);
   void make_step();
+  /// Where the plan stops by error: takes the prompt's queries, which wait for the first step; and
+  /// tells a step the factors, which are learnt from them before the first one and stay.
+  void take_prompt();
+  void tell_factors();
   /// Room for a cache in token order.
   void make_source();
   /// What was brought to the host to report selections, and holds no longer.
@@ -61,6 +66,7 @@ class CudaDecoder final : public DeviceDecoder {
   /// Of a packed cache without clusters: the blocks that are full.
   void pack_tail();
   std::int64_t items() const;
+  ExactZone zone() const { return {sink_end_, tail_begin_, view_.length}; }
   void charge_index(StepResult& result);
   void report(const QueryBlock& queries, Detail detail, StepResult& result) const;
   void report_selections(int pair, const StepWork& work, const QueryGroup& group,
@@ -81,16 +87,19 @@ class CudaDecoder final : public DeviceDecoder {
     DeviceBuffer<unsigned char> keys, values;
   } source_;
   std::int64_t sink_end_ = 0, tail_begin_ = 0, built_length_ = 0;
-  std::vector<Part> parts_;             // of [sink_end_, tail_begin_), where clustered
-  std::vector<MetricLearner> metrics_;  // of every KV head, where clustered
-  int clusters_ = 0;                    // of all parts
+  std::vector<Part> parts_;               // of [sink_end_, tail_begin_), where clustered
+  std::vector<MetricLearner> metrics_;    // of every KV head, where clustered
+  std::vector<PromiseLearner> learners_;  // of every KV head, where the plan stops by error
+  std::vector<float> prompt_;             // the queries that they wait with
+  std::vector<VectorD> factors_;          // what they learnt, a factor a query head
+  int clusters_ = 0;                      // of all parts
   Work build_, charged_;  // of one KV head: all builds so far, and what steps were charged
   double softmax_scale_ = 1;
   Shape shape_;
   std::unique_ptr<Cache> cache_;
   std::unique_ptr<ItemIndex> index_;
   std::unique_ptr<DecodeStep> step_;
-  mutable std::vector<float> host_keys_, host_values_;
+  mutable HostRows host_rows_;
   mutable std::vector<std::shared_ptr<const ClusterIndex>> host_indices_;
   mutable std::vector<std::vector<std::int32_t>> host_order_;
 };

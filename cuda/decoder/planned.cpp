@@ -8,13 +8,13 @@ namespace doublep::cuda {
 void check_room(const Plan& plan, std::int64_t items, std::int64_t room) {
   if (plan.ranked() && items > room)
     fail_input("backend cuda: a KV head of ", items, " clusters, expected at most ", room,
-               " on this device with stop share or tokens; raise tokens_per_cluster, set stop to "
-               "mass, or use backend: cpu");
+               " on this device with stop ", plan.by_error() ? "error" : "share or tokens",
+               "; raise tokens_per_cluster, set stop to mass, or use backend: cpu");
 }
 
 std::unique_ptr<ItemIndex> make_index(const Plan& plan, const Cache& cache, std::int64_t items) {
   if (plan.index.items == IndexPlan::Items::kNone) return nullptr;
-  if (plan.ranked()) check_room(plan, items, ranked_room());
+  if (plan.ranked()) check_room(plan, items, ranked_room(plan.rule()));
   return std::make_unique<ItemIndex>(cache, items, true, plan.twilight());
 }
 

@@ -10,7 +10,7 @@
 
 namespace doublep::cuda {
 
-/// Throws InputError where a KV head has more items than a selection by tokens has `room` for.
+/// Throws InputError where a KV head has more items than a selection by rank has `room` for.
 void check_room(const Plan& plan, std::int64_t items, std::int64_t room);
 
 /// Room for `items` of every pair; null where the plan has no index. Throws InputError where the
@@ -18,7 +18,7 @@ void check_room(const Plan& plan, std::int64_t items, std::int64_t room);
 std::unique_ptr<ItemIndex> make_index(const Plan& plan, const Cache& cache, std::int64_t items);
 
 /// Sets what `step` keeps and refines in a sequence of `length` tokens and `items` of the index;
-/// nothing where shares of the mass or numbers of tokens decide. Synchronous.
+/// nothing where shares of the mass, numbers of tokens or errors decide. Synchronous.
 void set_budgets(const Plan& plan, const Cache& cache, const ItemIndex* index, int sequence,
                  std::int64_t length, std::int64_t items, DecodeStep& step);
 

@@ -2,9 +2,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "core/base/matrix.h"
 #include "core/index/value_shift.h"
-#include "cuda/decoder/convert.h"
 #include "cuda/decoder/cuda_decoder.h"
 
 namespace doublep::cuda {
@@ -14,17 +12,8 @@ namespace doublep::cuda {
 KvHead CudaDecoder::host_head(int kv_head) const {
   KvCacheView view = view_;
   if (on_device_) {
-    const std::int64_t count = view_.num_kv_heads * view_.capacity * view_.head_dim;
-    if (host_keys_.empty()) {
-      const std::int64_t bytes = count * bytes_of(dtype_);
-      DeviceBuffer<unsigned char> keys(bytes), values(bytes);
-      keys.zero(), values.zero();
-      cache_->in_token_order(0, view_.length, keys.get(), values.get(), nullptr);
-      host_keys_.resize(count), host_values_.resize(count);
-      from_device_type(keys.download().data(), count, dtype_, host_keys_.data());
-      from_device_type(values.download().data(), count, dtype_, host_values_.data());
-    }
-    view.keys = host_keys_.data(), view.values = host_values_.data();
+    if (host_rows_.keys.empty()) host_rows_ = rows_on_host(*cache_, 0, view_.length);
+    view.keys = host_rows_.keys.data(), view.values = host_rows_.values.data();
   }
   return view.head(kv_head);
 }
@@ -32,27 +21,9 @@ KvHead CudaDecoder::host_head(int kv_head) const {
 std::shared_ptr<const ClusterIndex> CudaDecoder::host_index(int kv_head) const {
   if (host_indices_.empty()) host_indices_.resize(shape_.pairs);
   auto& index = host_indices_[kv_head];
-  if (index) return index;
-  const std::int64_t d = view_.head_dim, k = clusters_;
-  std::vector<unsigned char> rows(k * d * bytes_of(dtype_));
-  std::vector<std::int32_t> offsets(k + 1, static_cast<std::int32_t>(sink_end_));
-  if (k > 0) {
-    DP_CUDA(cudaMemcpy(rows.data(), index_->rows(kv_head), rows.size(), cudaMemcpyDeviceToHost));
-    DP_CUDA(cudaMemcpy(offsets.data(), index_->offsets(kv_head), offsets.size() * 4,
-                       cudaMemcpyDeviceToHost));
-  }
-  const auto& order = host_order(kv_head);
-  MatrixF centroids(k, d);
-  from_device_type(rows.data(), k * d, dtype_, centroids.data());
-  std::vector<std::int32_t> labels(tail_begin_ - sink_end_);
-  for (std::int64_t c = 0; c < k; ++c)
-    for (std::int32_t row = offsets[c]; row < offsets[c + 1]; ++row)
-      labels[order[row] - sink_end_] = static_cast<std::int32_t>(c);
-  const KvHead head = host_head(kv_head);
-  ClusterIndex made =
-      ClusterIndex::from_assignment(head, sink_end_, tail_begin_, std::move(centroids), labels);
-  made.add_moments(head, {.value_map = plan_.step.value_shift, .key_shape = plan_.pooled()});
-  index = std::make_shared<const ClusterIndex>(std::move(made));
+  if (!index)
+    index = clusters_on_host(plan_, dtype_, *index_, kv_head, clusters_, zone(), host_head(kv_head),
+                             host_order(kv_head));
   return index;
 }
 
@@ -101,16 +72,17 @@ void CudaDecoder::report_selections(int pair, const StepWork& work, const QueryG
     head.target_p = plan_.target_p;
     if (plan_.clustered()) head.index = host_index(pair);
   }
+  for (int h = 0; h < group.size && plan_.by_error(); ++h)
+    out.heads[h].target_error = plan_.stop.error, out.heads[h].error_factor = factors_[pair][h];
   if (plan_.step.value_shift) shift_values(group, out);
 }
 
 void CudaDecoder::report(const QueryBlock& queries, Detail detail, StepResult& result) const {
   result.counts.resize(queries.num_query_heads);
   if (detail == Detail::kSelections) result.selections.resize(queries.num_query_heads);
-  const ExactZone zone{sink_end_, tail_begin_, view_.length};
   for (int pair = 0; pair < shape_.pairs; ++pair) {
     const StepWork work = step_->work(pair);
-    const Touched touched = touched_by(plan_, work, shape_.group, zone, items());
+    const Touched touched = touched_by(plan_, work, shape_.group, zone(), items());
     GroupSelection chosen(shape_.group);
     if (detail == Detail::kSelections)
       report_selections(pair, work, queries.group(pair, shape_.pairs), chosen);

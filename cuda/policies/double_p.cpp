@@ -1,12 +1,13 @@
 // Double-P: clusters of mass p2 token by token, those of p1 (or all others) as one term each; or
-// the clusters whose tokens remove most error, up to a number of tokens, all others as terms.
+// the clusters whose tokens remove most error, up to a number of tokens or until what remains errs
+// by little enough, all others as terms.
 #include "cuda/policies/policies.h"
 
 namespace doublep::cuda {
 namespace {
 
-// A ranking by anything but mass ends at a number of tokens, is one for the group, and leaves
-// everything else as terms: what select_ranked() does.
+// A ranking by anything but mass ends at a number of tokens or at an error, is one for the group,
+// and leaves everything else as terms: what select_ranked() does.
 std::string together(const Parameters& p) {
   const std::string &order = p.choice("order"), &stop = p.choice("stop");
   if (stop == "mass") return order == "mass" ? "" : "order " + order + " with stop mass";
@@ -14,8 +15,12 @@ std::string together(const Parameters& p) {
   if (p.choice("outside") != "estimate")
     return "outside " + p.choice("outside") + " with stop " + stop;
   // Variances are those of the estimate: of the isotropic ones nothing is made ready.
-  if (order == "error" && p.choice("estimator") != "pooled")
-    return "estimator " + p.choice("estimator") + " with order error";
+  if (p.choice("estimator") != "pooled" && (order == "error" || stop == "error"))
+    return "estimator " + p.choice("estimator") + " with " +
+           (order == "error" ? "order " : "stop ") + "error";
+  // Values are not read: factors that were learnt know how far they lie from the output.
+  if (stop == "error" && p.choice("calibration") == "none")
+    return "calibration none with stop error";
   return "";
 }
 
@@ -26,9 +31,11 @@ Plan plan(const Parameters& p) {
   const std::string &order = p.choice("order"), &stop = p.choice("stop");
   plan.step.rank = order == "error" ? RankBy::kError : order == "p2" ? RankBy::kP2 : RankBy::kMass;
   if (stop == "mass") return plan;
-  plan.stop.rule = StopPlan::Rule::kVisible;
+  plan.stop.rule = stop == "error" ? StopPlan::Rule::kError : StopPlan::Rule::kVisible;
   plan.mass_with_zone = false;  // no share of a mass decides
-  if (stop == "share")
+  if (stop == "error")
+    plan.stop.error = p.real("error"), plan.stop.tail = p.real("tail");
+  else if (stop == "share")
     plan.stop.share = p.real("share");
   else
     plan.stop.tokens = p.integer("tokens");
@@ -45,13 +52,13 @@ DevicePolicy double_p_on_device() {
                                      {"value_side"},
                                      {"guarantee", {"0.0"}},
                                      {"order", {"mass", "error", "p2"}},
-                                     {"stop", {"mass", "share", "tokens"}},
+                                     {"stop", {"mass", "share", "tokens", "error"}},
                                      {"share"},
                                      {"tokens"},
                                      {"error"},
                                      {"price"},
                                      {"tail"},
-                                     {"calibration", {"none"}},
+                                     {"calibration", {"none", "prompt"}},
                                      {"calibration_queries"},
                                      {"alpha"},
                                      {"promise_to"},

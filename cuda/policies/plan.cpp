@@ -102,9 +102,17 @@ std::pair<std::int32_t, std::int32_t> Plan::budgets(std::int64_t length, std::in
       return {part(stop.kept), part(stop.refined)};
     case StopPlan::Rule::kMass:
     case StopPlan::Rule::kVisible:
+    case StopPlan::Rule::kError:
       break;
   }
   return {0, 0};
+}
+
+SelectRule Plan::rule() const {
+  return stop.rule == StopPlan::Rule::kMass      ? SelectRule::kMass
+         : stop.rule == StopPlan::Rule::kVisible ? SelectRule::kTokens
+         : stop.rule == StopPlan::Rule::kError   ? SelectRule::kError
+                                                 : SelectRule::kCount;
 }
 
 StepOptions Plan::options(double softmax_scale, std::int64_t capacity,
@@ -112,10 +120,9 @@ StepOptions Plan::options(double softmax_scale, std::int64_t capacity,
   StepOptions options = step;
   options.scale = static_cast<float>(softmax_scale);
   options.pages = pages();
-  options.rule = stop.rule == StopPlan::Rule::kMass      ? SelectRule::kMass
-                 : stop.rule == StopPlan::Rule::kVisible ? SelectRule::kTokens
-                                                         : SelectRule::kCount;
+  options.rule = rule();
   options.share = stop.share, options.tokens = stop.tokens;
+  options.error = stop.error, options.tail = stop.tail;
   options.keep = stop.kept, options.refine = stop.refined;
   if (mass_with_zone || ranked())
     options.zone_capacity = std::min(capacity, exact.sink_end + capacity - exact.tail_begin);

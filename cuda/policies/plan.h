@@ -33,11 +33,13 @@ struct StopPlan {
     kItems,     ///< a budget of items
     kOccupied,  ///< shares of the items that have members, rounded up
     kVisible,   ///< items until so many tokens are refined, or a share of the visible ones
+    kError,     ///< items until what remains is predicted to err by no more than so much
   } rule = Rule::kMass;
   double kept = 1, refined = 1;  ///< kMass, kOccupied
   Budget budget = {};            ///< kTokens, kItems: of what is kept, all of it refined
   double share = 0;              ///< kVisible; 0: `tokens`
   std::int64_t tokens = 0;       ///< kVisible
+  double error = 0, tail = 0;    ///< kError, as core's RefinementOptions has them
 };
 
 /// StepOptions say how items are scored (`estimator`), in what order they are ranked (`rank`,
@@ -56,12 +58,16 @@ struct Plan {
   bool pages() const { return index.items == IndexPlan::Items::kPages; }
   bool twilight() const { return step.kind == StepKind::kTwilight; }
   bool pooled() const { return clustered() && step.estimator == MassEstimate::kPooled; }
-  bool ranked() const { return clustered() && stop.rule == StopPlan::Rule::kVisible; }
+  bool by_error() const { return clustered() && stop.rule == StopPlan::Rule::kError; }
+  bool ranked() const {
+    return by_error() || (clustered() && stop.rule == StopPlan::Rule::kVisible);
+  }
+  SelectRule rule() const;  ///< of the step that options() describe
   ExactZone zone(std::int64_t length) const { return ExactZone::of(sink, window, length); }
   /// Pages over `length` tokens, or clusters of those between its zones.
   std::int64_t items(std::int64_t length) const;
   /// Items kept and refined out of `items` over `length` tokens; none where they are not a matter
-  /// of counting items (kMass, kVisible). `occupied`: items that have members.
+  /// of counting items (kMass, kVisible, kError). `occupied`: items that have members.
   std::pair<std::int32_t, std::int32_t> budgets(std::int64_t length, std::int64_t items,
                                                 std::int64_t occupied) const;
   /// `capacity`: rows of the cache; `zone`: as it stands now.

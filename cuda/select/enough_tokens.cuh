@@ -31,9 +31,11 @@ __device__ inline void narrow(const Ranked& r, std::uint32_t target) {
   __syncthreads();
 }
 
-/// Every block lists its items of the place, as far as there is room, and counts the runs of those
-/// before it. Returns what all blocks have of both, block by block, a lane each.
-__device__ inline uint2 list_place(const Ranked& r) {
+/// Every block lists its items of the place, as far as there is `room`, and counts the runs of
+/// those before it. Returns what all blocks have of both, block by block, a lane each. note(key, i,
+/// at): item i stands at a place of the list.
+template <class Note>
+__device__ inline uint2 list_place(const Ranked& r, std::uint32_t room, Note note) {
   RankShared& s = r.s;
   const Place place = s.place;
   std::uint32_t runs = 0;
@@ -42,9 +44,10 @@ __device__ inline uint2 list_place(const Ranked& r) {
     if (prefix < place.prefix) runs += r.runs(i);
     if (prefix != place.prefix) return;
     const std::uint32_t at = atomicAdd(&s.listed.x, 1u);
-    if (at < kFewest)
-      s.list[at] = {static_cast<std::uint64_t>(key) << 32 | static_cast<std::uint32_t>(r.begin + i),
-                    r.size(i)};
+    if (at >= room) return;
+    s.list[at] = {static_cast<std::uint64_t>(key) << 32 | static_cast<std::uint32_t>(r.begin + i),
+                  r.size(i)};
+    note(key, i, at);
   });
   runs = __reduce_add_sync(~0u, runs);
   if (threadIdx.x % 32 == 0 && runs > 0) atomicAdd(&s.listed.y, runs);
@@ -53,12 +56,12 @@ __device__ inline uint2 list_place(const Ranked& r) {
   return lane < Team::size() ? *Team::of(&s.listed, lane) : make_uint2(0, 0);
 }
 
-/// The items of the place are few, `total`: every block gathers all lists and holds each item
-/// against every other one, four threads an item. Leaves s.limit and s.runs_taken.
-__device__ inline void settle_list(const Ranked& r, std::uint32_t target, uint2 listed,
-                                   std::uint32_t total) {
+/// Every block gathers all lists, and in s.runs_taken the runs that lower blocks have before the
+/// place. also(block, first, count): a warp has gathered `count` items of a block from `first` on.
+template <class Also>
+__device__ inline void gather_lists(const Ranked& r, uint2 listed, Also also) {
   RankShared& s = r.s;
-  const int lane = threadIdx.x % 32, part = lane % 4;
+  const int lane = threadIdx.x % 32;
 #pragma unroll 1
   for (int block = threadIdx.x / 32; block < Team::size(); block += block_threads() / 32) {
     const std::uint32_t first = __reduce_add_sync(~0u, lane < block ? listed.x : 0),
@@ -66,10 +69,20 @@ __device__ inline void settle_list(const Ranked& r, std::uint32_t target, uint2 
     const Listed* theirs = Team::of(s.list, block);
 #pragma unroll 1
     for (std::uint32_t i = lane; i < count; i += 32) s.gathered[first + i] = theirs[i];
+    also(block, first, count);
   }
   const std::uint32_t lower_runs = __reduce_add_sync(~0u, lane < Team::rank() ? listed.y : 0);
   if (threadIdx.x == 0) atomicAdd(&s.runs_taken, lower_runs);
   __syncthreads();
+}
+
+/// The items of the place are few, `total`: every block holds each item against every other one,
+/// four threads an item. Leaves s.limit and s.runs_taken.
+__device__ inline void settle_list(const Ranked& r, std::uint32_t target, uint2 listed,
+                                   std::uint32_t total) {
+  RankShared& s = r.s;
+  const int lane = threadIdx.x % 32, part = lane % 4;
+  gather_lists(r, listed, [](int, std::uint32_t, std::uint32_t) {});
   const std::uint32_t below = s.place.below;
 #pragma unroll 1
   for (std::uint32_t base = threadIdx.x / 32 * 8; base < total; base += block_threads() / 4) {
@@ -92,15 +105,27 @@ __device__ inline void settle_list(const Ranked& r, std::uint32_t target, uint2 
   __syncthreads();
 }
 
-/// Sums `mine` over the blocks before this one; all threads.
-__device__ inline std::uint32_t before_me(const Ranked& r, std::uint32_t mine) {
-  if (threadIdx.x == 0) r.s.count = mine;
+/// Sums `mine` over the blocks before this one, each of which has it in its `shared`; all threads.
+template <class T>
+__device__ inline T before_me(T& shared, T mine) {
+  if (threadIdx.x == 0) shared = mine;
   Team::sync();
-  std::uint32_t sum = 0;
+  T sum = 0;
 #pragma unroll 1
-  for (int block = 0; block < Team::rank(); ++block) sum += *Team::of(&r.s.count, block);
+  for (int block = 0; block < Team::rank(); ++block) sum += *Team::of(&shared, block);
   Team::sync();
   return sum;
+}
+
+/// Runs of lower blocks' items that come before s.limit.
+__device__ inline std::uint32_t runs_below(const Ranked& r) {
+  RankShared& s = r.s;
+  std::uint32_t mine = 0, total;
+  r.for_items([&](std::uint32_t key, int i) {
+    if (s.limit.takes(key, static_cast<std::uint32_t>(r.begin + i))) mine += r.runs(i);
+  });
+  scan_block(mine, s.scratch, &total);
+  return before_me(s.count, total);
 }
 
 /// Too many items of one and the same key to list: by id, which is the order that they stand in.
@@ -114,7 +139,7 @@ __device__ __noinline__ inline std::uint32_t settle_ties(const Ranked r, std::ui
   std::uint32_t mine = 0, total, these;
   for (int i = threadIdx.x; i < r.count; i += block_threads()) mine += tied(i);
   scan_block(mine, s.scratch, &total);
-  std::uint32_t at = s.place.below + before_me(r, total);
+  std::uint32_t at = s.place.below + before_me(s.count, total);
   for (int base = 0; base < r.count; base += block_threads()) {
     const int i = base + threadIdx.x;
     const std::uint32_t tokens = tied(i), before = at + scan_block(tokens, s.scratch, &these);
@@ -124,12 +149,7 @@ __device__ __noinline__ inline std::uint32_t settle_ties(const Ranked r, std::ui
     at += these;
   }
   Team::sync();
-  mine = 0;
-  r.for_items([&](std::uint32_t k, int i) {
-    if (s.limit.takes(k, static_cast<std::uint32_t>(r.begin + i))) mine += r.runs(i);
-  });
-  scan_block(mine, s.scratch, &total);
-  return before_me(r, total);
+  return runs_below(r);
 }
 
 /// Leaves s.limit: what comes before it is refined. Returns the runs of lower blocks' items.
@@ -138,7 +158,7 @@ __device__ inline std::uint32_t find_limit(const Ranked& r, std::uint32_t target
 #pragma unroll 1
   for (;;) {
     narrow(r, target);
-    const uint2 listed = list_place(r);
+    const uint2 listed = list_place(r, kFewest, [](std::uint32_t, int, std::uint32_t) {});
     const std::uint32_t total = __reduce_add_sync(~0u, listed.x);
     if (total <= kFewest) {
       settle_list(r, target, listed, total);

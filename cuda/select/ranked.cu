@@ -1,7 +1,8 @@
-// A selection by rank and number of tokens, one for a group, in one launch: what Double-P's error
-// order with a share asks for. The blocks of a cluster share a KV head's items, a stretch each, and
-// meet three times: for the heads' totals, for a histogram of tokens over scores, and for the few
-// items among which the tokens become enough. Everything that is not refined is a term, so that no
+// A selection by rank, up to a number of tokens or an error that is left, one for a group, in one
+// launch: what Double-P's error order asks for. The blocks of a cluster share a KV head's items, a
+// stretch each, and meet: for the heads' totals, for a histogram over scores of tokens (or of every
+// head's error, and once more for where those end), and for the few items among which the tokens
+// become enough. Everything that is not refined is a term, so that no
 // list of terms is written: a refined cluster's log mass becomes -infinity.
 //
 // A launch like this is a chain of latencies. So loops stay rolled up (a block runs through its
@@ -10,6 +11,7 @@
 #include <algorithm>
 
 #include "cuda/common/launch.h"
+#include "cuda/select/allowed_error.cuh"
 #include "cuda/select/enough_tokens.cuh"
 
 namespace doublep::cuda {
@@ -72,7 +74,9 @@ constexpr std::int64_t stretch_bytes(std::int64_t items, int held) {
 }
 
 /// A team for every pair: blocks pair * team .. pair * team + team - 1. `room`: items that a block
-/// has shared memory for. `hold`: variances and masses are kept there, too.
+/// has shared memory for. `hold`: variances and masses are kept there, too. kByError: what is left
+/// is an error; else tokens are to be enough.
+template <bool kByError>
 __global__ void __launch_bounds__(kManyThreads)
     ranked_kernel(const __grid_constant__ SelectParams p, int room, bool hold) {
   extern __shared__ __align__(16) float stretch[];
@@ -80,8 +84,8 @@ __global__ void __launch_bounds__(kManyThreads)
   const int pair = static_cast<int>(blockIdx.x) / Team::size(), t = threadIdx.x;
   dependency_release();
   // What no launch of this step writes, while the one before still runs.
-  clear_histogram(s);
-  if (t == 0) s.place = {0, 32, 0}, s.limit = {0, 0}, s.runs_taken = 0;
+  if constexpr (!kByError) clear_histogram(s);
+  if (t == 0) s.place = {0, 32, 0}, s.limit = {kByError ? kForced + 1 : 0, 0}, s.runs_taken = 0;
   const int n = p.num_items ? p.num_items[pair] : 0;
   const int each = ((n + Team::size() - 1) / Team::size() + 15) / 16 * 16;
   const int begin = min(n, Team::rank() * each), count = min(n, begin + each) - begin;
@@ -111,15 +115,31 @@ __global__ void __launch_bounds__(kManyThreads)
     if (hold) log_sizes[i] = meta[i].log_size, variances[i] = meta[i].variance;
   }
   if (t == 0) offsets[padded] = from[begin + count];
-  const double present = n > 0 ? from[n] - from[0] : 0;
-  const double wanted = p.share > 0 ? ceil(p.share * p.lengths[pair / p.shape.kv_heads])
-                                    : static_cast<double>(p.wanted);
-  const auto target = static_cast<std::uint32_t>(fmin(fmax(wanted, 0.), present));
-  __syncthreads();
-  dependency_wait();
-  weigh(r);
-  score(r);
-  const std::uint32_t before = target > 0 ? find_limit(r, target) : 0;
+  std::uint32_t before = 0;
+  if constexpr (kByError) {
+    __shared__ ErrorShared e;
+    const ErrorSearch search{
+        r, e, reinterpret_cast<uint2*>(offsets + room + 16)};  // stretch_bytes() from the beginning
+    clear_errors(search);
+    if (t == 0) e.open = (1u << p.shape.group) - 1, e.end = 0;
+    dependency_wait();
+    if (t < p.shape.group) e.lifts[t] = p.lifts[pair * p.shape.group + t];
+    __syncthreads();
+    weigh(r);
+    score(r);
+    force_tails(r);
+    before = find_error_limit(search);
+  } else {
+    const double present = n > 0 ? from[n] - from[0] : 0;
+    const double wanted = p.share > 0 ? ceil(p.share * p.lengths[pair / p.shape.kv_heads])
+                                      : static_cast<double>(p.wanted);
+    const auto target = static_cast<std::uint32_t>(fmin(fmax(wanted, 0.), present));
+    __syncthreads();
+    dependency_wait();
+    weigh(r);
+    score(r);
+    if (target > 0) before = find_limit(r, target);
+  }
   Team::arrive();
   emit_ranked(r, before);
   Team::wait();  // nobody's shared memory goes while another may read it
@@ -137,28 +157,33 @@ struct Chip {
     DP_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
   }
 };
-std::int64_t left_for_stretches(std::int64_t shared) {
-  return shared - static_cast<std::int64_t>(sizeof(RankShared)) - 1024;
+/// `heads`: whose errors are added up; 0 where tokens are.
+std::int64_t left_for_stretches(std::int64_t shared, int heads) {
+  const std::int64_t by_error =
+      heads > 0 ? static_cast<std::int64_t>(sizeof(ErrorShared)) + error_bytes(heads) : 0;
+  return shared - static_cast<std::int64_t>(sizeof(RankShared)) - by_error - 1024;
 }
 
 }  // namespace
 
-std::int64_t ranked_room(std::int64_t shared_bytes, int major, int team) {
-  const std::int64_t each = (left_for_stretches(shared_bytes) - stretch_bytes(0, 0)) /
-                            (stretch_bytes(16, 0) - stretch_bytes(0, 0)) * 16;
+std::int64_t ranked_room(SelectRule rule, std::int64_t shared_bytes, int major, int team) {
+  const std::int64_t left =
+      left_for_stretches(shared_bytes, rule == SelectRule::kError ? kMaxGroup : 0);
+  const std::int64_t each =
+      (left - stretch_bytes(0, 0)) / (stretch_bytes(16, 0) - stretch_bytes(0, 0)) * 16;
   return each * (major >= 9 ? (team > 0 ? team : kMostBlocks) : 1);
 }
-std::int64_t ranked_room(int team) {
+std::int64_t ranked_room(SelectRule rule, int team) {
   const Chip chip;
-  return ranked_room(chip.shared, chip.major, team);
+  return ranked_room(rule, chip.shared, chip.major, team);
 }
 
 void select_ranked(const SelectParams& p, cudaStream_t stream, bool overlap) {
   const Chip chip;
+  const bool by_error = p.rule == SelectRule::kError;
+  const std::int64_t left = left_for_stretches(chip.shared, by_error ? p.shape.group : 0);
   const auto items = [&](int team) { return ((p.capacity + team - 1) / team + 15) / 16 * 16; };
-  const auto fits = [&](int team, int heads) {
-    return stretch_bytes(items(team), heads) <= left_for_stretches(chip.shared);
-  };
+  const auto fits = [&](int team, int heads) { return stretch_bytes(items(team), heads) <= left; };
   // As many blocks as the chip has room for, but no team larger than its items are worth: two from
   // 129 on, more while each has more than 256.
   int team = 1;
@@ -168,16 +193,18 @@ void select_ranked(const SelectParams& p, cudaStream_t stream, bool overlap) {
     team *= 2;
   if (p.team > 0) team = chip.major >= 9 ? p.team : 1;
   if (!fits(team, 0) || team > kMostBlocks)
-    throw CudaError("a selection by tokens has no room for so many clusters of a KV head");
+    throw CudaError("a selection by rank has no room for so many clusters of a KV head");
   // Masses are held where a block has a multiprocessor to itself anyway.
   const bool hold = fits(team, p.shape.group) && team * p.shape.pairs <= chip.sms;
   // Many warps for a block by itself; two blocks of a multiprocessor take turns anyway.
   const int threads =
       team * p.shape.pairs <= chip.sms && items(team) > kFewThreads ? kManyThreads : kFewThreads;
+  const std::int64_t bytes = stretch_bytes(items(team), hold ? p.shape.group : 0) +
+                             (by_error ? error_bytes(p.shape.group) : 0);
   launch({dim3(team * p.shape.pairs), dim3(p.threads > 0 ? p.threads : threads),
-          static_cast<std::size_t>(stretch_bytes(items(team), hold ? p.shape.group : 0)), stream,
-          overlap, static_cast<unsigned>(team)},
-         ranked_kernel, p, static_cast<int>(items(team)), hold);
+          static_cast<std::size_t>(bytes), stream, overlap, static_cast<unsigned>(team)},
+         by_error ? ranked_kernel<true> : ranked_kernel<false>, p, static_cast<int>(items(team)),
+         hold);
 }
 
 }  // namespace doublep::cuda

@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(kManyThreads, 1)
 }  // namespace
 
 void select(const SelectParams& p, cudaStream_t stream, bool overlap) {
-  if (p.rule == SelectRule::kTokens) return select_ranked(p, stream, overlap);
+  if (by_rank(p.rule)) return select_ranked(p, stream, overlap);
   // Keys stay in shared memory where all of them fit; with 1M tokens they are measured anew.
   int device = 0, most = 0, sms = 0;
   DP_CUDA(cudaGetDevice(&device));

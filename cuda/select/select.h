@@ -13,9 +13,14 @@ namespace doublep::cuda {
 
 /// kMass: smallest prefix of the descending order whose mass is at least a share p of the total.
 /// kCount: a fixed number of items. kTokens: smallest prefix that holds so many tokens, in an order
-/// of its own (RankBy), one for a group; everything else is a term. Equals go to the lower id, as
-/// on the CPU.
-enum class SelectRule { kMass, kCount, kTokens };
+/// of its own (RankBy), one for a group; everything else is a term. kError: smallest prefix of that
+/// order after which no head's terms are predicted to err by more than it allows, as core's stop:
+/// error has it. Equals go to the lower id, as on the CPU.
+enum class SelectRule { kMass, kCount, kTokens, kError };
+/// By an order of its own.
+constexpr bool by_rank(SelectRule rule) {
+  return rule == SelectRule::kTokens || rule == SelectRule::kError;
+}
 /// As core's RefinementOptions::Order has them, summed over the group.
 enum class RankBy { kMass, kError, kP2 };
 /// As core's NucleusOptions::Gqa.
@@ -34,16 +39,20 @@ struct SelectParams {
   SelectRule rule = SelectRule::kMass;
   double keep = 0.95, refine = 0.70;  ///< kMass: p1 and p2; 1 takes every item of any mass
   const int2* budgets = nullptr;      ///< [pairs]: items kept, of which refined (kCount)
-  RankBy rank = RankBy::kMass;        ///< kTokens
+  RankBy rank = RankBy::kMass;        ///< kTokens, kError
   double share = 0;         ///< kTokens: of the visible tokens; 0: `wanted` of them instead
   std::int64_t wanted = 0;  ///< kTokens
+  /// kError, whose estimate is pooled: log of 1 / the squared error that a head may leave, infinite
+  /// where it may leave none, [pairs * group]; and core's `tail` with the error that it is about.
+  const float* lifts = nullptr;
+  float tail = 0, error = 0;
   GroupMode group_mode = GroupMode::kPerHead;
   bool rank_without_size = false;  ///< kSum: rank by softmax(q.C) as RetroInfer does
-  bool emit_terms = true;          ///< kept but not refined: cluster terms; not kTokens
+  bool emit_terms = true;          ///< kept but not refined: cluster terms; not by rank
   bool outside_terms = false;      ///< everything that is not refined: terms
 
-  /// kMass: logits of tokens whose mass counts as held already; null: the items alone. kTokens:
-  /// those whose mass belongs to a head's total.
+  /// kMass: logits of tokens whose mass counts as held already; null: the items alone. By
+  /// rank: those whose mass belongs to a head's total.
   const float* zone_logits = nullptr;  ///< [pairs * group, zone_capacity]
   std::int64_t zone_capacity = 0;
 
@@ -66,15 +75,15 @@ struct SelectParams {
   std::uint32_t* terms = nullptr;     ///< [pairs, capacity]: id | mask << 24
   std::int32_t* num_terms = nullptr;  ///< [pairs]
 
-  /// kTokens: log masses of the terms, [pairs * group, capacity], -infinity where an item is
+  /// By rank: log masses of the terms, [pairs * group, capacity], -infinity where an item is
   /// refined or has no members. From `logits`, and what `pooled` puts on top where its forms are
   /// given.
   float* masses = nullptr;
   PooledEstimate pooled;
-  /// kTokens: thread blocks that share a KV head's items, 1 to 8; 0: as suits their number.
+  /// By rank: thread blocks that share a KV head's items, 1 to 8; 0: as suits their number.
   /// Threads of a block, 512 or 1024; 0: as suits the number of blocks and items.
   int team = 0, threads = 0;
-  /// kTokens: as many pairs with `capacity` items would have what all have; 0: that many have it.
+  /// By rank: as many pairs with `capacity` items would have what all have; 0: that many have it.
   /// Where sequences differ in length, blocks of short ones leave room for more of the long ones.
   int full_pairs = 0;
 
@@ -85,11 +94,12 @@ struct SelectParams {
 };
 
 void select(const SelectParams& params, cudaStream_t stream, bool overlap = false);
-/// kTokens: where select() goes for it. Throws CudaError for a capacity above ranked_room().
+/// By rank: where select() goes for it. Throws CudaError for a capacity above ranked_room().
 void select_ranked(const SelectParams& params, cudaStream_t stream, bool overlap);
-/// kTokens: items of a KV head that the current device has shared memory for; or one with so much
-/// for a block, of that compute capability. `team`: as SelectParams has it.
-std::int64_t ranked_room(int team = 0);
-std::int64_t ranked_room(std::int64_t shared_bytes, int major, int team = 0);
+/// By rank: items of a KV head that the current device has shared memory for, whatever the size of
+/// the group; or one with so much for a block, of that compute capability. `team`: as SelectParams
+/// has it.
+std::int64_t ranked_room(SelectRule rule, int team = 0);
+std::int64_t ranked_room(SelectRule rule, std::int64_t shared_bytes, int major, int team = 0);
 
 }  // namespace doublep::cuda

@@ -70,6 +70,11 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     s.logits = ranked() ? logits_.get() : log_masses();
     s.rank = options.rank, s.share = options.share, s.wanted = options.tokens;
     s.masses = masses_.get(), s.pooled = pooled_;
+    if (options.rule == SelectRule::kError) {
+      lifts_.upload(std::vector<float>(heads, INFINITY));
+      s.lifts = lifts_.get();
+      s.error = static_cast<float>(options.error), s.tail = static_cast<float>(options.tail);
+    }
     s.team = options.select_team, s.threads = options.select_threads;
     if (items)
       s.num_items = index->num_items(), s.meta = index->meta(), s.offsets = index->offsets();
@@ -148,6 +153,13 @@ void DecodeStep::set_budget(int sequence, std::int32_t kept, std::int32_t refine
 void DecodeStep::set_pair_budget(int pair, std::int32_t kept, std::int32_t refined) {
   const int2 budget = make_int2(kept, refined);
   budgets_.upload(&budget, 1, pair);
+}
+
+void DecodeStep::set_factors(int pair, std::span<const double> factors) {
+  std::vector<float> lifts;
+  for (const double factor : factors)
+    lifts.push_back(static_cast<float>(2 * std::log(factor / options_.error)));
+  lifts_.upload(lifts.data(), lifts.size(), static_cast<std::size_t>(pair) * cache_.shape().group);
 }
 
 void DecodeStep::enqueue_estimate(cudaStream_t stream, bool overlap) {

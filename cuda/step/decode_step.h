@@ -5,6 +5,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cuda/attend/attend.h"
@@ -29,9 +30,11 @@ struct StepOptions {
   double keep = 0.95, refine = 0.70;  ///< kMass: p1, p2; without terms only `refine` counts
   GroupMode group_mode = GroupMode::kPerHead;
   bool rank_without_size = false;
-  RankBy rank = RankBy::kMass;  ///< kTokens, with a share of the visible tokens or their number
-  double share = 0;
+  RankBy rank = RankBy::kMass;  ///< kTokens, kError
+  double share = 0;             ///< kTokens: of the visible tokens; 0: `tokens` of them
   std::int64_t tokens = 0;
+  /// kError: as core's RefinementOptions has them; every head's factor comes by set_factors().
+  double error = 0, tail = 0;
   bool terms = true, outside_terms = false;
   bool value_shift = false;        ///< terms move with the query; the index has a value map
   std::int64_t zone_capacity = 0;  ///< > 0: p is of the mass with sinks and tail, at most so many
@@ -60,13 +63,17 @@ class DecodeStep {
   void* queries() { return queries_.get(); }
   const float* output() const { return output_.get(); }            ///< [pairs * group, head_dim]
   const float* log_sum_exp() const { return log_sum_exp_.get(); }  ///< [pairs * group]
-  /// Of the items, [pairs * group, items]; kTokens: of the terms, -infinity elsewhere.
+  /// Of the items, [pairs * group, items]; by rank: of the terms, -infinity elsewhere.
   const float* log_masses() const { return masses_.size() > 0 ? masses_.get() : logits_.get(); }
   std::int64_t mass_stride() const { return item_capacity_; }
   /// kCount: items kept, and of these refined, for every pair of a sequence.
   void set_budget(int sequence, std::int32_t kept, std::int32_t refined);
   /// The same for one pair.
   void set_pair_budget(int pair, std::int32_t kept, std::int32_t refined);
+  /// kError: what the predicted errors of a pair's heads are multiplied with, one each. Until they
+  /// are told they are infinite: everything is refined that is predicted to err at all. A graph
+  /// that was captured goes by those told last. Synchronous.
+  void set_factors(int pair, std::span<const double> factors);
 
   void enqueue(cudaStream_t stream);
   /// The stages alone, for timing; each needs what the one before it left.
@@ -82,7 +89,7 @@ class DecodeStep {
   ItemIndex* index_;
   StepOptions options_;
   std::int64_t item_capacity_ = 0, run_capacity_ = 0, token_capacity_ = 0;
-  bool ranked() const { return options_.rule == SelectRule::kTokens; }
+  bool ranked() const { return by_rank(options_.rule); }
 
   EstimateParams estimate_;
   PooledEstimate pooled_;
@@ -97,7 +104,8 @@ class DecodeStep {
   DeviceBuffer<int2> budgets_;
   DeviceBuffer<float4> head_stats_;
   DeviceBuffer<std::uint8_t> codes_, slot_codes_;
-  DeviceBuffer<float> output_, log_sum_exp_, partial_, directions_, shape_directions_, forms_;
+  DeviceBuffer<float> lifts_, output_, log_sum_exp_, partial_, directions_, shape_directions_,
+      forms_;
 };
 
 }  // namespace doublep::cuda

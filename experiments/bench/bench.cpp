@@ -230,6 +230,7 @@ void run_bench(const BenchOptions& options, std::ostream& out) {
   const cuda::Request request = request_of(options.traces, options.kv_heads);
   const auto settings = parse_settings(options.fp8 ? with_fp8(options.policies) : options.policies,
                                        options.defaults, request);
+  check_prompts(settings, options.traces);
   const auto fits = [&](std::int64_t context, int batch) {
     return 4.0 * request.head_dim * options.kv_heads * batch * static_cast<double>(context) <=
            options.memory_gib * (1ull << 30);
@@ -247,7 +248,9 @@ void run_bench(const BenchOptions& options, std::ostream& out) {
       for (const int batch : options.batches)
         if (fits(context, batch)) contexts.push_back(context);
   const int team = options.launch.select_team;
-  check_rooms(settings, contexts, cuda::ranked_room(team), team);
+  check_rooms(
+      settings, contexts, [&](cuda::SelectRule rule) { return cuda::ranked_room(rule, team); },
+      team);
   const RecordedHeads heads(options.traces, options.kv_heads, static_cast<float>(options.noise));
   Timer timer;
   const double ceiling = timer.read_ceiling();

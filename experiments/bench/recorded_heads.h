@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "core/base/matrix.h"
 #include "core/cache/kv_cache.h"
 #include "cuda/common/runtime.h"
 #include "experiments/bench/device_tools.h"
@@ -32,6 +35,9 @@ class RecordedHeads {
             cudaStream_t stream) const;
   /// Those of the prompt that the trace recorded of a KV head's group; none where it has none.
   PrefillQueries prefill_queries(int kv_head) const;
+  /// What was learnt over them under a name: it takes longer than what is timed.
+  using Factors = std::vector<VectorD>;
+  std::map<std::string, Factors>& learnt() const { return *learnt_; }
   /// Queries of a sequence, of the heads of a layer that begins with `first` KV head, bfloat16
   /// [kv_heads * group, head_dim].
   std::vector<std::uint16_t> queries(int sequence, int step, int first) const;
@@ -45,6 +51,8 @@ class RecordedHeads {
     std::vector<float> prompt;                           // [positions, group, head_dim]
   };
   std::vector<Head> heads_;
+  std::unique_ptr<std::map<std::string, Factors>> learnt_ =
+      std::make_unique<std::map<std::string, Factors>>();
   int kv_heads_, group_ = 0, head_dim_ = 0, num_queries_ = 0;
   float scale_ = 1, noise_;
   std::string description_;

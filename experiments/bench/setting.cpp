@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
+#include "core/policy/error_promise.h"
 #include "core/trace/trace.h"
 
 namespace doublep::bench {
@@ -122,6 +123,20 @@ cuda::Request request_of(const std::vector<std::string>& traces, int kv_heads) {
   return request;
 }
 
+void check_prompts(const std::vector<Setting>& settings, const std::vector<std::string>& traces) {
+  for (const std::string& path : traces) {
+    const std::int64_t count = Trace::open(path).info().prefill_queries;
+    for (const Setting& s : settings) {
+      const std::int64_t least =
+          s.plan.by_error() ? fewest_queries(promise_options(s.parameters).alpha) : 0;
+      if (count < least)
+        fail_input(path, ": ", s.label, " learns from ", least,
+                   " of the prompt's last queries, and the trace holds ", count,
+                   "; record them, or leave the setting out");
+    }
+  }
+}
+
 std::string index_key(const cuda::Plan& plan) {
   const auto& c = plan.index.clustering;
   const std::string zone =
@@ -148,14 +163,16 @@ std::vector<std::size_t> in_order(const std::vector<Setting>& settings) {
 }
 
 void check_rooms(const std::vector<Setting>& settings, const std::vector<std::int64_t>& contexts,
-                 std::int64_t room, int team) {
-  for (const Setting& s : settings)
+                 const Room& room, int team) {
+  for (const Setting& s : settings) {
+    const std::int64_t most = s.plan.ranked() ? room(s.plan.rule()) : 0;
     for (const std::int64_t context : contexts)
-      if (const std::int64_t items = s.plan.items(context); s.plan.ranked() && items > room)
+      if (const std::int64_t items = s.plan.items(context); s.plan.ranked() && items > most)
         fail_input("bench: ", s.label, ": ", items, " clusters of a KV head at ", context,
-                   " tokens, expected at most ", room, " on this device",
+                   " tokens, expected at most ", most, " on this device",
                    team > 0 ? concat(" with --select-team ", team, "; raise it or") : "; raise",
                    " tokens_per_cluster, or leave the context out");
+  }
 }
 
 void print_settings(const std::vector<Setting>& settings, std::ostream& out) {

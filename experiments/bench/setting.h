@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -36,16 +37,20 @@ std::vector<Setting> parse_settings(const std::vector<std::string>& texts,
 /// Shape and type of the caches that these traces fill. Throws InputError where they differ.
 cuda::Request request_of(const std::vector<std::string>& traces, int kv_heads);
 
+/// Throws InputError where a setting learns from the prompt's queries and a trace has too few.
+void check_prompts(const std::vector<Setting>& settings, const std::vector<std::string>& traces);
+
 /// Settings of one key read the same cache and index.
 std::string index_key(const cuda::Plan& plan);
 /// Places in the list: dense first, whose outputs the others' errors are against; then those in
 /// token order, then by clustering, so that caches and indexes are made once.
 std::vector<std::size_t> in_order(const std::vector<Setting>& settings);
 
-/// Throws InputError where a setting that selects by tokens has more clusters at one of the
-/// contexts than `room`: cuda::ranked_room() of `team`, what --select-team asks for, or 0.
+/// Throws InputError where a setting that selects by rank has more clusters at one of the contexts
+/// than room(rule): cuda::ranked_room() of `team`, what --select-team asks for, or 0.
+using Room = std::function<std::int64_t(cuda::SelectRule rule)>;
 void check_rooms(const std::vector<Setting>& settings, const std::vector<std::int64_t>& contexts,
-                 std::int64_t room, int team);
+                 const Room& room, int team);
 
 /// A line a setting: what it stands for with every default, for --dry-run.
 void print_settings(const std::vector<Setting>& settings, std::ostream& out);

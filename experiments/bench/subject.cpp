@@ -80,6 +80,7 @@ void Subject::prepare(const Setting& setting, cuda::Cache* source, const Launch&
   for (int b = 0; b < batch(); ++b)
     cuda::set_budgets(plan_, cache_, index_.get(), b, contexts_[b], plan_.items(contexts_[b]),
                       *step_);
+  if (plan_.by_error()) tell_factors(setting);
   set_queries(place_ * 5);
   poison();
 }

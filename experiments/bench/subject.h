@@ -89,6 +89,10 @@ class Subject {
   ExactZone zone(int sequence) const { return plan_.zone(contexts_[sequence]); }
   void fill(cuda::Cache& cache, int sequence_of_cache, int sequence);
   void cluster(cuda::Cache& source, bool together);
+  /// Where a setting stops by error: the factors of every KV head, learnt from the recording's
+  /// queries over the first sequence of a length, which the others are like.
+  void tell_factors(const Setting& setting);
+  RecordedHeads::Factors learn_factors(const Setting& setting, int sequence);
   void page();
 
   const RecordedHeads& heads_;

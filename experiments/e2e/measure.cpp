@@ -254,6 +254,7 @@ void run(const Options& o) {
     fail_input("--layers ", o.layers, ": ", report.shape.model, " has ", report.shape.layers);
   if (o.layers > 0) report.shape.layers = o.layers;
   const auto settings = bench::parse_settings(o.policies, o.defaults, request);
+  bench::check_prompts(settings, o.traces);
   if (o.dry_run) return bench::print_settings(settings, std::cout);
   if (const std::string problem = cuda::device_problem(); !problem.empty()) fail_input(problem);
   report.device = cuda::device_description(), report.repeats = o.repeats;

@@ -65,6 +65,14 @@ class Backends(unittest.TestCase):
         self.assertEqual(self.status(both("retroinfer", cpu, cuda))[0], 0)
         self.assertEqual(self.status(both("double_p", cpu, cuda))[0], 1)
 
+    def test_a_stop_by_error_has_room_for_factors_that_were_learnt(self):
+        cpu = dict(output_error=0.1, exact_tokens=100, bytes_attend=2.0**20)
+        for changed, allowed in ((dict(exact_tokens=114), 0), (dict(exact_tokens=116), 1),
+                                 (dict(bytes_attend=1.11 * 2**20), 0),
+                                 (dict(output_error=0.119), 0), (dict(output_error=0.121), 1)):
+            runs = both("double_p", cpu, dict(cpu, **changed), stop="error")
+            self.assertEqual(self.status(runs)[0], allowed, changed)
+
     def test_runs_pair_by_parameters_and_a_lone_one_fails(self):
         runs = both("quest", {}, {}, budget=64) + both("quest", {}, {}, budget=128)[:1]
         found, alone = backends.pairs(read(self.write(runs)).runs)

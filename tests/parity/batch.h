@@ -43,13 +43,13 @@ struct Batch {
     const auto n = static_cast<std::int32_t>(cases[b].length);
     cache->set_zones(b, std::min<std::int32_t>(n, sink), std::min<std::int32_t>(n, tail), n);
   }
-  void cluster(ItemIndex& index) {
+  void cluster(ItemIndex& index, const ItemIndex::Clustering& clustering = {}) {
     for (std::size_t b = 0; b < cases.size(); ++b) {
       const auto n = static_cast<std::int32_t>(cases[b].length), sink = std::min(n, 4);
       const std::size_t at = b * kHeads * cache->capacity() * cache->row_bytes();
       index.build_clusters(*cache, static_cast<int>(b), source_keys.get() + at,
                            source_values.get() + at, cache->capacity(), sink,
-                           std::max(sink, n - 64), n, {}, nullptr);
+                           std::max(sink, n - 64), n, clustering, nullptr);
     }
   }
   void set_queries(DecodeStep& step) const {

@@ -107,20 +107,34 @@ TEST_CASE("a team too small for its clusters is refused before anything is measu
   const std::string best = "double_p:variant=best,head_kinds=one,share=0.04";
   const auto settings = bench::parse_settings({"dense", "retroinfer", best}, {"segment=8192"},
                                               bench::request_of({trace}, 8));
-  const std::int64_t one = cuda::ranked_room(232448, 9, 1), two = cuda::ranked_room(232448, 9, 2);
+  const auto room = [](int team) {
+    return [team](cuda::SelectRule rule) { return cuda::ranked_room(rule, 232448, 9, team); };
+  };
+  const auto tokens = cuda::SelectRule::kTokens, error = cuda::SelectRule::kError;
+  const std::int64_t one = room(1)(tokens);
   CHECK(one == 26288);
-  CHECK(two == 2 * one);
-  CHECK(cuda::ranked_room(166912, 8, 4) == cuda::ranked_room(166912, 8));  // no teams there
-  bench::check_rooms(settings, {8192, 131072}, one, 1);
-  bench::check_rooms(settings, {8192, 524288}, two, 2);
-  bench::check_rooms({settings[0], settings[1]}, {524288}, one, 1);  // by mass any number goes
+  CHECK(room(2)(tokens) == 2 * one);
+  CHECK(cuda::ranked_room(tokens, 166912, 8, 4) ==
+        cuda::ranked_room(tokens, 166912, 8));  // no teams there
+  bench::check_rooms(settings, {8192, 131072}, room(1), 1);
+  bench::check_rooms(settings, {8192, 524288}, room(2), 2);
+  bench::check_rooms({settings[0], settings[1]}, {524288}, room(1), 1);  // by mass any number goes
+  // Errors of eight heads take 32 KiB of a block, and what their search comes to.
+  const std::int64_t fewer = room(1)(error);
+  CHECK(fewer < one - 8 * 512);
+  CHECK(fewer > one - 8 * 512 - 256);
+  const auto by_error =
+      bench::parse_settings({"double_p:variant=best,head_kinds=one,stop=error,calibration=prompt"},
+                            {"segment=8192"}, bench::request_of({trace}, 8));
+  CHECK(contains(message_of([&] { bench::check_rooms(by_error, {524288}, room(1), 1); }),
+                 "expected at most " + std::to_string(fewer) + " on this device"));
   const std::string line = message_of([&] {
-    bench::check_rooms(settings, {8192, 524288}, one, 1);
+    bench::check_rooms(settings, {8192, 524288}, room(1), 1);
   });
   CHECK(contains(line, best + ": 32763 clusters of a KV head at 524288 tokens, expected at most "
                               "26288 on this device with --select-team 1"));
   CHECK(contains(line, "raise it or tokens_per_cluster, or leave the context out"));
-  const std::string any = message_of([&] { bench::check_rooms(settings, {4194304}, 8 * one, 0); });
+  const std::string any = message_of([&] { bench::check_rooms(settings, {4194304}, room(0), 0); });
   CHECK(contains(any, "at most 210304 on this device; raise tokens_per_cluster, or leave"));
 }
 
@@ -186,6 +200,51 @@ TEST_CASE("sequences of a mixed batch attend and read what they do alone", "[par
     }
     CHECK(together.reads().bytes() == Approx(bytes));
   }
+}
+
+TEST_CASE("a setting that stops by error is told what its factors are learnt from", "[plan]") {
+  const TempDir folder;
+  const std::string setting =
+      "double_p:variant=best,head_kinds=one,stop=error,error=0.05,calibration=prompt";
+  const std::string data = std::string(DOUBLEP_SOURCE_DIR) + "/";
+  const ProgramResult taken = run_program(
+      {"bench", data + "data/qwen-needle-8k.h5", "--dry-run", "-p", setting}, folder.path());
+  INFO(taken.err);
+  CHECK(taken.code == 0);
+  CHECK(contains(taken.out, "\"stop\": \"error\""));
+  const ProgramResult none = run_program(
+      {"bench", data + "tests/data/needle-4k.h5", "--dry-run", "-p", setting}, folder.path());
+  CHECK(none.code == 2);
+  CHECK(is_one_clear_line(none.err, {"needle-4k.h5", setting,
+                                     "learns from 19 of the prompt's last "
+                                     "queries, and the trace holds 0"}));
+}
+
+TEST_CASE("a batch that stops by error errs by less than is promised", "[parity][quick]") {
+  if (without_device()) return;
+  const std::string trace = std::string(DOUBLEP_SOURCE_DIR) + "/data/qwen-needle-8k.h5";
+  const bench::RecordedHeads heads({trace}, 2, 0.1f);
+  bench::Subject batch(heads, {1500, 1500, 900});
+  const auto room = bench::Subject::make_source(heads, 1500);
+  const auto settings = bench::parse_settings(
+      {"dense",
+       "double_p:variant=best,head_kinds=one,stop=error,error=0.1,calibration=prompt,"
+       "calibration_queries=20"},
+      {}, bench::request_of({trace}, 2));
+  std::vector<std::vector<float>> outputs;
+  for (const bench::Setting& setting : settings) {
+    batch.prepare(setting, room.get());
+    batch.enqueue(nullptr);
+    outputs.push_back(batch.output());
+  }
+  const auto errors = bench::relative_errors(outputs[1], outputs[0], heads.head_dim());
+  double mean = 0;
+  for (const double e : errors) mean += e / static_cast<double>(errors.size());
+  INFO("mean error " << mean << ", exact share " << batch.reads().exact_share);
+  CHECK(mean > 0);
+  CHECK(mean < 0.1);
+  CHECK(batch.reads().exact_share < 1);
+  CHECK(heads.learnt().size() == 2);  // once for each length
 }
 
 }  // namespace doublep::test

@@ -39,6 +39,13 @@ const std::vector<Counted>& counted() {
          {"estimator", std::string("pooled")}}},
        0.2,
        1e-9},
+      // How much is refined depends on clusters and on factors that were learnt over them.
+      {best({{"stop", std::string("error")},
+             {"error", 0.2},
+             {"calibration", std::string("prompt")},
+             {"metric", std::string("query")},
+             {"recluster_every", std::int64_t{20}}}),
+       0.4, 1e-9},
       {{"cluster_top_k", {{"k", std::int64_t{9}}}}, 0.3, 1e-9},
       {{"cluster_top_p", {{"p", 0.9}, {"mass_scope", std::string("all")}}}, 0.2, 1e-9},
       {{"retroinfer", {{"retrieval", 0.2}, {"recluster_every", std::int64_t{20}}}}, 0.3, 1e-9},

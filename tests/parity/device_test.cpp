@@ -284,4 +284,59 @@ TEST_CASE("retroinfer ranks a group's clusters together, without their size", "[
   }
 }
 
+TEST_CASE("a step goes by the factors that it was told last, in a graph too", "[parity][quick]") {
+  if (without_device()) return;
+  Batch batch({700, 333});
+  ItemIndex index(*batch.cache, 48, true);
+  ItemIndex::Clustering clustering;
+  clustering.key_shape = true;
+  batch.cluster(index, clustering);
+  StepOptions options;
+  options.kind = StepKind::kItems, options.scale = kScale;
+  options.rule = SelectRule::kError, options.rank = RankBy::kError;
+  options.estimator = MassEstimate::kPooled, options.group_mode = GroupMode::kSum;
+  options.outside_terms = true, options.zone_capacity = 68, options.error = 0.05;
+  DecodeStep step(*batch.cache, &index, options);
+  batch.set_queries(step);
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t run = nullptr;
+  DP_CUDA(cudaStreamCreate(&stream));
+  DP_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  step.enqueue(stream);
+  DP_CUDA(cudaStreamEndCapture(stream, &graph));
+  DP_CUDA(cudaGraphInstantiate(&run, graph, 0));
+  const int pairs = batch.cache->shape().pairs;
+  const auto terms = [&](double factor) {
+    for (int pair = 0; pair < pairs && factor >= 0; ++pair)
+      step.set_factors(pair, std::vector<double>(kGroup, factor));
+    DP_CUDA(cudaGraphLaunch(run, stream));
+    DP_CUDA(cudaStreamSynchronize(stream));
+    std::vector<std::size_t> counts;
+    for (int pair = 0; pair < pairs; ++pair) counts.push_back(step.work(pair).terms.size());
+    return counts;
+  };
+  const auto untold = terms(-1), none = terms(0), some = terms(3), all = terms(INFINITY);
+  for (int pair = 0; pair < pairs; ++pair) {
+    INFO("pair " << pair);
+    std::size_t single = 0, occupied = 0;
+    const auto offsets = std::vector<std::int32_t>([&] {
+      std::vector<std::int32_t> host(index.num_items_on_host(pair) + 1);
+      DP_CUDA(cudaMemcpy(host.data(), index.offsets(pair), host.size() * sizeof(std::int32_t),
+                         cudaMemcpyDeviceToHost));
+      return host;
+    }());
+    for (std::size_t i = 1; i < offsets.size(); ++i) {
+      single += offsets[i] - offsets[i - 1] == 1;
+      occupied += offsets[i] > offsets[i - 1];
+    }
+    CHECK(none[pair] == occupied);  // nothing is more than what is allowed
+    CHECK(all[pair] == single);     // one token errs by nothing
+    CHECK(untold[pair] == all[pair]);
+    CHECK(some[pair] < none[pair]);
+    CHECK(some[pair] > all[pair]);
+  }
+  cudaGraphExecDestroy(run), cudaGraphDestroy(graph), cudaStreamDestroy(stream);
+}
+
 }  // namespace doublep::test

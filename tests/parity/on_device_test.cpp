@@ -86,6 +86,10 @@ TEST_CASE("tensors on the device are attended as the host's are", "[parity][quic
       best({{"metric", std::string("query")},
             {"metric_source", std::string("steps")},
             {"metric_queries", std::int64_t{2}}}),
+      best({{"stop", std::string("error")},
+            {"error", 0.2},
+            {"calibration", std::string("prompt")},
+            {"recluster_every", std::int64_t{16}}}),
   };
   for (const KvDtype dtype : {KvDtype::kBf16, KvDtype::kFp16, KvDtype::kFp32})
     for (const Setup& setup : setups)

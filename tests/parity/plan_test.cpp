@@ -160,7 +160,32 @@ TEST_CASE("plans follow the parameters", "[plan]") {
   CHECK(contains(refused("outside", std::string("drop")), "missing outside drop with stop share"));
   CHECK(contains(refused("estimator", std::string("jensen")),
                  "missing estimator jensen with order error"));
-  CHECK(contains(refused("stop", std::string("error")), "missing stop error"));
+  // Errors are predicted without the values where factors are learnt, and for pooled clusters.
+  CHECK(contains(refused("stop", std::string("price")), "missing stop price"));
+  CHECK(
+      contains(refused("stop", std::string("error")), "missing calibration none with stop error"));
+  auto to_error = by_error;
+  to_error["stop"] = std::string("error"), to_error["calibration"] = std::string("prompt");
+  to_error["error"] = 0.1, to_error["tail"] = 2.0;
+  const auto refused_with = [&](const char* name, const char* value) {
+    auto given = to_error;
+    given[name] = std::string(value);
+    return cuda::refusal("double_p", parameters_of("double_p", given), kShape);
+  };
+  CHECK(contains(refused_with("calibration", "steps"), "missing calibration steps"));
+  CHECK(contains(refused_with("gqa", "per_head"), "missing gqa per_head with stop error"));
+  CHECK(contains(refused_with("head_kinds", "auto"), "missing head_kinds auto"));
+  to_error["order"] = std::string("p2");
+  CHECK(contains(refused_with("estimator", "jensen"), "missing estimator jensen with stop error"));
+  const Plan errors = plan_of("double_p", to_error);
+  CHECK(errors.ranked());
+  CHECK(errors.by_error());
+  const cuda::StepOptions left = errors.options(1, 1000, errors.zone(700));
+  CHECK(left.rule == cuda::SelectRule::kError);
+  CHECK(left.rank == cuda::RankBy::kP2);
+  CHECK(left.error == 0.1);
+  CHECK(left.tail == 2);
+  CHECK(left.zone_capacity == 4 + 1000 - (700 - 64));
 
   const Plan retro = plan_of("retroinfer", {{"retrieval", 0.1}, {"estimation", 0.25}});
   CHECK(retro.index.grows);
@@ -184,9 +209,13 @@ TEST_CASE("plans follow the parameters", "[plan]") {
 
 TEST_CASE("more clusters than a selection by tokens has room for are refused", "[plan]") {
   // An H100's blocks have 227 KiB of shared memory and eight share a KV head; an A100's 163 KiB.
-  const std::int64_t h100 = cuda::ranked_room(232448, 9), a100 = cuda::ranked_room(166912, 8);
+  const auto tokens = cuda::SelectRule::kTokens, error = cuda::SelectRule::kError;
+  const std::int64_t h100 = cuda::ranked_room(tokens, 232448, 9),
+                     a100 = cuda::ranked_room(tokens, 166912, 8);
   CHECK(h100 == 8 * 26288);
   CHECK(a100 == 18096);
+  // A stop by error needs 32 KiB of them for the sums of eight heads, 8 bytes an item.
+  CHECK(cuda::ranked_room(error, 232448, 9) / 8 == h100 / 8 - 4096 - 96);
   const Plan ranked = plan_of("double_p", test::best().given);
   cuda::check_room(ranked, h100, h100);
   cuda::check_room(plan_of("double_p"), 10 * h100, h100);  // by mass any number goes

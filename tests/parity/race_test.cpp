@@ -17,6 +17,7 @@ TEST_CASE("every kernel runs on a small cache", "[parity][race]") {
       {"double_p",
        {{"value_side", std::string("shifted")}, {"outside", std::string("estimate")}, {"p2", 0.3}}},
       best({{"metric", std::string("query")}}),
+      best({{"stop", std::string("error")}, {"calibration", std::string("prompt")}}),
       {"double_p", {{"estimator", std::string("pooled")}}},
       {"quest", {{"budget", std::int64_t{48}}}},
       {"twilight", {}},

@@ -11,7 +11,7 @@ namespace doublep::test {
 namespace {
 
 struct Summary {
-  double error = 0, tokens = 0, covered = 0;
+  double error = 0, tokens = 0, covered = 0, bytes = 0;
 };
 
 Summary replayed(const Trace& trace, const Setup& setup, KvDtype dtype, bool gpu) {
@@ -34,6 +34,7 @@ Summary replayed(const Trace& trace, const Setup& setup, KvDtype dtype, bool gpu
     s.error += row.output_error / n;
     s.tokens += static_cast<double>(row.exact_tokens) / n;
     s.covered += row.covered_mass / n;
+    for (const double bytes : row.bytes) s.bytes += bytes / n;
   }
   return s;
 }
@@ -115,6 +116,27 @@ TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
       CHECK(gpu.tokens == unshifted.tokens);
     }
   }
+}
+
+// With factors that are learnt from 64 queries, how far a selection goes depends on the clusters
+// more than what it selects does: on this trace, of clusterings that begin at other random tokens,
+// the reference's tokens differ by 6 %, its errors by 8 %. Stated here: tokens within 15 %, bytes
+// within 12 %, error within 15 % and 0.003.
+TEST_CASE("a replay to an error on the GPU gives the reference's table", "[parity]") {
+  if (without_device()) return;
+  const Trace trace = Trace::open(std::string(DOUBLEP_SOURCE_DIR) + "/data/qwen-needle-8k.h5");
+  const Setup setup =
+      best({{"stop", std::string("error")}, {"calibration", std::string("prompt")}});
+  const Summary cpu = replayed(trace, setup, KvDtype::kBf16, false);
+  const Summary gpu = replayed(trace, setup, KvDtype::kBf16, true);
+  INFO("error cpu " << cpu.error << " cuda " << gpu.error << ", exact tokens cpu " << cpu.tokens
+                    << " cuda " << gpu.tokens << ", bytes cpu " << cpu.bytes << " cuda "
+                    << gpu.bytes);
+  CHECK(std::abs(gpu.error - cpu.error) < 0.15 * cpu.error + 0.003);
+  CHECK(std::abs(gpu.tokens - cpu.tokens) < 0.15 * cpu.tokens);
+  CHECK(std::abs(gpu.bytes - cpu.bytes) < 0.12 * cpu.bytes);
+  CHECK(gpu.covered > 1 - 1e-9);  // everything outside is a term
+  CHECK(gpu.error < 0.05);
 }
 
 }  // namespace doublep::test
