@@ -1,4 +1,5 @@
 // The event simulation: what goes in comes out, clocks are consistent, runs repeat.
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <numeric>
