@@ -47,6 +47,8 @@ void add_tune(CLI::App& app) {
   command->footer(
       "The configuration is a sweep (its lists are the candidates) with a target:\n"
       "  target: {metric: output_error, at_most: 0.05}\n"
+      "  target: {metric: output_error, percentile: 95, at_most: 0.1}\n"
+      "  target: {metric: exact_mass, at_least: 0.9}\n"
       "  target: {metric: covered_mass, percentile: 5, at_least: 0.95}\n"
       "  target: {metric: violation_rate, at_most: 0.02, mass: 0.95}\n"
       "  target: {metric: error_violation_rate, at_most: 0.05, error: 0.05}\n"

@@ -25,14 +25,19 @@ const Choice* chosen(const PolicyTuning& t, const Target& target) {
   return t.per_layer ? &*t.per_layer : t.uniform ? &*t.uniform : nullptr;
 }
 
-void print_choice(const char* name, const Choice& c, const ResultFile& result, const Target& target,
+void print_choice(const char* name, const Choice& c, const ResultFile& result, const Tuning& tuning,
                   std::ostream& out) {
+  const Target& target = tuning.target;
   out << "  " << name << ": " << std::setprecision(4) << c.tuning.bytes / kMiB
       << " MiB a layer and step; "
       << "tuning " << c.tuning.value << ", held out " << c.heldout.value
       << (target.met(c.heldout.value) ? " (met, margin " : " (NOT met, margin ")
       << std::setprecision(3) << 100 * target.margin(c.heldout.value) << " %), held-out bytes "
       << std::setprecision(4) << c.heldout.bytes / kMiB << " MiB\n";
+  const Beside there = beside(c, result, tuning.holdout);
+  out << std::setprecision(3) << "      there output error is " << there.error
+      << " on average, 95th percentile " << there.error_p95 << ", worst head "
+      << there.error_worst_head << "; " << there.exact_mass << " of the mass is attended exactly\n";
   std::map<std::string, std::string> layers_by_label;
   for (std::size_t l = 0; l < c.layers.size(); ++l) {
     std::string& layers = layers_by_label[result.runs[c.runs[l]].label];
@@ -74,8 +79,8 @@ void print_tuning(const std::vector<PolicyTuning>& all, const ResultFile& result
     out << "\n"
         << printable(result.trace_name(t.trace)) << ", " << t.policy << " (" << t.candidates
         << " candidates)\n";
-    if (t.uniform) print_choice("one set of parameters", *t.uniform, result, tuning.target, out);
-    if (t.per_layer) print_choice("parameters per layer", *t.per_layer, result, tuning.target, out);
+    if (t.uniform) print_choice("one set of parameters", *t.uniform, result, tuning, out);
+    if (t.per_layer) print_choice("parameters per layer", *t.per_layer, result, tuning, out);
     if (t.per_layer && t.uniform)
       out << "  per layer saves " << std::setprecision(3)
           << 100 * (1 - t.per_layer->tuning.bytes / t.uniform->tuning.bytes) << " % of the bytes"

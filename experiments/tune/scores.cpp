@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -27,7 +28,9 @@ double value_of(const Row& row, const Target& target) {
 
 // Which steps judge. The last ones are what a choice made now will meet; spread over the run they
 // tell how well the choice fits this text, without the drift of later text.
-std::set<int> held_out_steps(const std::set<int>& steps, const Holdout& holdout) {
+std::set<int> held_out_steps(const StoredRun& run, const Holdout& holdout) {
+  std::set<int> steps;
+  for (const Row& row : run.rows) steps.insert(row.step);
   const auto n = static_cast<long long>(steps.size());
   const auto count =
       std::clamp(std::llround(holdout.share * static_cast<double>(n)), 1LL, std::max(1LL, n - 1));
@@ -46,9 +49,7 @@ std::set<int> held_out_steps(const std::set<int>& steps, const Holdout& holdout)
 
 std::map<int, LayerSample> sample(const StoredRun& run, const Target& target,
                                   const Holdout& holdout, bool heldout) {
-  std::set<int> steps;
-  for (const Row& row : run.rows) steps.insert(row.step);
-  const std::set<int> judged = held_out_steps(steps, holdout);
+  const std::set<int> judged = held_out_steps(run, holdout);
   std::map<int, LayerSample> layers;
   std::map<int, std::set<int>> layer_steps;
   for (const Row& row : run.rows) {
@@ -76,6 +77,31 @@ Score score(const std::vector<const LayerSample*>& layers, const Target& target)
   result.value = target.percentile < 0 ? result.value / static_cast<double>(all.size())
                                        : quantile(std::move(all), target.percentile / 100);
   return result;
+}
+
+Beside beside(const Choice& choice, const ResultFile& result, const Holdout& holdout) {
+  std::vector<double> errors;
+  std::map<std::pair<int, int>, std::vector<double>> by_head;
+  Beside found;
+  for (std::size_t l = 0; l < choice.layers.size(); ++l) {
+    const StoredRun& run = result.runs[choice.runs[l]];
+    const std::set<int> judged = held_out_steps(run, holdout);
+    for (const Row& row : run.rows) {
+      if (row.layer != choice.layers[l] || judged.count(row.step) == 0) continue;
+      errors.push_back(row.output_error);
+      by_head[{row.layer, row.head}].push_back(row.output_error);
+      found.exact_mass += row.exact_mass;
+    }
+  }
+  const auto mean = [](const std::vector<double>& values) {
+    return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+  };
+  found.exact_mass /= static_cast<double>(errors.size());
+  found.error = mean(errors);
+  for (const auto& [head, values] : by_head)
+    found.error_worst_head = std::max(found.error_worst_head, mean(values));
+  found.error_p95 = quantile(std::move(errors), 0.95);
+  return found;
 }
 
 }  // namespace doublep

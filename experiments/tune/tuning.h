@@ -102,6 +102,16 @@ std::map<int, LayerSample> sample(const StoredRun& run, const Target& target,
 /// The target's statistic over the rows of several layers, and the mean of their bytes.
 Score score(const std::vector<const LayerSample*>& layers, const Target& target);
 
+/// Whatever the target is, what else there is to say of a choice: over the rows of the held-out
+/// steps, in all layers. None of them alone ranks policies as a model's answers do.
+struct Beside {
+  double error = 0;             ///< output error, mean
+  double error_p95 = 0;         ///< its 95th percentile
+  double error_worst_head = 0;  ///< its largest mean over the steps of one (layer, head)
+  double exact_mass = 0;        ///< true mass attended exactly, mean
+};
+Beside beside(const Choice& choice, const ResultFile& result, const Holdout& holdout);
+
 /// The chosen points with their margins, and the Pareto fronts, for people.
 void print_tuning(const std::vector<PolicyTuning>& all, const ResultFile& result,
                   const Tuning& tuning, std::ostream& out);

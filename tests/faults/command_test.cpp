@@ -122,6 +122,62 @@ TEST_CASE("validate takes every kind of configuration, and several files") {
   CHECK(has(mixed.out, "good.yaml: a valid sweep of 1 runs"));
 }
 
+TEST_CASE("what a shipped sweep or tuning asks for is known, whichever trace it is replayed on") {
+  const TempDir folder;
+  std::vector<std::string> seen;
+  for (const auto& file : fs::directory_iterator(kRoot + "/configs")) {
+    const std::string name = file.path().stem().string(), text = slurp(file.path());
+    if (file.path().extension() != ".yaml") continue;
+    if (has(text, "\nmodels:")) continue;  // simulations, which tests/sim loads, and accuracy.py's
+    const std::string command = has(text, "\ntarget:") ? "tune" : "run";
+    const auto result = run_program({command, file.path().string(), "--dry-run", "--set",
+                                     "traces=[" + kTrace + "]", "--set", "replay={}"},
+                                    folder.path());
+    INFO(name << ": " << result.err);
+    CHECK(result.code == 0);
+    CHECK(has(result.out, " on 1 traces)"));
+    CHECK(has(slurp(kRoot + "/README.md"), "`" + name + "`"));  // the list of what is shipped
+    seen.push_back(name);
+  }
+  for (const char* name : {"default", "rivals", "rivals_long", "tune", "tune_for_the_loop"})
+    CHECK(std::count(seen.begin(), seen.end(), name) == 1);
+}
+
+TEST_CASE("a target that is not one is one line that says what is, and --help shows one of each") {
+  const TempDir folder;
+  const std::map<std::string, std::vector<std::string>> wrong = {
+      {"{metric: exact_mas, at_least: 0.9}",
+       {"target.metric", "expected output_error, violation_rate", "covered_mass or exact_mass"}},
+      {"{metric: exact_mass, at_most: 0.9}", {"target", "this metric is bounded by at_least"}},
+      {"{metric: output_error, at_least: 0.9}", {"target", "this metric is bounded by at_most"}},
+      {"{metric: exact_mass, at_least: 90}", {"target.at_least", "1"}},
+      {"{metric: exact_mass}", {"target", "at_least"}},
+      {"{metric: exact_mass, at_least: 0.9, mass: 0.9}",
+       {"target.mass", "belongs to violation_rate only"}},
+      {"{metric: exact_mass, at_least: 0.9, error: 0.1}",
+       {"target.error", "belongs to error_violation_rate only"}},
+      {"{metric: exact_mass, at_least: 0.9, percentil: 5}",
+       {"target: unknown key 'percentil'", "known are metric, percentile"}},
+      {"{metric: exact_mass, at_least: 0.9, percentile: 101}", {"target.percentile", "100"}},
+      {"{metric: violation_rate, percentile: 5, at_most: 0.1}",
+       {"target.percentile", "a rate is a mean already"}}};
+  for (const auto& [target, words] : wrong) {
+    spill(folder.file("t.yaml"),
+          sweep_text("[dense]") + "output: " + folder.file("r.h5") + "\ntarget: " + target + "\n");
+    const auto result = run_program({"tune", folder.file("t.yaml")}, folder.path());
+    INFO(target << ": " << result.err);
+    CHECK(result.code == 2);
+    std::vector<std::string> all = words;
+    all.insert(all.begin(), "t.yaml:5:");
+    CHECK(is_one_clear_line(result.err, all));
+    CHECK(!fs::exists(folder.file("r.h5")));
+  }
+  const auto help = run_program({"tune", "--help"}, folder.path());
+  for (const char* metric :
+       {"output_error", "exact_mass", "covered_mass", "violation_rate", "error_violation_rate"})
+    CHECK(has(help.out, std::string("{metric: ") + metric + ","));
+}
+
 TEST_CASE("tune --dry-run prints its candidates and runs nothing") {
   const TempDir folder;
   spill(folder.file("t.yaml"),

@@ -48,6 +48,32 @@ TEST_CASE(
   CHECK(again.code == 0);
 }
 
+TEST_CASE(
+    "aimed at the mass attended exactly, no term is paid for: what that costs stands beside it") {
+  const TempDir folder;
+  const std::string tuned = folder.file("tuned.yaml");
+  const auto run = run_program(
+      {"tune", DOUBLEP_SOURCE_DIR "/configs/tune_for_the_loop.yaml", "--set",
+       "output=" + folder.file("r.h5"), "--set",
+       "traces=[" DOUBLEP_SOURCE_DIR "/tests/data/needle-4k.h5]", "--set", "replay={max_steps: 8}",
+       "--set",
+       "policies=[{policy: double_p, p2: [0.3, 0.5], gqa: group_sum, outside: [drop, estimate]}]",
+       "--set", "target={metric: exact_mass, at_least: 0.7}", "-o", tuned},
+      folder.path());
+  INFO(run.out << run.err);
+  REQUIRE(run.code == 0);
+  CHECK(run.out.find("there output error is 0.187 on average, 95th percentile 0.507, worst head "
+                     "0.426; 0.751 of the mass is attended exactly") != std::string::npos);
+  CHECK(run.out.find("outside=estimate") == std::string::npos);  // nor on the Pareto front
+  const YAML::Node entry = YAML::LoadFile(tuned)["tuned"][0];
+  CHECK(entry["heldout"]["value"].as<double>() == Approx(0.7511).margin(0.0005));
+  CHECK(entry["heldout"]["met"].as<bool>());
+  for (const char* layer : {"4", "7"}) {  // per_layer: false
+    CHECK(entry["layers"][layer]["p2"].as<double>() == 0.3);
+    CHECK(entry["layers"][layer]["outside"].as<std::string>() == "drop");
+  }
+}
+
 TEST_CASE("a target that no candidate meets is exit code 1, and no file") {
   const TempDir folder;
   const std::string tuned = folder.file("tuned.yaml");

@@ -10,9 +10,10 @@ using namespace doublep;
 
 namespace {
 
-// Error in layer 0 and 1, the same at every step but for `late`, added on the last half.
+// Error in layer 0 and 1, the same at every step but for `late`, added on the last half. `terms`:
+// the mass that is covered by terms alone.
 StoredRun candidate(const std::string& label, double bytes, double error0, double error1,
-                    double late = 0) {
+                    double late = 0, double terms = 0) {
   StoredRun run;
   run.policy = "p", run.label = label, run.key = label, run.parameters = "{}";
   for (int layer = 0; layer < 2; ++layer)
@@ -21,6 +22,7 @@ StoredRun candidate(const std::string& label, double bytes, double error0, doubl
       row.layer = layer, row.step = step;
       row.output_error = (layer == 0 ? error0 : error1) + (step >= 2 ? late : 0);
       row.covered_mass = 1 - row.output_error;
+      row.exact_mass = row.covered_mass - terms;
       row.bytes[3] = bytes;
       run.rows.push_back(row);
     }
@@ -92,6 +94,56 @@ TEST_CASE("safety tightens the bound of the choice, and an unmet target says how
   CHECK_FALSE(none.uniform.has_value());
   CHECK_FALSE(none.per_layer.has_value());
   CHECK(none.closest == Approx(0.04));
+}
+
+TEST_CASE("mass attended exactly is a target that terms do not help to meet") {
+  const auto result = result_of({candidate("terms", 10, 0.01, 0.02, 0, 0.3),
+                                 candidate("tokens", 20, 0.06, 0.10, 0.02, 0),
+                                 candidate("more", 40, 0.06, 0.04, 0, 0)});
+  Tuning tuning;
+  tuning.target = {Target::Metric::kCoveredMass, -1, 0.9, 0.95};
+  CHECK(result.runs[tune(result, tuning).at(0).uniform->runs[0]].label == "terms");
+  tuning.target.metric = Target::Metric::kExactMass;
+  CHECK_FALSE(tuning.target.at_most());
+  CHECK(tuning.target.text() == "exact_mass at least 0.9 on average");
+  PolicyTuning t = tune(result, tuning).at(0);
+  CHECK(result.runs[t.uniform->runs[0]].label == "tokens");
+  CHECK(t.uniform->tuning.value == Approx(0.92));
+  CHECK(t.uniform->heldout.value == Approx(0.90));  // later steps err by 0.02 more
+  CHECK(t.front.size() == 3);                       // more mass for more bytes
+  tuning.safety = 0.3;                              // a tenth may be missed: choose for 0.93
+  t = tune(result, tuning).at(0);
+  CHECK(result.runs[t.uniform->runs[0]].label == "more");
+  REQUIRE(t.per_layer.has_value());  // both have 0.94 in layer 0; 0.90 and 0.96 in layer 1
+  CHECK(t.per_layer->runs == std::vector<std::size_t>{1, 2});
+  tuning.safety = 0, tuning.target.percentile = 5;  // layer 1 has 0.90 throughout, later 0.88
+  t = tune(result, tuning).at(0);
+  CHECK(result.runs[t.uniform->runs[0]].label == "tokens");
+  CHECK_FALSE(tuning.target.met(t.uniform->heldout.value));
+  tuning.target.bound = 0.97;
+  t = tune(result, tuning).at(0);
+  CHECK_FALSE(t.uniform.has_value());
+  CHECK(t.closest == Approx(0.94));
+}
+
+TEST_CASE("beside the target a choice's error has its tail and its worst head, and its mass") {
+  auto run = candidate("p", 10, 0.1, 0.2, 0.1, 0.05);  // 0.2 and 0.3 on the steps that judge
+  for (Row& row : run.rows) row.head = row.layer == 1 && row.step % 2 == 1 ? 1 : 0;
+  for (Row& row : run.rows)
+    if (row.head == 1) row.output_error += 0.4;
+  const auto result = result_of({run});
+  const PolicyTuning t = tune(result, at_most(1)).at(0);
+  const Beside found = beside(*t.uniform, result, {0.5, false});
+  CHECK(found.error == Approx((0.2 + 0.2 + 0.3 + 0.7) / 4));
+  CHECK(found.error_p95 ==
+        Approx(0.7 - 0.15 * (0.7 - 0.3)));  // between the third and fourth of four
+  CHECK(found.error_worst_head == Approx(0.7));
+  CHECK(found.exact_mass == Approx((0.75 + 0.75 + 0.65 + 0.65) / 4));
+  std::ostringstream text;
+  print_tuning({t}, result, at_most(1), text);
+  CHECK(
+      text.str().find("output error is 0.35 on average, 95th percentile 0.64, worst head 0.7; 0.7 "
+                      "of the mass is attended exactly") != std::string::npos);
 }
 
 TEST_CASE("held-out steps may be spread over the run") {
