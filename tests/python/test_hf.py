@@ -244,6 +244,18 @@ class Sparse(Case):
             with self.assertRaisesRegex(doublep.InputError, "holds 0 choices for double_p; expected one"):
                 doublep.hf.register("double_p", tuned=file.name)
 
+    def test_one_set_of_parameters_is_for_every_layer(self):
+        """Also for those that the trace did not hold it was chosen on: `run` takes it so, too."""
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write("tuned: [{policy: streaming, layers: {1: {sink: 0, window: 8}}}]\n")
+            file.flush()
+            _, ours, decoding = self.models(policy="streaming", tuned=file.name, dense_layers=[2])
+            forced(ours, prompt(90), 70)
+            self.assertEqual((decoding.counts["exact_tokens"] / 6 / 20).tolist(), [8, 8, 80.5])
+            with self.assertRaisesRegex(doublep.InputError, f"{file.name} holds one set of parameters for every layer, "
+                                                            "and sink is given beside it; leave one of them out"):
+                doublep.hf.register("streaming", tuned=file.name, sink=4)
+
     def test_a_second_sequence_starts_anew(self):
         """Also where it is as long as the last one has become, and ends in the same tokens."""
         _, ours, decoding = self.models(policy="streaming", sink=16, window=8)

@@ -86,6 +86,24 @@ class Stub(unittest.TestCase):
                     if not member.startswith("_"):
                         self.assertTrue(value.__doc__, f"{name}.{member}")
 
+    def test_what_wants_torch_has_types_and_words_too(self):
+        """Read, not imported: torch may not be here."""
+        for module, least in (("hf", 2), ("closed_loop", 2)):
+            body = ast.parse(Path(doublep.__file__).with_name(f"{module}.py").read_text()).body
+            named = [n for n in body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith("_")]
+            self.assertGreater(len(named), least)
+            for thing in named:
+                members = [n for n in getattr(thing, "body", ()) if isinstance(n, ast.FunctionDef)
+                           and not n.name.startswith("_")] if isinstance(thing, ast.ClassDef) else [thing]
+                for node in {thing, *members}:
+                    self.assertTrue(ast.get_docstring(node), f"{module}.{node.name}")
+                for function in members:
+                    given = function.args
+                    every = [*given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
+                    bare = [a.arg for a in every if a.annotation is None and a.arg != "self"]
+                    self.assertEqual(bare, [], f"{module}.{function.name}")
+                    self.assertIsNotNone(function.returns, f"{module}.{function.name}")
+
     def test_it_is_marked_as_typed(self):
         self.assertTrue(Path(doublep.__file__).with_name("py.typed").exists())
 

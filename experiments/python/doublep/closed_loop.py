@@ -10,10 +10,12 @@ one after the other.
 
 import copy
 import inspect
-from typing import NamedTuple
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import DynamicCache
 
 from . import hf
@@ -25,16 +27,17 @@ ROW = np.dtype([("kl", "f8"), ("same_top", "?"), ("nll", "f8"), ("reference_nll"
 class Answer(NamedTuple):
     """tokens: ids, without the one that ended the answer; end: that one, or None of an answer that was cut off;
     predicted: log-probabilities [decoded, vocabulary], float32, of each token after the first, the end too."""
-    tokens: list
+    tokens: list[int]
     end: int | None
     predicted: torch.Tensor
 
     @property
-    def ids(self):
+    def ids(self) -> list[int]:
+        """tokens, and the end where there is one."""
         return self.tokens + ([] if self.end is None else [self.end])
 
 
-def forward(model, cache, ids, **given):
+def forward(model: Any, cache: Any, ids: torch.Tensor, **given: Any) -> torch.Tensor:
     """Logits [batch, vocabulary], float32, of what follows the last of ids [batch, n], which join the cache."""
     known = inspect.signature(model.forward).parameters
     given["cache" if "cache" in known else "past_key_values"] = cache  # as transformers calls it by version
@@ -47,7 +50,7 @@ class Filled:
     """`model` with a prompt in its cache: ids, [tokens]. It is attended densely, `chunk` tokens a pass."""
 
     @torch.inference_mode()
-    def __init__(self, model, ids, chunk=1024):
+    def __init__(self, model: Any, ids: Sequence[int], chunk: int = 1024) -> None:
         names = hf.registered()
         if not names:
             raise InputError("Filled: no policy is registered; call doublep.hf.register first")
@@ -68,7 +71,7 @@ class Filled:
         return forward(self.model, cache, torch.as_tensor(ids, device=self.model.device)[None])[0]
 
     @torch.inference_mode()
-    def decode(self, attention, choose):
+    def decode(self, attention: str, choose: Callable[[torch.Tensor], int | None]) -> None:
         """Under an attention of transformers, "sdpa" or one that was registered: calls choose(logits) for
         the next token until it gives None. The prompt's cache stays as it is."""
         before, cache, logits = self.model.config._attn_implementation, copy.deepcopy(self._cache), self.logits
@@ -79,7 +82,7 @@ class Filled:
         finally:
             self.model.set_attn_implementation(before)
 
-    def answer(self, attention, ends, most):
+    def answer(self, attention: str, ends: Container[int], most: int) -> Answer:
         """The greedy Answer: tokens until one of `ends`, `most` (1 at least) at most."""
         tokens, end, predicted = [], [], []
 
@@ -97,7 +100,7 @@ class Filled:
         return Answer(tokens, end[0] if end else None,
                       torch.stack(predicted) if predicted else self.logits.new_empty(0, len(self.logits)))
 
-    def forced(self, attention, ids):
+    def forced(self, attention: str, ids: Iterable[int]) -> torch.Tensor:
         """Log-probabilities [len(ids) - 1, vocabulary], float32, of the tokens after the first of `ids`, which
         follow the prompt whatever was predicted: each comes of one decoded token."""
         left, found = list(ids), []
@@ -111,7 +114,8 @@ class Filled:
         return torch.stack(found)
 
 
-def agreement(filled, ids, attentions, reference="sdpa"):
+def agreement(filled: Filled, ids: Sequence[int], attentions: Iterable[str],
+              reference: str | torch.Tensor = "sdpa") -> dict[str, NDArray[np.void]]:
     """{attention: structured array}, a row for each of `ids` after the first: kl, of the reference's prediction
     from this one's, in nats; same_top, is its most probable token the same; nll and reference_nll, the token's
     negative log-probability, in nats. Every attention sees the same tokens, so that a near tie does not

@@ -17,11 +17,14 @@ the model filled under any of these names.
 """
 
 import operator
+import os
 import weakref
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -55,17 +58,23 @@ class Decoding:
         self._kv_dtype, self._keeps_errors = kv_dtype, errors
         self._parameters = parameters
         self._by_layer = _choice(tuned, policy) if tuned is not None else {}
-        for given in (parameters, *self._by_layer.values()):  # refused here, not inside a model
+        sets = list(self._by_layer.values())
+        if sets and all(one == sets[0] for one in sets):  # for layers that the trace did not hold, too, as in a sweep
+            if parameters:
+                raise InputError(f"register: {tuned} holds one set of parameters for every layer, and {next(iter(parameters))} "
+                                 "is given beside it; leave one of them out")
+            self._parameters, self._by_layer = sets[0], {}
+        for given in (self._parameters, *self._by_layer.values()):  # refused here, not inside a model
             Decoder(policy, backend, seed=seed, kv_dtype=kv_dtype or "bf16", **given)
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Counts from zero, and forgets every sequence: the next token's index is built anew."""
         self._layers = weakref.WeakKeyDictionary()  # by the model's module
         self._counted, self._errors = {}, {}
 
     @property
-    def counts(self):
+    def counts(self) -> NDArray[np.void]:
         """Structured array, a row a layer that has decoded, in order: what it read since reset().
 
         dense: the layer was left dense; steps: decoded tokens, every row of a batch one;
@@ -76,21 +85,21 @@ class Decoding:
         return np.array([tuple(row) for _, row in sorted(self._counted.items())], _COUNTS)
 
     @property
-    def errors(self):
+    def errors(self) -> dict[int, NDArray[np.float32]]:
         """{layer: float32 [steps, num_query_heads]}, with register(errors=True): how far the output of every head
         is from that of dense attention to the same query and cache, ||output - dense|| / ||dense||, for every decoded
         token since reset(), the rows of a batch one after the other. Dense is PyTorch's, in the cache's own type."""
         return {layer: torch.stack(rows).cpu().numpy() for layer, rows in sorted(self._errors.items())}
 
     @property
-    def bytes_share(self):
-        """float: bytes that the decode steps of all layers read, as a share of dense attention's."""
+    def bytes_share(self) -> float:
+        """Bytes that the decode steps of all layers read, as a share of dense attention's."""
         counts = self.counts
         return float(counts["bytes"].sum() / counts["dense_bytes"].sum()) if len(counts) else np.nan
 
     @property
-    def density(self):
-        """float: tokens attended exactly and clusters entered as one term, over visible tokens."""
+    def density(self) -> float:
+        """Tokens attended exactly and clusters entered as one term, over visible tokens."""
         counts = self.counts
         read = counts["exact_tokens"].sum() + counts["approximated_clusters"].sum()
         return float(read / counts["visible_tokens"].sum()) if len(counts) else np.nan
@@ -203,14 +212,15 @@ def _choice(path, policy):
     return found[0]["layers"]
 
 
-def register(policy="double_p", *, name="doublep", backend="cpu", dense_layers=0, tuned=None, seed=0,
-             kv_dtype=None, errors=False, **parameters):
+def register(policy: str = "double_p", *, name: str = "doublep", backend: str = "cpu",
+             dense_layers: int | Iterable[int] = 0, tuned: str | os.PathLike[str] | None = None, seed: int = 0,
+             kv_dtype: str | None = None, errors: bool = False, **parameters: bool | int | float | str) -> Decoding:
     """Makes `policy` the attn_implementation `name` of transformers, and returns its Decoding.
 
     policy and **parameters are in the words of doublep.policies(), backend and seed as of Decoder.
     dense_layers: the first so many layers stay dense, or the layers that it holds. errors: attend densely, too, and
-    keep every head's error (Decoding.errors). tuned: a file of `doublep tune -o`; layers that it
-    names take its parameters instead of the given ones. kv_dtype: element size that bytes are counted
+    keep every head's error (Decoding.errors). tuned: a file of `doublep tune -o`; where it
+    holds one set of parameters, every layer takes it, else the layers that it names do instead of the given ones. kv_dtype: element size that bytes are counted
     with; None: the cache's own. Called again with a name, models that have it take the new policy.
     """
     known = AttentionInterface().valid_keys()
@@ -223,6 +233,6 @@ def register(policy="double_p", *, name="doublep", backend="cpu", dense_layers=0
     return decoding
 
 
-def registered():
+def registered() -> list[str]:
     """The names that register() was called with."""
     return list(_registered)
