@@ -5,7 +5,8 @@
 closed_loop.png: what every policy loses against the bytes it reads: questions that it no longer solves, of the
 tasks that the reference solves, and the divergence of its predictions. With --replay, a sweep whose entries
 are titled as the policies of the rows: open_loop.md, how well each figure of replay ranks the policies as the
-loop does, and open_loop.png, the best of them against the divergence.
+loop does, also among policies with terms, without, and of one name; and open_loop.png, the best of them
+against the divergence.
 """
 
 import argparse
@@ -34,6 +35,8 @@ FIGURES = (  # of replay; more of each is worse
     ("mass not covered", lambda s: s.missed_mass),
     ("error of log-sum-exp", lambda s: s.lse_error),
 )
+AIMS = ("p95 of the error", "mass not attended exactly")  # of `doublep tune`, which are held against each other
+LEAST = 4  # policies of which an order is asked
 
 
 def rows_of(paths, header=header, program="experiments/accuracy.py"):
@@ -92,7 +95,7 @@ def rank_correlation(x, y):
     """Spearman's, ties at their mean rank; NaN where either does not vary."""
     def ranks(values):
         values = np.asarray(values, dtype=np.float64)
-        return np.array([(values < v).sum() + ((values == v).sum() - 1) / 2 for v in values])
+        return (values[:, None] > values).sum(1) + ((values[:, None] == values).sum(1) - 1) / 2
     a, b = ranks(x), ranks(y)
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else math.nan
 
@@ -154,30 +157,85 @@ def replayed(results):
     return found
 
 
+def correlation(pairs, of):
+    """Of [(Summary, Point)]: of a figure of replay with the divergence in the loop."""
+    return rank_correlation([of(s) for s, _ in pairs], [p.kl for _, p in pairs])
+
+
+def verdict(kind, cells, draws=1000):
+    """(the figure of the highest mean over cells, what is said of it)."""
+    found = {name: [correlation(pairs, of) for pairs in cells] for name, of in FIGURES}
+    means = {name: np.mean(r) if np.isfinite(r).all() else -math.inf for name, r in found.items()}
+    first = max(means, key=means.get)
+    line = f"{kind}: highest on average is {first}, {number(means[first], 2)}"
+    above = means[AIMS[0]] - means[AIMS[1]]
+    names = [[p.name for _, p in pairs] for pairs in cells]
+    if math.isfinite(above) and all(n == names[0] for n in names):  # else the draws would be of different policies
+        low, high = np.quantile(differences(cells, draws), [0.025, 0.975])
+        line += (f"; {AIMS[0]} less {AIMS[1]} is {number(above, 2)}, in 95 % of draws of as many policies "
+                 f"{number(low, 2)} to {number(high, 2)}")
+    return first, f"- {line}."
+
+
+def differences(cells, draws):
+    """Of the mean correlations of AIMS, the first's less the second's, over draws of policies with replacement."""
+    random, found = np.random.default_rng(0), []
+    aims = [dict(FIGURES)[name] for name in AIMS]
+    values = [np.array([[aims[0](s), aims[1](s), p.kl] for s, p in pairs]) for pairs in cells]
+    for _ in range(draws):
+        drawn = random.integers(0, len(values[0]), len(values[0]))
+        found.append(np.mean([rank_correlation(v[drawn, 0], v[drawn, 2]) - rank_correlation(v[drawn, 1], v[drawn, 2])
+                              for v in values]))
+    return [f for f in found if math.isfinite(f)] or [math.nan]
+
+
+def values_table(trace, by_title, loop):
+    """What the correlations are made of, a row a policy."""
+    kl = {(group, p.name): p.kl for group, found in loop.items() for p in found}
+    groups = [g for g in loop if any((g, title) in kl for title in by_title)]
+    head = ["policy", "bytes", "mean error", "p95", "worst head", "attended exactly", "covered"]
+    rows = [[title, number(s.bytes_ratio, 3), number(s.error, 4), number(s.error_p95, 3), number(s.error_worst_head, 3),
+             number(s.exact_mass, 3), number(s.covered_mass, 3)]
+            + [number(kl.get((g, title), math.nan), 4) for g in groups] for title, s in by_title.items()]
+    return (f"## {trace}\n\nReplay: bytes as a share of dense's, output error, true mass. In the loop: KL, nats.\n\n"
+            + grid(head + [f"KL, {g}" for g in groups], rows))
+
+
+def kinds(pairs):
+    """{kind of policy: its pairs}: all, with and without terms, and the settings of one policy, where there are LEAST
+    of them. A figure that gives terms no credit, or much, may rank the kinds right and no kind within itself."""
+    found = {"all": pairs, "with terms": [p for p in pairs if p[0].clusters > 0],
+             "without terms": [p for p in pairs if p[0].clusters == 0]}
+    for _, point in pairs:
+        found[f"of {point.policy} alone"] = [p for p in pairs if p[1].policy == point.policy]
+    return {kind: some for kind, some in found.items() if len(some) >= LEAST}
+
+
 def compare(loop, replay, out):
     """loop: {title: points}; replay as replayed() has it. Writes open_loop.md and open_loop.png."""
-    lines, best = [], {}
+    cells = {}  # by kind: {(trace, group): pairs}
     for trace, by_title in replay.items():
         for group, found in loop.items():
             both = [(by_title[p.name], p) for p in found if p.name in by_title]
-            if len(both) < 4:
+            if len(both) < LEAST:
                 raise ResultError(trace, "", f"four runs titled as policies of the rows (found {len(both)})",
                                   "replay configs/closed_loop_replay.yaml")
-            kl = [p.kl for _, p in both]
-            found_here = [rank_correlation([of(s) for s, _ in both], kl) for _, of in FIGURES]
-            lines.append([trace, group, str(len(both))] + [number(r, 2) for r in found_here])
-            for (name, _), r in zip(FIGURES, found_here):
-                best.setdefault(name, []).append(r)
-    order = sorted(best, key=lambda name: -np.nanmean(best[name]) if np.isfinite(best[name]).any() else math.inf)
+            for kind, pairs in kinds(both).items():
+                cells.setdefault(kind, {})[trace, group] = pairs
+    verdicts = {kind: verdict(kind, list(found.values())) for kind, found in cells.items()}
+    lines = [[trace, group, f"{len(pairs)} {kind}"] + [number(correlation(pairs, of), 2) for _, of in FIGURES]
+             for kind, found in cells.items() for (trace, group), pairs in found.items()]
     text = ("# Does replay foretell the loop?\n\nMade by `python3 -m analysis.closed_loop`. Each figure is Spearman's rank "
             "correlation, over the policies of configs/closed_loop.yaml, between a figure of replay (recorded layers "
             "of the same model) and the mean divergence (KL, nats) of the model's predictions with the policy in "
-            "every layer. 1: replay ranks the policies as the loop does.\n\n"
-            + grid(["trace replayed", "in the loop", "policies"] + [name for name, _ in FIGURES], lines, left=2)
-            + f"\n\nHighest on average: {order[0]}.\n")
+            "every layer. 1: replay ranks the policies as the loop does. A policy has terms where any step of its replay "
+            "entered a cluster as one; what `doublep tune` chooses among are settings of one policy.\n\n"
+            + grid(["trace replayed", "in the loop", "policies"] + [name for name, _ in FIGURES], lines, left=3)
+            + "\n" + "\n".join(said for _, said in verdicts.values()) + "\n\n"
+            + "\n".join(values_table(trace, by_title, loop) for trace, by_title in replay.items()))
     with open(os.path.join(out, "open_loop.md"), "w", encoding="utf-8") as file:
         file.write(text)
-    scatter(loop, replay, order[0], out)
+    scatter(loop, replay, verdicts["all"][0], out)
 
 
 def scatter(loop, replay, name, out):

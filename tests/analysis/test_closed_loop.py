@@ -72,7 +72,8 @@ class Rows(unittest.TestCase):
         loop = {"m, 100 tokens": [closed_loop.Point(name, "quest", 0.1, 1.0, kl) for name, kl in
                                   zip("abcd", (0.4, 0.3, 0.2, 0.1))]}
         replay = {"trace": {name: SimpleNamespace(error=e, error_p95=0.5, error_worst_head=1 - e, error_median=e,
-                                                  exact_mass=1 - e, missed_mass=e, lse_error=e)
+                                                  exact_mass=1 - e, missed_mass=e, lse_error=e, clusters=0,
+                                                  covered_mass=1 - e, bytes_ratio=0.1)
                             for name, e in zip("abcd", (0.4, 0.3, 0.2, 0.1))}}
         with tempfile.TemporaryDirectory() as out:
             closed_loop.compare(loop, replay, out)
@@ -81,11 +82,51 @@ class Rows(unittest.TestCase):
             self.assertTrue(os.path.exists(os.path.join(out, "open_loop.png")))
         line = next(line for line in text.splitlines() if line.startswith("| trace  "))
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
-        self.assertEqual(cells, ["trace", "m, 100 tokens", "4", "1.00", "–", "-1.00", "1.00", "1.00", "1.00", "1.00"])
-        self.assertIn("Highest on average: mean error.", text)
+        self.assertEqual(cells, ["trace", "m, 100 tokens", "4 all", "1.00", "–", "-1.00", "1.00", "1.00", "1.00", "1.00"])
+        self.assertIn("- all: highest on average is mean error, 1.00.\n", text)
+        self.assertIn("| a      | 0.100 |     0.4000 | 0.500 |      0.600 |            0.600 |   0.600 |            0.4000 |",
+                      text)
         del replay["trace"]["a"]
         with self.assertRaisesRegex(ResultError, r"four runs titled as policies of the rows \(found 3\)"):
             closed_loop.compare(loop, replay, out)
+
+    def test_kinds_of_policy_are_ranked_each_for_itself(self):
+        """Four with terms and four without: mass not attended exactly tells the kinds apart, and ranks those with terms
+        the wrong way round; p95 of the error is right within either."""
+        def summary(p95, missed, clusters):
+            return SimpleNamespace(error=p95, error_p95=p95, error_worst_head=p95, error_median=p95, lse_error=p95,
+                                   exact_mass=1 - missed, covered_mass=1, missed_mass=0, clusters=clusters, bytes_ratio=0.1)
+
+        terms = {f"t{i}": (summary(0.1 + 0.1 * i, 0.15 - 0.01 * i, 5.5), 0.01 * (i + 1)) for i in range(4)}
+        others = {f"o{i}": (summary(0.1 + 0.1 * i, 0.5 + 0.1 * i, 0), 0.1 * (i + 1)) for i in range(4)}
+        both = terms | others
+        loop = {"m": [closed_loop.Point(name, "double_p" if name in terms or name == "o0" else "quest", 0.1, 1.0, kl)
+                      for name, (_, kl) in both.items()]}
+        pairs = [(both[p.name][0], p) for p in loop["m"]]
+        self.assertEqual({kind: [p.name for _, p in some] for kind, some in closed_loop.kinds(pairs).items()},
+                         {"all": list(both), "with terms": list(terms), "without terms": list(others),
+                          "of double_p alone": [*terms, "o0"]})  # quest has three
+        with tempfile.TemporaryDirectory() as out:
+            closed_loop.compare(loop, {"trace": {name: s for name, (s, _) in both.items()}}, out)
+            with open(os.path.join(out, "open_loop.md"), encoding="utf-8") as file:
+                text = file.read()
+        of = {cells[3]: cells[4:-1] for cells in ([c.strip() for c in line.split("|")] for line in text.splitlines()
+                                                  if line.startswith("| trace "))}
+        self.assertEqual((of["4 with terms"][1], of["4 with terms"][4]), ("1.00", "-1.00"))
+        self.assertEqual((of["4 without terms"][1], of["4 without terms"][4]), ("1.00", "1.00"))
+        self.assertGreater(float(of["8 all"][4]), float(of["8 all"][1]))
+        # Whatever is drawn of the four, the one orders it rightly and the other the wrong way round.
+        self.assertIn("- with terms: highest on average is mean error, 1.00; p95 of the error less mass not attended exactly "
+                      "is 2.00, in 95 % of draws of as many policies 2.00 to 2.00.", text)
+
+    def test_draws_are_of_what_all_cells_hold(self):
+        def summary(x):
+            return SimpleNamespace(**dict.fromkeys(("error", "error_p95", "error_worst_head", "error_median", "exact_mass",
+                                                    "missed_mass", "lse_error"), x))
+
+        cell = [(summary(x), closed_loop.Point(str(x), "quest", 0.1, 1.0, x)) for x in range(5)]
+        self.assertIn("draws", closed_loop.verdict("all", [cell, cell])[1])
+        self.assertNotIn("draws", closed_loop.verdict("all", [cell, cell[1:]])[1])
 
     def test_a_picture(self):
         path = self.write(self.header(), *map(self.line, ROWS))
