@@ -6,6 +6,8 @@
 
 namespace doublep {
 
+constexpr int kMaxThreads = 4096;  ///< that a user may ask for
+
 /// Sets the number of threads that parallel_for uses (>= 1; 0 = all cores). Not thread-safe: call
 /// it before work starts. Where the system gives fewer (a limit on processes or memory), those are
 /// used, which changes no result; said once on stderr.

@@ -20,7 +20,8 @@ void SweepOptions::add_to(CLI::App& command, const std::string& output_help) {
       ->take_all()
       ->allow_extra_args(false);
   command.add_option("-o,--output", output, output_help);
-  command.add_option("-j,--jobs", jobs, "threads (0 = all cores)")->check(CLI::Range(0, 4096));
+  command.add_option("-j,--jobs", jobs, "threads (0 = all cores)")
+      ->check(CLI::Range(0, kMaxThreads));
   command.add_flag("--dry-run", dry_run, "print the expanded runs and their count only");
   command.add_flag("--yes", any_number, "do more than 100000 runs");
   command

@@ -46,7 +46,8 @@ nb::dict policies() {
 }
 
 void choose_threads(int threads) {
-  if (threads < 0) fail_input("set_num_threads: expected at least 0, not ", threads);
+  if (threads < 0 || threads > kMaxThreads)
+    fail_input("set_num_threads: expected 0 to ", kMaxThreads, ", not ", threads);
   if (WithoutLock::working() > 0)
     fail_input("set_num_threads: another thread is at work; call it before");
   set_num_threads(threads);
@@ -83,7 +84,8 @@ void bind_registry(nb::module_& m) {
         "sets\n"
         "of parameters that variant=name stands for.");
   m.def("set_num_threads", choose_threads, nb::arg("threads"),
-        "Threads that a call spreads its work over; 0: one a core, as at the start. No result\n"
+        "Threads that a call spreads its work over, up to 4096; 0: one a core, as at the start. No "
+        "result\n"
         "depends on it. Refused while another thread of Python is in a call.");
   m.def("num_threads", num_threads, "How many they are.");
   m.def("has_cuda", &has_cuda, "Was this package built with the CUDA backend?");

@@ -96,7 +96,7 @@ void add_simulate(CLI::App& app) {
                     "print the studies and the number of points only");
   command->add_flag("--yes", options->any_number, "do more than 100000 points");
   command->add_option("-j,--jobs", options->jobs, "threads (0 = all cores)")
-      ->check(CLI::Range(0, 4096));
+      ->check(CLI::Range(0, kMaxThreads));
   command->callback([options] { execute(*options); });
 }
 

@@ -163,6 +163,17 @@ class Program(unittest.TestCase):
             self.assertEqual(importlib.metadata.version("doublep"), doublep.__version__)
 
 
+class Wheel(unittest.TestCase):
+    @unittest.skipIf(Path(doublep.__file__).is_relative_to(os.path.join(ROOT, "build")), "a build's package, not a wheel's")
+    def test_which_pythons_it_is_for(self):
+        """3.11 has no stable ABI that would do: it gets a module of its own, later ones share one."""
+        text = importlib.metadata.distribution("doublep").read_text("WHEEL")
+        own = "cp{}{}".format(*sys.version_info[:2])
+        interpreter = "cp312-abi3" if sys.version_info >= (3, 12) else f"{own}-{own}"
+        self.assertRegex(text, rf"(?m)^Tag: {interpreter}-(linux|manylinux)")
+        self.assertEqual(Path(_core.__file__).name.endswith(".abi3.so"), sys.version_info >= (3, 12))
+
+
 class Readme(unittest.TestCase):
     def test_its_example_runs(self):
         text = Path(ROOT, "README.md").read_text()

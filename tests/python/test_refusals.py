@@ -128,7 +128,8 @@ class Refusals(unittest.TestCase):
             with self.subTest(given):
                 self.refused(lambda: doublep.replay(trace, "dense", **given), *words)
         self.refused(lambda: doublep.replay(trace, "loki", rank=500), "rank", "500", "128")
-        self.refused(lambda: doublep.set_num_threads(-1), "-1")
+        for threads in (-1, 4097, 10**6):  # what --jobs takes; a million were made, as far as the system let them
+            self.refused(lambda: doublep.set_num_threads(threads), f"set_num_threads: expected 0 to 4096, not {threads}")
 
 
 if __name__ == "__main__":

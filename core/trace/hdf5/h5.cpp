@@ -72,9 +72,13 @@ static bool out_of_memory() {
   return found;
 }
 
+void require_memory() {
+  if (out_of_memory()) throw std::bad_alloc();
+}
+
 // HDF5 tells a locked file from a damaged one in its stack trace only: look for ourselves.
 [[noreturn]] static void explain_failed_open(const std::string& path) {
-  if (out_of_memory()) throw std::bad_alloc();
+  require_memory();
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   const int locked = file < 0 ? 0 : ::flock(file, LOCK_SH | LOCK_NB);
   const int reason = locked == 0 ? 0 : errno;
@@ -246,7 +250,7 @@ std::vector<std::int64_t> shape(hid_t dataset) {
 
 void check_read(herr_t status, const std::string& place, const std::string& why) {
   if (status >= 0) return;
-  if (out_of_memory()) throw std::bad_alloc();
+  require_memory();
   fail_input(place, ": cannot be read; ", why);
 }
 

@@ -91,6 +91,9 @@ void write_ints(hid_t object, const std::string& name, const std::vector<std::in
 /// Extent of every dimension of a dataset.
 std::vector<std::int64_t> shape(hid_t dataset);
 
+/// Throws std::bad_alloc where HDF5's last call was refused memory: then what failed says nothing
+/// of the file.
+void require_memory();
 /// Where `status` is negative, throws InputError "<place>: cannot be read; <why>", or
 /// std::bad_alloc where HDF5 was refused memory: then nothing is wrong with the file.
 void check_read(herr_t status, const std::string& place, const std::string& why);

@@ -35,9 +35,12 @@ bool leads_inside(hid_t parent, const std::string& name, int soft_links) {
   for (std::size_t slash = name.find('/', 1);; slash = name.find('/', slash + 1)) {
     const std::string way = name.substr(0, slash);
     H5L_info_t link = {};
-    if (H5Lexists(parent, way.c_str(), H5P_DEFAULT) <= 0 ||
-        H5Lget_info(parent, way.c_str(), &link, H5P_DEFAULT) < 0)
+    const htri_t there = H5Lexists(parent, way.c_str(), H5P_DEFAULT);
+    if (there == 0) return false;
+    if (there < 0 || H5Lget_info(parent, way.c_str(), &link, H5P_DEFAULT) < 0) {
+      require_memory();
       return false;
+    }
     if (link.type == H5L_TYPE_SOFT) {
       std::string target = target_of(parent, way, link.u.val_size);
       const std::size_t folder = way.rfind('/');
@@ -151,7 +154,10 @@ Handle open_own_dataset(hid_t parent, const std::string& name, const std::string
   if (!exists(parent, name)) fail_input(place, " is missing; expected ", expected);
   Handle dataset(H5Dopen2(parent, name.c_str(), H5P_DEFAULT), H5Dclose);
   const Handle plist(dataset ? H5Dget_create_plist(dataset.get()) : -1, H5Pclose);
-  if (!plist) fail_input(place, " is no dataset; expected ", expected);
+  if (!plist) {
+    require_memory();
+    fail_input(place, " is no dataset; expected ", expected);
+  }
   require_own_storage(plist.get(), place, remedy);
   return dataset;
 }
