@@ -35,6 +35,7 @@ class Ring {
   __device__ Ring(unsigned char* rows, std::uint64_t* barriers, int depth)
       : rows_(rows), barriers_(barriers), depth_(depth) {
     if (threadIdx.x % 32 == 0)
+#pragma unroll 1
       for (int i = 0; i < depth; ++i) barrier_init(barriers + i);
     barrier_init_fence();
     __syncwarp();
@@ -67,13 +68,18 @@ class Ring {
     std::int32_t row = 0;
     for (;; tile_ += stride_) {
       if (tile_ >= end_) return;
-      while (tile_ >= prefix[pair_ + 1]) ++pair_;
-      row = (tile_ - prefix[pair_]) * kTile;
-      if (!kPacks || row < p.packed.end[pair_ / p.shape.kv_heads]) break;
+      if (tile_ >= pair_end_) {
+#pragma unroll 1
+        while (tile_ >= prefix[pair_ + 1]) ++pair_;
+        pair_begin_ = prefix[pair_], pair_end_ = prefix[pair_ + 1];
+        const int sequence = pair_ / p.shape.kv_heads;
+        rows_end_ = kPacks ? p.packed.end[sequence] : p.lengths[sequence];
+      }
+      row = (tile_ - pair_begin_) * kTile;
+      if (!kPacks || row < rows_end_) break;
     }
     const int lane = threadIdx.x % 32;
-    const std::uint32_t bytes =
-        min(kTile, p.lengths[pair_ / p.shape.kv_heads] - row) * Stage::kRowBytes;
+    const std::uint32_t bytes = min(kTile, rows_end_ - row) * Stage::kRowBytes;
     if (lane == 0) barrier_expect(barriers_ + now_, 2 * bytes);
     if (kPacks && lane == 2)  // would be waited for when the rows are there
       asm volatile("prefetch.global.L1 [%0];" ::"l"(p.packed.steps + pair_ * p.capacity + row));
@@ -92,7 +98,8 @@ class Ring {
   int depth_, now_ = 0;
   std::uint32_t parity_ = 0;
   std::int32_t tile_ = 0, stride_ = 0, end_ = 0;  // of the next tile to fetch
-  int pair_ = 0;
+  int pair_ = 0;  // and what it has: tiles, and rows that come this way
+  std::int32_t pair_begin_ = 0, pair_end_ = 0, rows_end_ = 0;
 };
 
 #endif

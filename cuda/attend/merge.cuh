@@ -137,8 +137,10 @@ __device__ void finish_pair(const AttendParams& p, const Shares<kKind>& shares, 
 template <int D>
 __device__ void clear_empty(const AttendParams& p, const std::int32_t* prefix) {
   const int group = p.shape.group, threads = static_cast<int>(blockDim.x);
+#pragma unroll 1
   for (int pair = blockIdx.x; pair < p.shape.pairs; pair += gridDim.x) {
     if (prefix[pair + 1] > prefix[pair]) continue;
+#pragma unroll 1
     for (int i = threadIdx.x; i < group * D; i += threads)
       p.output[static_cast<std::int64_t>(pair) * group * D + i] = 0;
     if (static_cast<int>(threadIdx.x) < group)

@@ -1,6 +1,7 @@
 // Who does what: all tiles of all pairs, numbered through, in equal contiguous stretches, one per
 // thread block. Where there are few pairs each gets blocks of its own, since a block that has to
-// merge two pairs would be the last to finish.
+// merge two pairs would be the last to finish. Nothing is asked of memory before a block knows its
+// stretch: so loops stay rolled, for their code is fetched, and nothing is divided in 64 bits.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -28,6 +29,7 @@ class Shares {
     pairs_ = pairs;
     const int begin = threadIdx.x * each, end = min(begin + each, pairs);
     std::int32_t sum = 0;
+#pragma unroll 1
     for (int i = begin; i < end; ++i) sum += tiles(p, i);
     std::int32_t scan = sum;
 #pragma unroll
@@ -39,7 +41,9 @@ class Shares {
     if (threadIdx.x % 32 == 31) warp_sum[threadIdx.x / 32] = scan;
     __syncthreads();
     std::int32_t at = scan - sum;
+#pragma unroll 1
     for (int w = 0; w < static_cast<int>(threadIdx.x) / 32; ++w) at += warp_sum[w];
+#pragma unroll 1
     for (int i = begin; i < end; ++i) prefix[i] = at, at += tiles(p, i);
     if (threadIdx.x == threads - 1) prefix[pairs] = at;
     __syncthreads();
@@ -48,6 +52,9 @@ class Shares {
     blocks_ =
         min(static_cast<int>(gridDim.x), max((total_ + warps - 1) / warps, min(pairs, total_)));
     own_ = 8 * pairs <= blocks_;
+    each_ = total_ / max(blocks_, 1), over_ = total_ - each_ * blocks_;
+    spare_ = blocks_ - pairs_;
+    spare_per_tile_ = static_cast<float>(spare_) / static_cast<float>(max(total_, 1));
   }
 
   __device__ static std::int32_t exact_tiles(const AttendParams& p, int pair) {
@@ -71,15 +78,17 @@ class Shares {
   __device__ Stretch stretch(int block) const {
     if (!own_) return {first_tile(block), first_tile(block + 1)};
     int pair = 0, end = pairs_;  // the last pair whose first block is not behind this one
+#pragma unroll 1
     while (end - pair > 1) {
       const int middle = (pair + end) / 2;
       (first_block(middle) <= block ? pair : end) = middle;
     }
     const int blocks = own_blocks(pair), mine = block - first_block(pair);
-    const std::int64_t all = prefix_[pair + 1] - prefix_[pair];
     if (mine >= blocks) return {0, 0};
-    return {prefix_[pair] + static_cast<std::int32_t>(mine * all / blocks),
-            prefix_[pair] + static_cast<std::int32_t>((mine + 1) * all / blocks)};
+    const std::int32_t tiles = prefix_[pair + 1] - prefix_[pair], each = tiles / blocks;
+    const std::int32_t over = tiles - each * blocks;
+    const std::int32_t begin = prefix_[pair] + mine * each + min(mine, over);
+    return {begin, begin + each + (mine < over ? 1 : 0)};
   }
   /// The pair has tiles.
   __device__ Span span(int pair) const {
@@ -93,6 +102,7 @@ class Shares {
   }
   __device__ int pair_of(std::int32_t tile) const {
     int low = 0, high = pairs_;  // the last pair whose prefix is <= tile, and which is not empty
+#pragma unroll 1
     while (high - low > 1) {
       const int middle = (low + high) / 2;
       (prefix_[middle] <= tile ? low : high) = middle;
@@ -101,24 +111,25 @@ class Shares {
   }
 
  private:
-  __device__ std::int32_t first_tile(int block) const {
-    return static_cast<std::int32_t>(static_cast<std::int64_t>(block) * total_ / blocks_);
-  }
+  __device__ std::int32_t first_tile(int block) const { return block * each_ + min(block, over_); }
   __device__ int block_of(std::int32_t tile) const {
-    return static_cast<int>((static_cast<std::int64_t>(tile + 1) * blocks_ - 1) / total_);
+    const std::int32_t large = over_ * (each_ + 1);
+    return tile < large ? tile / (each_ + 1) : over_ + (tile - large) / each_;
   }
-  /// own_: one block each, the others by share of the tiles.
+  /// own_: one block each, the others by share of the tiles, in an order that rounding keeps.
   __device__ int first_block(int pair) const {
-    return pair + static_cast<int>(static_cast<std::int64_t>(prefix_[pair]) * (blocks_ - pairs_) /
-                                   max(total_, 1));
+    if (pair == pairs_) return blocks_;
+    return pair +
+           min(static_cast<int>(static_cast<float>(prefix_[pair]) * spare_per_tile_), spare_);
   }
   __device__ int own_blocks(int pair) const {
     return min(first_block(pair + 1) - first_block(pair), prefix_[pair + 1] - prefix_[pair]);
   }
 
   std::int32_t* prefix_;
-  std::int32_t total_;
-  int pairs_, blocks_;
+  std::int32_t total_, each_, over_;  ///< tiles: of all, of a block, blocks that have one more
+  int pairs_, blocks_, spare_;
+  float spare_per_tile_;
   bool own_;  ///< no block serves two pairs
 };
 
