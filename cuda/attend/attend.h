@@ -58,10 +58,11 @@ struct AttendParams {
   float* output = nullptr;       ///< [pairs * group, head_dim]
   float* log_sum_exp = nullptr;  ///< [pairs * group], natural log; -infinity without mass
 
-  bool registers = false;           ///< never the kernel with bulk copies
-  int warps = 0;                    ///< of a block of the other one; 0: as many as the engine likes
-  int blocks = 0;                   ///< of attend_blocks()
-  float* partial = nullptr;         ///< attend_workspace() floats
+  bool registers = false;  ///< never the kernel with bulk copies
+  int warps = 0;           ///< of a block of the other one; 0: as many as the engine likes
+  int blocks = 0;          ///< of attend_blocks()
+  /// attend_workspace() floats, all bits set before the first launch; left so.
+  float* partial = nullptr;
   std::int32_t* arrived = nullptr;  ///< [pairs], zero before the first launch; left zero
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 
 #include "cuda/attend/mma_engine.cuh"
 #include "cuda/attend/shares.cuh"
@@ -15,6 +16,38 @@ __device__ inline float merge_weight(float max, float all_max) {
 }
 __device__ inline void add_weighted(float4& o, float weight, const float4& v) {
   o.x += weight * v.x, o.y += weight * v.y, o.z += weight * v.z, o.w += weight * v.w;
+}
+
+/// What a word of a partial result holds until it is written: what arithmetic makes of no number is
+/// 0x7FFFFFFF. So every word says by itself whether it has come, and its writer needs no fence.
+inline constexpr std::uint32_t kAbsent = 0xFFFFFFFF;
+
+__device__ inline bool absent(float v) { return __float_as_uint(v) == kAbsent; }
+__device__ inline bool absent(const float2& v) { return absent(v.x) || absent(v.y); }
+__device__ inline bool absent(const float4& v) {
+  return absent(v.x) || absent(v.y) || absent(v.z) || absent(v.w);
+}
+/// Words that another block may be writing.
+__device__ inline void load_now(float2& v, const float* p) {
+  asm volatile("ld.relaxed.gpu.global.v2.f32 {%0,%1}, [%2];"
+               : "=f"(v.x), "=f"(v.y)
+               : "l"(p)
+               : "memory");
+}
+__device__ inline void load_now(float4& v, const float* p) {
+  asm volatile("ld.relaxed.gpu.global.v4.f32 {%0,%1,%2,%3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "l"(p)
+               : "memory");
+}
+__device__ inline void store_now(float* p, const float2& v) {
+  asm volatile("st.relaxed.gpu.global.v2.f32 [%0], {%1,%2};" ::"l"(p), "f"(v.x), "f"(v.y)
+               : "memory");
+}
+__device__ inline void store_now(float* p, const float4& v) {
+  asm volatile("st.relaxed.gpu.global.v4.f32 [%0], {%1,%2,%3,%4};" ::"l"(p), "f"(v.x), "f"(v.y),
+               "f"(v.z), "f"(v.w)
+               : "memory");
 }
 
 /// The block's result for a pair so far: what each warp holds, in shared memory.
@@ -45,8 +78,8 @@ __device__ __noinline__ void merge_warps(int group, WarpResults r, float* slot, 
       add_weighted(o, weight, reinterpret_cast<const float4*>(r.outputs + w * group * D)[i]);
     }
     if (slot) {
-      reinterpret_cast<float4*>(slot)[i] = o;
-      if (i % (D / 4) == 0) reinterpret_cast<float2*>(slot + group * D)[h] = make_float2(max, sum);
+      store_now(slot + 4 * i, o);
+      if (i % (D / 4) == 0) store_now(slot + group * D + 2 * h, make_float2(max, sum));
       continue;
     }
     const float inverse = sum == 0 ? 0 : 1 / sum;
@@ -57,36 +90,53 @@ __device__ __noinline__ void merge_warps(int group, WarpResults r, float* slot, 
 }
 
 /// Leaves in shared memory, per warp, the merge of one of as many shares as there are warps of
-/// `count` partial results, each read once. slot_of(i): the i-th.
+/// `count` partial results, each read once, and waited for where it is on its way still.
+/// slot_of(i): the i-th.
 template <int D, class SlotOf>
 __device__ void gather_partials(int group, int count, const SlotOf& slot_of, const WarpResults& r) {
-  constexpr int kAtOnce = 4;
+  constexpr int kAtOnce = 4, kSlots = 3;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int warps = static_cast<int>(blockDim.x) / 32;
   const int pieces = group * D / 4;  // of 16 bytes
+#pragma unroll 1
   for (int first = lane; first < pieces; first += 32 * kAtOnce) {
     float4 o[kAtOnce] = {};
     float max[kAtOnce], sum[kAtOnce] = {};
 #pragma unroll
     for (float& m : max) m = -INFINITY;
-#pragma unroll 2
-    for (int i = warp; i < count; i += warps) {
-      const float* slot = slot_of(i);
-      float2 state[kAtOnce];
-      float4 v[kAtOnce];
+#pragma unroll 1
+    for (int i = warp; i < count; i += kSlots * warps) {
+      float2 state[kSlots][kAtOnce];
+      float4 v[kSlots][kAtOnce];
+      bool missing = true;
+      while (missing) {
+        missing = false;
 #pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) {
-        const int piece = min(first + 32 * k, pieces - 1);
-        state[k] = __ldcg(reinterpret_cast<const float2*>(slot + group * D) + piece / (D / 4));
-        v[k] = __ldcg(reinterpret_cast<const float4*>(slot) + piece);
+        for (int s = 0; s < kSlots; ++s) {
+          const float* slot = slot_of(min(i + s * warps, count - 1));
+#pragma unroll
+          for (int k = 0; k < kAtOnce; ++k) {
+            const int piece = min(first + 32 * k, pieces - 1);
+            load_now(state[s][k], slot + group * D + 2 * (piece / (D / 4)));
+            load_now(v[s][k], slot + 4 * piece);
+          }
+        }
+#pragma unroll
+        for (int s = 0; s < kSlots; ++s)
+#pragma unroll
+          for (int k = 0; k < kAtOnce; ++k) missing |= absent(state[s][k]) || absent(v[s][k]);
       }
 #pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) {
-        const float next = fmaxf(max[k], state[k].x);
-        const float old = merge_weight(max[k], next), mine = merge_weight(state[k].x, next);
-        max[k] = next, sum[k] = sum[k] * old + state[k].y * mine;
-        o[k].x *= old, o[k].y *= old, o[k].z *= old, o[k].w *= old;
-        add_weighted(o[k], mine, v[k]);
+      for (int s = 0; s < kSlots; ++s) {
+        if (i + s * warps >= count) break;
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+          const float next = fmaxf(max[k], state[s][k].x);
+          const float old = merge_weight(max[k], next), mine = merge_weight(state[s][k].x, next);
+          max[k] = next, sum[k] = sum[k] * old + state[s][k].y * mine;
+          o[k].x *= old, o[k].y *= old, o[k].z *= old, o[k].w *= old;
+          add_weighted(o[k], mine, v[s][k]);
+        }
       }
     }
 #pragma unroll
@@ -100,10 +150,25 @@ __device__ void gather_partials(int group, int count, const SlotOf& slot_of, con
   }
 }
 
+/// Leaves `count` slots of so many floats as gather_partials expects them to be before they are
+/// written.
+template <class SlotOf>
+__device__ void empty_slots(int floats, int count, const SlotOf& slot_of) {
+  const int warps = static_cast<int>(blockDim.x) / 32;
+  const float no = __uint_as_float(kAbsent);
+#pragma unroll 1
+  for (int i = threadIdx.x / 32; i < count; i += warps)
+#pragma unroll 1
+    for (int at = threadIdx.x % 32; at < floats / 4; at += 32)
+      reinterpret_cast<float4*>(slot_of(i))[at] = make_float4(no, no, no, no);
+}
+
 /// A block is done with its tiles of a pair: merges its warps, and if it is the last of the pair's
-/// blocks to get here, the blocks. All threads; `last` is a word of shared memory.
-template <int D, WorkKind kKind>
-__device__ void finish_pair(const AttendParams& p, const Shares<kKind>& shares, int pair,
+/// blocks to get here, the blocks. It says that it got here before it has merged its warps, so that
+/// nobody waits for the answer; who comes last waits for what the others are about to write. All
+/// threads; `last` is a word of shared memory.
+template <int D, class SharesOf>
+__device__ void finish_pair(const AttendParams& p, const SharesOf& shares, int pair,
                             const WarpResults& results, bool& last) {
   const int group = p.shape.group, block = blockIdx.x;
   const std::size_t slot_size = attend_slot(p.shape);
@@ -111,22 +176,25 @@ __device__ void finish_pair(const AttendParams& p, const Shares<kKind>& shares, 
   float* log_sum_exp = p.log_sum_exp + pair * group;
   const Span span = shares.span(pair);
   const bool whole = span.first == span.last;
+  // Of the last warp, which has the least to merge.
+  const bool announces = !whole && threadIdx.x == blockDim.x - 32;
+  std::int32_t before = 0;
+  if (announces) before = atomicAdd(p.arrived + pair, 1);
   __syncthreads();
   merge_warps<D>(group, results, whole ? nullptr : p.partial + shares.slot(block, pair) * slot_size,
                  output, log_sum_exp);
   if (!whole) {
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) last = atomicAdd(p.arrived + pair, 1) == span.last - span.first;
+    if (announces) last = before == span.last - span.first;
     __syncthreads();
     if (last) {
-      __threadfence();
-      gather_partials<D>(
-          group, span.last - span.first + 1,
-          [&](int i) { return p.partial + shares.slot(span.first + i, pair) * slot_size; },
-          results);
+      const int blocks = span.last - span.first + 1;
+      const auto slot_of = [&](int i) {
+        return p.partial + shares.slot(span.first + i, pair) * slot_size;
+      };
+      gather_partials<D>(group, blocks, slot_of, results);
       __syncthreads();
       merge_warps<D>(group, results, nullptr, output, log_sum_exp);
+      empty_slots(static_cast<int>(slot_size), blocks, slot_of);
       if (threadIdx.x == 0) p.arrived[pair] = 0;
     }
   }

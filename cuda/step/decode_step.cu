@@ -141,6 +141,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   a.registers = options.attend_registers;
   a.blocks = options.attend_blocks > 0 ? options.attend_blocks : attend_blocks(a);
   partial_.resize(attend_workspace(a));
+  DP_CUDA(cudaMemset(partial_.get(), 0xFF, partial_.size() * sizeof(float)));
   a.partial = partial_.get(), a.arrived = arrived_.get() + 2 * shape.pairs;
 }
 
