@@ -84,9 +84,9 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
         const auto row = static_cast<std::int32_t>(rows.row);
         if (row >= packed_begin && row < packed_end) {
           const std::int64_t at = pair * p.capacity + row;
-          engine.exact(
-              PackedBlockRows<D, LoadOnce>{p.packed.keys + at * D, p.packed.values + at * D,
-                                           p.packed.steps[at], rows.all, rows.count},
+          engine.template packed<1>(
+              PackedBlockRows<D>{p.packed.keys + at * D, p.packed.values + at * D,
+                                 p.packed.steps[at], rows.all, rows.count},
               p.scale * kLog2e);
           continue;
         }

@@ -12,12 +12,15 @@
 
 namespace doublep::cuda {
 
-/// One stage: 16 rows of keys, then 16 of values. kPacks: of a packed cache's.
+/// One stage: a tile's rows of keys, then of values. kPacks: of a packed cache's, with what their
+/// elements stand for beside them, and two tiles of products at once where registers allow it.
 template <class T, int D, bool kPacks>
 struct RingStage {
   using Element = std::conditional_t<kPacks, std::uint8_t, T>;
-  static constexpr std::uint32_t kRowBytes = D * sizeof(Element), kHalf = kTile * kRowBytes;
+  static constexpr int kRows = kPacks && D <= 128 ? 2 * kTile : kTile;
+  static constexpr std::uint32_t kRowBytes = D * sizeof(Element), kHalf = kRows * kRowBytes;
   static constexpr std::size_t kBytes = 2 * kHalf;
+  static constexpr std::uint32_t kStepBytes = kPacks ? 16 : 0;  // a copy's smallest size
 };
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -31,9 +34,9 @@ class Ring {
   using Stage = RingStage<T, D, kPacks>;
   using Element = typename Stage::Element;
 
-  /// `rows`, `barriers`: this warp's part of shared memory.
-  __device__ Ring(unsigned char* rows, std::uint64_t* barriers, int depth)
-      : rows_(rows), barriers_(barriers), depth_(depth) {
+  /// `rows`, `steps`, `barriers`: this warp's part of shared memory.
+  __device__ Ring(unsigned char* rows, unsigned char* steps, std::uint64_t* barriers, int depth)
+      : rows_(rows), steps_(steps), barriers_(barriers), depth_(depth) {
     if (threadIdx.x % 32 == 0)
 #pragma unroll 1
       for (int i = 0; i < depth; ++i) barrier_init(barriers + i);
@@ -53,6 +56,10 @@ class Ring {
   __device__ const Element* keys() const { return reinterpret_cast<const Element*>(stage()); }
   __device__ const Element* values() const {
     return reinterpret_cast<const Element*>(stage() + Stage::kHalf);
+  }
+  /// Of all of its rows, of which `row` is the first, counted through all pairs.
+  __device__ float2 steps(std::int64_t row) const {
+    return reinterpret_cast<const float2*>(steps_ + now_ * Stage::kStepBytes)[row % 2];
   }
   /// All lanes have read the oldest tile: its place takes the next one.
   __device__ void advance(const AttendParams& p, const std::int32_t* prefix) {
@@ -75,25 +82,26 @@ class Ring {
         const int sequence = pair_ / p.shape.kv_heads;
         rows_end_ = kPacks ? p.packed.end[sequence] : p.lengths[sequence];
       }
-      row = (tile_ - pair_begin_) * kTile;
+      row = (tile_ - pair_begin_) * Stage::kRows;
       if (!kPacks || row < rows_end_) break;
     }
     const int lane = threadIdx.x % 32;
-    const std::uint32_t bytes = min(kTile, rows_end_ - row) * Stage::kRowBytes;
-    if (lane == 0) barrier_expect(barriers_ + now_, 2 * bytes);
-    if (kPacks && lane == 2)  // would be waited for when the rows are there
-      asm volatile("prefetch.global.L1 [%0];" ::"l"(p.packed.steps + pair_ * p.capacity + row));
+    const std::uint32_t bytes = min(Stage::kRows, rows_end_ - row) * Stage::kRowBytes;
+    const std::int64_t first = pair_ * p.capacity + row;
+    if (lane == 0) barrier_expect(barriers_ + now_, 2 * bytes + Stage::kStepBytes);
     __syncwarp();
     const void* from =
         kPacks ? (lane == 0 ? p.packed.keys : p.packed.values) : (lane == 0 ? p.keys : p.values);
     if (lane < 2)
-      bulk_copy(stage() + lane * Stage::kHalf,
-                static_cast<const Element*>(from) + (pair_ * p.capacity + row) * D, bytes,
+      bulk_copy(stage() + lane * Stage::kHalf, static_cast<const Element*>(from) + first * D, bytes,
                 barriers_ + now_);
+    if (kPacks && lane == 2)  // 16 bytes that begin at an even row
+      bulk_copy(steps_ + now_ * Stage::kStepBytes, p.packed.steps + (first & ~std::int64_t{1}),
+                Stage::kStepBytes, barriers_ + now_);
     tile_ += stride_;
   }
 
-  unsigned char* rows_;
+  unsigned char *rows_, *steps_;
   std::uint64_t* barriers_;
   int depth_, now_ = 0;
   std::uint32_t parity_ = 0;
@@ -107,16 +115,17 @@ class Ring {
 template <int D>
 inline constexpr int kBulkWarps = D > 128 ? 4 : 8;  // of a block, one block a multiprocessor
 
-/// Where things lie in shared memory: rows, barriers, prefix, states, outputs.
+/// Where things lie in shared memory: rows, steps, barriers, prefix, states, outputs.
 template <class T, int D, bool kPacks>
 struct BulkLayout {
   using Stage = RingStage<T, D, kPacks>;
   static constexpr int kWarps = kBulkWarps<D>;
-  std::size_t barriers, prefix, states, outputs, bytes;
+  std::size_t steps, barriers, prefix, states, outputs, bytes;
   int stride;  ///< of states: heads, rounded up to two
 
   __host__ __device__ BulkLayout(const Shape& s, int depth) : stride(s.group + s.group % 2) {
-    barriers = depth * kWarps * Stage::kBytes;
+    steps = depth * kWarps * Stage::kBytes;
+    barriers = steps + depth * kWarps * Stage::kStepBytes;
     prefix = barriers + depth * kWarps * sizeof(std::uint64_t);
     states = prefix + (sizeof(std::int32_t) * (s.pairs + 1) + 15) / 16 * 16;
     outputs = states + kWarps * stride * sizeof(float2);
@@ -147,10 +156,11 @@ __global__ void __launch_bounds__(32 * kBulkWarps<D>, 1)
   const WarpResults results{reinterpret_cast<float2*>(shared + layout.states),
                             reinterpret_cast<float*>(shared + layout.outputs), layout.stride};
   Ring<T, D, kPacks> ring(shared + static_cast<std::size_t>(warp) * depth * Stage::kBytes,
+                          shared + layout.steps + warp * depth * Stage::kStepBytes,
                           reinterpret_cast<std::uint64_t*>(shared + layout.barriers) + warp * depth,
                           depth);
   dependency_wait();
-  const Shares<WorkKind::kDense> shares(p, prefix);
+  const Shares<WorkKind::kDense, Stage::kRows> shares(p, prefix);
   clear_empty<D>(p, prefix);
   if (block >= shares.blocks()) return;
   const auto [begin, end] = shares.stretch(block);
@@ -159,7 +169,7 @@ __global__ void __launch_bounds__(32 * kBulkWarps<D>, 1)
   std::int32_t tile = begin + warp;
   int pair = shares.pair_of(begin);
   ring.open(p, prefix, tile, kWarps, end, pair);
-  MmaEngine<T, D> engine;
+  MmaEngine<T, D, kPacks> engine;
   for (; prefix[pair] < end; ++pair) {
     const std::int32_t pair_begin = prefix[pair], stop = min(end, prefix[pair + 1]);
     if (prefix[pair + 1] == pair_begin) continue;
@@ -169,22 +179,29 @@ __global__ void __launch_bounds__(32 * kBulkWarps<D>, 1)
     const int packed_end = kPacks ? p.packed.end[sequence] : visible;
     const std::uint32_t all = (1u << group) - 1;
     for (; tile < stop; tile += kWarps) {
-      const int row = (tile - pair_begin) * kTile, count = min(kTile, visible - row);
+      const int row = (tile - pair_begin) * Stage::kRows;
       const std::int64_t first = pair * p.capacity;
       if constexpr (kPacks) {
         if (row >= packed_end) {
           GlobalRows<T, D, false> rows{static_cast<const T*>(p.keys) + first * D,
                                        static_cast<const T*>(p.values) + first * D};
-          rows.row = row, rows.all = all, rows.count = count;
-          engine.exact(rows, p.scale * kLog2e);
+          rows.all = all;
+#pragma unroll 1
+          for (int at = row; at < min(row + Stage::kRows, visible); at += kTile) {
+            rows.row = at, rows.count = min(kTile, visible - at);
+            engine.exact(rows, p.scale * kLog2e);
+          }
           continue;
         }
-        const float2 steps = p.packed.steps[first + row];
         ring.wait();
-        engine.exact(PackedBlockRows<D, LoadShared>{ring.keys(), ring.values(), steps, all, count},
-                     p.scale * kLog2e);
+        // For every head: what comes of those beyond the group is nobody's.
+        engine.template packed<Stage::kRows / kTile>(
+            PackedBlockRows<D, true>{ring.keys(), ring.values(), ring.steps(first + row), ~0u,
+                                     Stage::kRows},
+            p.scale * kLog2e);
       } else {
         ring.wait();
+        const int count = min(kTile, visible - row);
         engine.exact(StagedRows<T, D>{ring.keys(), ring.values(), count, all}, p.scale * kLog2e);
       }
       ring.advance(p, prefix);

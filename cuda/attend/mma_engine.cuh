@@ -3,9 +3,10 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "cuda/attend/attend.h"
-#include "cuda/common/mma.cuh"
+#include "cuda/attend/e4m3.cuh"
 #include "cuda/estimate/estimate.h"
 
 namespace doublep::cuda {
@@ -16,7 +17,6 @@ namespace doublep::cuda {
 template <class T, int D, bool kGather>
 struct GlobalRows {
   using Load = LoadOnce;
-  using Stored = Plain16;
   const T *keys, *values;  ///< of the pair, or of its clusters
   std::uint32_t row, all;
   int count;
@@ -42,7 +42,6 @@ struct GlobalRows {
 template <class T, int D>
 struct StagedRows {
   using Load = LoadShared;
-  using Stored = Plain16;
   const T *keys, *values;
   int count;
   std::uint32_t all;
@@ -52,23 +51,28 @@ struct StagedRows {
   __device__ const T* value(int r) const { return r < count ? values + r * D : nullptr; }
 };
 
-/// Neighbouring rows of one block of a packed cache, in global or shared memory.
-template <int D, class LoadFrom>
+/// Neighbouring rows of one block of a packed cache. kAll: as many as are asked for, in shared
+/// memory.
+template <int D, bool kAllThere = false>
 struct PackedBlockRows {
-  using Load = LoadFrom;
-  using Stored = PackedE4m3;
+  using Load = std::conditional_t<kAllThere, LoadShared, LoadOnce>;
+  static constexpr bool kAll = kAllThere;
   const std::uint8_t *keys, *values;  ///< the first row's
   float2 steps;                       ///< what one stored key element stands for, and a value's
   std::uint32_t all;
   int count;
 
-  __device__ std::uint32_t mask(int r) const { return r < count ? all : 0; }
-  __device__ const std::uint8_t* key(int r) const { return r < count ? keys + r * D : nullptr; }
-  __device__ const std::uint8_t* value(int r) const { return r < count ? values + r * D : nullptr; }
+  __device__ bool has(int r) const { return kAll || r < count; }
+  __device__ std::uint32_t mask(int r) const { return has(r) ? all : 0; }
+  __device__ const std::uint8_t* key(int r) const { return has(r) ? keys + r * D : nullptr; }
+  __device__ const std::uint8_t* value(int r) const { return has(r) ? values + r * D : nullptr; }
 };
 
 inline constexpr float kLog2e = 1.4426950408889634f;
 inline constexpr float kLn2 = 0.6931471805599453f;
+
+/// What an engine without packed rows holds of them.
+struct Nothing {};
 
 /// kPacks: some of the rows come as PackedBlockRows.
 template <class T, int D, bool kPacks = false>
@@ -78,12 +82,16 @@ class MmaEngine {
   static constexpr bool kPacked = kPacks;
   static constexpr int kDim = D;
   static constexpr int kWarps = D > 128 ? 8 : 12;  // of a block, one block a multiprocessor
+  static constexpr bool kWide = kPacks && D % 128 == 0;
+  /// Weights are up to 2^kLift: fp16 has the small ones then.
+  static constexpr float kLift = kPacks ? 14 : 0;
 
   /// tilt: scale^2 / 4 where terms move with the query, else 0; forms: scale^2 q'Sq of every head
   /// where it takes the place of scale^2 |q|^2.
   __device__ void begin(const T* queries, int group, float tilt = 0, const float* forms = nullptr) {
     group_ = group;
     q_.load(queries, group);
+    if constexpr (kPacks) packed_q_.load(queries, group);
     out_.clear();
     max_[0] = max_[1] = -INFINITY, sum_[0] = sum_[1] = 0;
     shift_[0] = shift_[1] = 0;
@@ -100,20 +108,50 @@ class MmaEngine {
   template <class Rows>
   __device__ void exact(const Rows& rows, float scale2) {
     const int g = threadIdx.x % 32 / 4;
-    using Stored = typename Rows::Stored;
-    RowFragment<D, Stored> k;
-    k.template load<typename Rows::Load>(bits<Rows>(rows.key(g)), bits<Rows>(rows.key(g + 8)));
-    ValueFragment<D, Stored> v;
+    RowFragment<D> k;
+    k.template load<typename Rows::Load>(bits(rows.key(g)), bits(rows.key(g + 8)));
+    ValueFragment<D, kWide> v;
     if constexpr (D <= 128) load_values(v, rows);
     const std::uint32_t low = rows.mask(g), high = rows.mask(g + 8);
-    float2 steps = {1, 1};
-    if constexpr (Stored::kScaled) steps = rows.steps;
     float s[4] = {0, 0, 0, 0};
     k.dot(q_, s);
     if constexpr (D > 128) load_values(v, rows);  // both at once would not fit
 #pragma unroll
-    for (int i = 0; i < 4; ++i) s[i] *= scale2 * steps.x;
-    accumulate(s, low, high, v, steps.y);
+    for (int i = 0; i < 4; ++i) s[i] *= scale2;
+    accumulate(s, low, high, v);
+  }
+
+  /// Packed rows, up to kTiles times 16 of them: a maximum for all, where two tiles fit registers.
+  template <int kTiles, class Rows>
+  __device__ void packed(const Rows& rows, float scale2) {
+    using Load = typename Rows::Load;
+    const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+    PackedRowFragment<D> k[kTiles];
+    PackedValueFragment<D, kWide> v[kTiles];
+    const auto load_values = [&](int tile) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        v[tile].template load<Load, Rows::kAll>(
+            i, rows.value(16 * tile + 2 * c + (i & 1) + 4 * (i & 2)));
+    };
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) {
+      k[tile].template load<Load, Rows::kAll>(rows.key(16 * tile + g), rows.key(16 * tile + g + 8));
+      if constexpr (D <= 128) load_values(tile);
+    }
+    float s[kTiles][4];
+    const float scale = scale2 * rows.steps.x;
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) {
+      k[tile].dot(packed_q_, s[tile]);
+      if constexpr (D > 128) load_values(tile);  // both at once would not fit
+#pragma unroll
+      for (int i = 0; i < 4; ++i) s[tile][i] *= scale * packed_q_.unit[i & 1];
+      hide(s[tile], rows.mask(16 * tile + g), rows.mask(16 * tile + g + 8));
+    }
+    weigh(s);
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) add_packed(out_, s[tile], v[tile], rows.steps.y);
   }
 
   /// log_masses: of the pair's first head, stride between heads `stride`. meta: the pair's, where
@@ -122,7 +160,7 @@ class MmaEngine {
   __device__ void terms(const Rows& rows, const float* log_masses, std::int64_t stride,
                         const ClusterMeta* meta) {
     const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
-    ValueFragment<D> v;
+    ValueFragment<D, kWide> v;
     load_values(v, rows);
     const std::uint32_t low = rows.mask(g), high = rows.mask(g + 8);
     // All that a tile needs is asked for before any of it is used.
@@ -146,7 +184,7 @@ class MmaEngine {
   /// output: [group, D] in shared memory; state: [group] (max in log2 units, sum). directions: of
   /// the pair, [group, D], where terms move with the query.
   __device__ void store(float* output, float2* state, const float* directions = nullptr) {
-    const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+    const int c = threadIdx.x % 4;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
@@ -156,10 +194,10 @@ class MmaEngine {
       for (int lanes = 4; directions && lanes < 32; lanes *= 2)
         shift_[i] += __shfl_xor_sync(~0u, shift_[i], lanes);
       if (head >= group_) continue;
-      if (g == 0) state[head] = {max_[i], sum_[i]};
+      if (threadIdx.x % 32 < 4) state[head] = {max_[i] - kLift, sum_[i]};
 #pragma unroll
       for (int n = 0; n < OutputFragment<T, D>::kProducts; ++n) {
-        const int dim = 64 * (n / 4) + 8 * g + 2 * (n % 4);
+        const int dim = out_.dim(n);
         if (D % 64 != 0 && dim >= D) continue;
         float2 o = {out_.o[n][i], out_.o[n][i + 2]};
         if (directions) {
@@ -172,32 +210,39 @@ class MmaEngine {
   }
 
  private:
-  template <class Rows>
-  __device__ static const typename Rows::Stored::Element* bits(const void* row) {
-    return static_cast<const typename Rows::Stored::Element*>(row);
+  __device__ static const std::uint16_t* bits(const void* row) {
+    return static_cast<const std::uint16_t*>(row);
   }
   template <class Rows>
-  __device__ static void load_values(ValueFragment<D, typename Rows::Stored>& v, const Rows& rows) {
+  __device__ static void load_values(ValueFragment<D, kWide>& v, const Rows& rows) {
     const int c = threadIdx.x % 4;
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      v.template load<typename Rows::Load>(i,
-                                           bits<Rows>(rows.value(2 * c + (i & 1) + 4 * (i & 2))));
+      v.template load<typename Rows::Load>(i, bits(rows.value(2 * c + (i & 1) + 4 * (i & 2))));
   }
 
-  /// s: logits in log2 units, laid out as RowFragment::dot leaves them; weights when it returns.
-  /// `step`: what one element of v stands for.
-  template <class Stored>
-  __device__ void accumulate(float (&s)[4], std::uint32_t low, std::uint32_t high,
-                             const ValueFragment<D, Stored>& v, float step = 1) {
+  /// Logits, laid out as RowFragment::dot leaves them, of heads that do not attend a row.
+  __device__ static void hide(float (&s)[4], std::uint32_t low, std::uint32_t high) {
     const int c = threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      s[i] = ((i < 2 ? low : high) >> (2 * c + (i & 1))) & 1 ? s[i] : -INFINITY;
+  }
+  /// 2^v; what is below the smallest normal number is zero.
+  __device__ static float power_of_two(float v) {
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(v));
+    return power;
+  }
+  /// s: logits in log2 units; weights when it returns.
+  template <int kTiles>
+  __device__ void weigh(float (&s)[kTiles][4]) {
     float next[2], base[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int head = 2 * c + i;
-      s[i] = (low >> head) & 1 ? s[i] : -INFINITY;
-      s[i + 2] = (high >> head) & 1 ? s[i + 2] : -INFINITY;
-      next[i] = fmaxf(max_[i], fmaxf(s[i], s[i + 2]));
+      next[i] = max_[i];
+#pragma unroll
+      for (const auto& tile : s) next[i] = fmaxf(next[i], fmaxf(tile[i], tile[i + 2]));
 #pragma unroll
       for (int lanes = 4; lanes < 32; lanes *= 2)
         next[i] = fmaxf(next[i], __shfl_xor_sync(~0u, next[i], lanes));
@@ -210,14 +255,26 @@ class MmaEngine {
       max_[0] = next[0], max_[1] = next[1];
     }
 #pragma unroll
-    for (int i = 0; i < 4; ++i) s[i] = exp2f(s[i] - base[i & 1]);
-    sum_[0] += s[0] + s[2], sum_[1] += s[1] + s[3];
-    const float weights[4] = {s[0] * step, s[1] * step, s[2] * step, s[3] * step};
-    out_.add(weights, v);
+    for (auto& tile : s) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) tile[i] = power_of_two(tile[i] - (base[i & 1] - kLift));
+      sum_[0] += tile[0] + tile[2], sum_[1] += tile[1] + tile[3];
+    }
+  }
+  /// s: logits in log2 units, laid out as RowFragment::dot leaves them; weights when it returns.
+  __device__ void accumulate(float (&s)[4], std::uint32_t low, std::uint32_t high,
+                             const ValueFragment<D, kWide>& v) {
+    hide(s, low, high);
+    float tiles[1][4] = {{s[0], s[1], s[2], s[3]}};
+    weigh(tiles);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[i] = tiles[0][i];
+    out_.add(s, v);
   }
 
   QueryFragment<T, D> q_;
-  OutputFragment<T, D> out_;
+  [[no_unique_address]] std::conditional_t<kPacks, PackedQueryFragment<T, D>, Nothing> packed_q_;
+  OutputFragment<T, D, kWide> out_;
   float max_[2], sum_[2];     // of heads 2c, 2c+1; sums are this lane's share
   float shift_[2], tilt_[2];  // sum of weights times how far their terms move; |q|^2 scale^2 / 4
   int group_;

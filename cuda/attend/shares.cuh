@@ -18,8 +18,8 @@ struct Span {
   int first, last;
 };
 
-/// How many tiles each pair has, and which block owns which.
-template <WorkKind kKind>
+/// How many tiles each pair has, and which block owns which. kRows: of a tile of kDense.
+template <WorkKind kKind, int kRows = kTile>
 class Shares {
  public:
   /// Fills prefix[0 .. pairs] (shared memory) with the running number of tiles. All threads call.
@@ -59,7 +59,7 @@ class Shares {
 
   __device__ static std::int32_t exact_tiles(const AttendParams& p, int pair) {
     if constexpr (kKind == WorkKind::kDense)
-      return (p.lengths[pair / p.shape.kv_heads] + kTile - 1) / kTile;
+      return (p.lengths[pair / p.shape.kv_heads] + kRows - 1) / kRows;
     else if constexpr (kKind == WorkKind::kTokens)
       return (p.num_work[pair] + kTile - 1) / kTile;
     else

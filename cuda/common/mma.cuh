@@ -108,36 +108,10 @@ struct LoadShared {
   }
 };
 
-// How eight neighbouring elements of a row lie in memory, and the 16-bit ones that products take.
-
-/// In 16 bits already.
-struct Plain16 {
-  using Element = std::uint16_t;
-  using Raw = uint4;
-  static constexpr bool kScaled = false;
-  __device__ static uint4 widen(const uint4& v) { return v; }
-};
-/// E4M3 (core/base/e4m3.h), to bfloat16. Sign and magnitude are put where bfloat16 has them, which
-/// is the number times 2^-120, subnormals too: the exponents' biases are 7 and 127.
-struct PackedE4m3 {
-  using Element = std::uint8_t;
-  using Raw = uint2;
-  static constexpr bool kScaled = true;  // with one step a tile of rows
-  __device__ static uint4 widen(const uint2& v) {
-    return {pair(__byte_perm(v.x, 0, 0x1404)), pair(__byte_perm(v.x, 0, 0x3424)),
-            pair(__byte_perm(v.y, 0, 0x1404)), pair(__byte_perm(v.y, 0, 0x3424))};
-  }
-
- private:
-  /// Two stored numbers, each the upper half of a 16-bit one.
-  __device__ static std::uint32_t pair(std::uint32_t v) {
-    const std::uint32_t bits = (v & 0x80008000u) | ((v >> 4) & 0x07F007F0u);
-    const std::uint32_t two_to_120 = 0x7B807B80u;
-    const __nv_bfloat162 wide = __hmul2(reinterpret_cast<const __nv_bfloat162&>(bits),
-                                        reinterpret_cast<const __nv_bfloat162&>(two_to_120));
-    return reinterpret_cast<const std::uint32_t&>(wide);
-  }
-};
+__device__ inline std::uint32_t word_of(const uint4& v, int i) {
+  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+__device__ inline std::uint32_t word_of(const uint2& v, int i) { return i == 0 ? v.x : v.y; }
 
 /// Eight query dimensions per lane and 32-dimension chunk: the B fragments of head g = lane / 4.
 template <class T, int D>
@@ -175,15 +149,14 @@ struct QueryFragment {
 };
 
 /// Rows g and g + 8 of a 16-row tile, dimensions as in QueryFragment.
-template <int D, class Stored = Plain16>
+template <int D>
 struct RowFragment {
-  using Element = typename Stored::Element;
   static constexpr int kChunks = (D + 31) / 32;
-  typename Stored::Raw low[kChunks], high[kChunks];
+  uint4 low[kChunks], high[kChunks];
 
   /// Null rows are zero. Pointers are to the rows' first elements.
   template <class Load = LoadOnce>
-  __device__ void load(const Element* row_low, const Element* row_high) {
+  __device__ void load(const std::uint16_t* row_low, const std::uint16_t* row_high) {
     const int c = threadIdx.x % 4;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j) {
@@ -199,36 +172,57 @@ struct RowFragment {
   __device__ void dot(const QueryFragment<T, D>& q, float (&s)[4]) const {
 #pragma unroll
     for (int j = 0; j < kChunks; ++j) {
-      const uint4 l = Stored::widen(low[j]), h = Stored::widen(high[j]);
+      const uint4 l = low[j], h = high[j];
       Packed<T>::mma(s, l.x, h.x, l.y, h.y, q.chunk[j].x, q.chunk[j].y);
       Packed<T>::mma(s, l.z, h.z, l.w, h.w, q.chunk[j].z, q.chunk[j].w);
     }
   }
 };
 
-/// Rows 2c, 2c+1, 2c+8, 2c+9 of a 16-row tile: the transposed operand of weights x values.
-template <int D, class Stored = Plain16>
+/// Rows 2c, 2c+1, 2c+8, 2c+9 of a 16-row tile: the transposed operand of weights x values. A lane
+/// has eight neighbouring dimensions of every 64 or, kWide, 16 of every 128.
+template <int D, bool kWide = false>
 struct ValueFragment {
   static constexpr int kChunks = (D + 63) / 64;
-  typename Stored::Raw row[4][kChunks];
+  uint4 row[4][kChunks];
 
   template <class Load = LoadOnce>
-  __device__ void load(int i, const typename Stored::Element* values) {
+  __device__ void load(int i, const std::uint16_t* values) {
     const int g = threadIdx.x % 32 / 4;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j) {
-      const int at = 64 * j + 8 * g;
+      const int at = kWide ? 128 * (j / 2) + 16 * g + 8 * (j % 2) : 64 * j + 8 * g;
       row[i][j] = {};
       if (values && (D % 64 == 0 || at < D)) Load::load(row[i][j], values + at);
     }
   }
 };
 
-/// Output accumulators: o[4 j + m] = dimensions 64 j + 8 g + 2 m (heads 2c, 2c+1), then + 1.
-template <class T, int D>
+/// Softmax weights, laid out as dot() leaves logits, as an operand. They go in twice, rounded and
+/// remainder, so that 16-bit rounding of a weight does not show in the output.
+template <class T>
+struct WeightFragment {
+  std::uint32_t low, high, low_rest, high_rest;
+
+  __device__ explicit WeightFragment(const float (&p)[4]) {
+    low = Packed<T>::pack(p[0], p[1]), high = Packed<T>::pack(p[2], p[3]);
+    const float2 l = Packed<T>::unpack(low), h = Packed<T>::unpack(high);
+    low = transpose8x8(low), high = transpose8x8(high);
+    low_rest = transpose8x8(Packed<T>::pack(p[0] - l.x, p[1] - l.y));
+    high_rest = transpose8x8(Packed<T>::pack(p[2] - h.x, p[3] - h.y));
+  }
+};
+
+/// Output accumulators: o[n][0..1] = dimension dim(n) of heads 2c, 2c+1; o[n][2..3] = dim(n) + 1.
+template <class T, int D, bool kWide = false>
 struct OutputFragment {
   static constexpr int kProducts = (D + 63) / 64 * 4;
   float o[kProducts][4];
+
+  __device__ static int dim(int n) {
+    const int g = threadIdx.x % 32 / 4;
+    return kWide ? 128 * (n / 8) + 16 * g + 2 * (n % 8) : 64 * (n / 4) + 8 * g + 2 * (n % 4);
+  }
 
   __device__ void clear() {
 #pragma unroll
@@ -240,31 +234,20 @@ struct OutputFragment {
       o[i][0] *= even, o[i][1] *= odd, o[i][2] *= even, o[i][3] *= odd;
     }
   }
-  /// o += p v with p as dot() lays it out. The weights go in twice, rounded and remainder, so that
-  /// 16-bit rounding of a softmax weight does not show in the output.
-  template <class Stored>
-  __device__ void add(const float (&p)[4], const ValueFragment<D, Stored>& v) {
-    const std::uint32_t low = Packed<T>::pack(p[0], p[1]), high = Packed<T>::pack(p[2], p[3]);
-    const float2 l = Packed<T>::unpack(low), h = Packed<T>::unpack(high);
-    const std::uint32_t b0 = transpose8x8(low), b1 = transpose8x8(high);
-    const std::uint32_t r0 = transpose8x8(Packed<T>::pack(p[0] - l.x, p[1] - l.y));
-    const std::uint32_t r1 = transpose8x8(Packed<T>::pack(p[2] - h.x, p[3] - h.y));
+  /// o += p v with p as dot() lays it out.
+  __device__ void add(const float (&p)[4], const ValueFragment<D, kWide>& v) {
+    const WeightFragment<T> w(p);
 #pragma unroll
     for (int j = 0; j < ValueFragment<D>::kChunks; ++j) {
-      const uint4 wide[4] = {Stored::widen(v.row[0][j]), Stored::widen(v.row[1][j]),
-                             Stored::widen(v.row[2][j]), Stored::widen(v.row[3][j])};
 #pragma unroll
       for (int m = 0; m < 4; ++m) {
-        const auto word = [&](int i) {
-          const uint4& x = wide[i];
-          return m == 0 ? x.x : m == 1 ? x.y : m == 2 ? x.z : x.w;
-        };
+        const auto word = [&](int i) { return word_of(v.row[i][j], m); };
         const std::uint32_t a0 = __byte_perm(word(0), word(1), 0x5410);
         const std::uint32_t a1 = __byte_perm(word(0), word(1), 0x7632);
         const std::uint32_t a2 = __byte_perm(word(2), word(3), 0x5410);
         const std::uint32_t a3 = __byte_perm(word(2), word(3), 0x7632);
-        Packed<T>::mma(o[4 * j + m], a0, a1, a2, a3, b0, b1);
-        Packed<T>::mma(o[4 * j + m], a0, a1, a2, a3, r0, r1);
+        Packed<T>::mma(o[4 * j + m], a0, a1, a2, a3, w.low, w.high);
+        Packed<T>::mma(o[4 * j + m], a0, a1, a2, a3, w.low_rest, w.high_rest);
       }
     }
   }

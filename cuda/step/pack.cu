@@ -67,7 +67,8 @@ void Cache::keep_packed(bool keep) {
   if (keep == packed()) return;
   const std::size_t rows = keep ? static_cast<std::size_t>(shape_.pairs) * capacity_ : 0;
   packed_keys_.resize(rows * shape_.head_dim), packed_values_.resize(rows * shape_.head_dim);
-  packed_steps_.resize(rows), packed_end_.resize(keep ? batch() : 0), packed_end_.zero();
+  packed_steps_.resize(rows), packed_steps_.zero();  // they are copied in twos, written or not
+  packed_end_.resize(keep ? batch() : 0), packed_end_.zero();
 }
 
 PackedRows Cache::packed_rows() const {

@@ -126,6 +126,23 @@ TEST_CASE("fp8: dense attends what core stores", "[parity][quick]") {
     check_packed(case_of(128, 4, 700, kind), {"dense", {}});
 }
 
+TEST_CASE("fp8: what is no number stays where it is", "[parity][quick]") {
+  if (without_device()) return;
+  Case value = case_of(128, 4, 700);
+  value.values[5 * 128 + 9] = NAN;
+  check_packed(value, {"dense", {}});
+  Case query = case_of(128, 4, 700);  // of one head, and the others are as they were
+  query.queries[1 * 128 + 5] = INFINITY;
+  const auto decoder = on_gpu({"dense", {}}, kFp8);
+  decoder->prefill(query.cache());
+  const StepResult odd = decoder->step(query.block(), Detail::kCounts);
+  query.queries[1 * 128 + 5] = 0;
+  const StepResult even = decoder->step(query.block(), Detail::kCounts);
+  for (const int head : {0, 1, 2, 3})
+    CHECK((distance(odd.output.data() + head * 128, even.output.data() + head * 128, 128) < 1e-6) ==
+          (head != 1));
+}
+
 TEST_CASE("fp8: double_p attends its clusters as core stores them", "[parity][quick]") {
   if (without_device()) return;
   const std::vector<Setup> setups = {
