@@ -146,6 +146,8 @@ template <class T, int D, bool kPacks>
 __global__ void __launch_bounds__(32 * kBulkWarps<D>, 1)
     bulk_attend_kernel(const __grid_constant__ AttendParams p, int depth) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  if (threadIdx.x == 0)  // what a block's first rows are waits for these
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p.lengths));
   constexpr int kWarps = kBulkWarps<D>;
   extern __shared__ __align__(128) unsigned char shared[];
   __shared__ bool last;

@@ -38,13 +38,16 @@ __device__ inline void barrier_wait(std::uint64_t* barrier, std::uint32_t parity
         : "r"(shared_address(barrier)), "r"(parity)
         : "memory");
 }
-/// Addresses and bytes are multiples of 16.
+/// Addresses and bytes are multiples of 16. What is copied is read once and leaves L2 first: rows
+/// of a cache are many times what L2 holds, and would drive out what is read again.
 __device__ inline void bulk_copy(void* shared, const void* global, std::uint32_t bytes,
                                  std::uint64_t* barrier) {
+  std::uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
-          "r"(shared_address(shared)),
-      "l"(global), "r"(bytes), "r"(shared_address(barrier))
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1], %2, [%3], %4;" ::"r"(shared_address(shared)),
+      "l"(global), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
 }
 

@@ -173,6 +173,7 @@ TEST_CASE("several blocks share a KV head to an error", "[parity][quick][race]")
     check_to_error(asking(c), to_error({{"tokens_per_cluster", std::int64_t{2}}}));
   }
   Case many;
+  many.dtype = KvDtype::kFp32;  // shapes in bfloat16 put one log mass in 140 heads 2.3e-3 off
   many.kv_heads = 140, many.group = 1, many.head_dim = 64, many.length = many.capacity = 120;
   check_to_error(asking(many), to_error({{"tokens_per_cluster", std::int64_t{4}}}));
 }
