@@ -10,6 +10,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 out=$(realpath -m "${OUT_DIR:-$PWD/visit-out}")
 build=${BUILD_DIR:-$root/build/visit}
 arch=${DOUBLEP_CUDA_ARCHITECTURES:-90}
+cores=$(nproc)
 traces=("$@")
 [ ${#traces[@]} -gt 0 ] || traces=("$root/tests/data/needle-4k.h5")
 read -ra other_model <<< "${E2E_TRACES:-}"
@@ -46,12 +47,14 @@ said "$program" bench "${traces[@]}"
 [ -z "$end_to_end" ] || said "$end_to_end" "${traces[@]}" "${models[@]}"
 [ -z "$end_to_end" ] || [ ${#other_model[@]} -eq 0 ] || said "$end_to_end" "${other_model[@]}" "${models[@]}"
 
-step "parity"
-DOUBLEP_TRACES=$(IFS=:; echo "${traces[*]}") "$parity" > "$out/parity.txt" 2>&1
-check $? "parity, see parity.txt"
-tail -3 "$out/parity.txt"
-
-step "Python package"
+step "parity, and the Python package beside it"
+# Side by side: most of their time is the CPU's, which replays what the GPU did.
+shards=1
+"$parity" --shard-count 2 --list-tests > /dev/null 2>&1 && [ "$cores" -ge 4 ] && shards=4  # Catch2 2 has no shards
+for i in $(seq 0 $((shards - 1))); do
+  ( DOUBLEP_TRACES=$(IFS=:; echo "${traces[*]}") "$parity" $([ $shards -eq 1 ] || echo --shard-count $shards --shard-index "$i") > "$out/parity-$i.txt" 2>&1
+    echo $? > "$out/parity-$i.rc" ) &
+done
 if [ ${#package[@]} -gt 0 ]; then
   PYTHONPATH=$build/python python3 -m unittest discover -v -s "$root/tests/python" -p "${PYTHON_TESTS:-test*.py}" > "$out/python.txt" 2>&1
   check $? "Python package, see python.txt"
@@ -59,6 +62,14 @@ if [ ${#package[@]} -gt 0 ]; then
 else
   echo "SKIPPED: python3 has no nanobind here, so that the package is not built"
 fi
+wait
+rm -f "$out/parity.txt"
+for i in $(seq 0 $((shards - 1))); do
+  check "$(cat "$out/parity-$i.rc")" "parity, shard $((i + 1)) of $shards, see parity.txt"
+  { echo "== shard $((i + 1)) of $shards"; cat "$out/parity-$i.txt"; } >> "$out/parity.txt"
+  rm -f "$out/parity-$i.txt" "$out/parity-$i.rc"
+done
+grep -E "^(test cases|assertions|All tests)" "$out/parity.txt"
 
 step "compute-sanitizer"
 tools="memcheck racecheck initcheck synccheck"
@@ -138,7 +149,7 @@ whole_steps() {  # suffix of the files' names, traces...
   timeout -k 5 120 "$end_to_end" "${@:2}" "${models[@]}" --layers 2 --distinct 2 -c 16384 -b 1 4 --repeats 5 \
       --check --max-seconds 60 --json "$out/probe$1.json" > "$out/probe$1.txt" 2>&1
   check $? "the graph of all layers against its launches, see probe$1.txt"
-  timeout -k 5 150 "$end_to_end" "${@:2}" "${models[@]}" --max-seconds 100 --json "$out/e2e$1.json" > "$out/e2e$1.txt" 2>&1
+  timeout -k 5 150 "$end_to_end" "${@:2}" "${models[@]}" --max-seconds "${E2E_SECONDS:-100}" --json "$out/e2e$1.json" > "$out/e2e$1.txt" 2>&1
   check $? "decode steps, see e2e$1.txt"
   tail -3 "$out/e2e$1.txt"
 }
