@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one go and under ten minutes: build, parity, compute-sanitizer, the
-# same sweep on both backends, bench, a batch of different lengths, PyTorch's attention right after, other shapes, and a decode step of
-# all layers. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR. The decode step is of the model whose heads the
-# traces have (Llama-3.1-8B, Qwen2.5-Coder-1.5B: experiments/e2e); E2E_TRACES names traces of another one, timed as well.
-# PYTHON_TESTS=test_on_gpu.py leaves out those tests of the package that no GPU changes. Then, anywhere:
+# Everything that needs a GPU, in one go of ten to fifteen minutes: build, parity, compute-sanitizer, the same sweeps on both
+# backends, bench, a batch of different lengths, selections that end at an error, a profile by Nsight Compute, PyTorch's attention,
+# other shapes, and a decode step of all layers. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR. The decode step is of the model
+# whose heads the traces have (Llama-3.1-8B, Qwen2.5-Coder-1.5B: experiments/e2e); E2E_TRACES names traces of another one, timed
+# as well, E2E_SECONDS how long each may take. PYTHON_TESTS=test_on_gpu.py leaves out those tests of the package that no GPU changes. Then, anywhere:
 # python3 -m analysis.recalibrate RUN fits the simulator to it and says its errors.
 set -u -o pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -91,7 +91,7 @@ python=${PYTHON:-/usr/bin/python3}
 for suffix in "" _to_error; do
   both=$out/both$suffix.h5
   rm -rf "$both" "$both.parts"
-  "$program" run "$root/cuda/both_backends$suffix.yaml" -o "$both" > "$out/sweep$suffix.txt" 2>&1
+  timeout -k 5 180 "$program" run "$root/cuda/both_backends$suffix.yaml" -o "$both" > "$out/sweep$suffix.txt" 2>&1
   check $? "sweep, see sweep$suffix.txt"
   tail -1 "$out/sweep$suffix.txt" | sed "s#$out/##"
   if "$python" -c "import h5py, numpy" 2> /dev/null; then
@@ -108,14 +108,50 @@ step "bench"
 check $? "bench, see bench.txt"
 grep -E "^(device|ceiling|dense|double_p:p1=0.95,p2=0.70 )" "$out/bench.txt" | cut -c1-160
 
+best=double_p:variant=best,head_kinds=one,tokens_per_cluster=32
+to_error=$best,stop=error,calibration=prompt
 step "a batch of different lengths"
 "$program" bench "${traces[@]}" --mixed ${MIXED:-8192 8192 16384 16384 32768 65536 131072 131072} \
     -p dense -p quest:budget=4096 -p twilight:p=0.95 -p retroinfer -p double_p:p1=0.95,p2=0.70 \
-    -p double_p:variant=best,head_kinds=one,share=0.04,tokens_per_cluster=32 \
-    -p double_p:variant=best,head_kinds=one,share=0.04,tokens_per_cluster=32,kv_dtype=fp8 \
+    -p "$best,share=0.04" -p "$best,share=0.04,kv_dtype=fp8" \
     --json "$out/mixed.json" > "$out/mixed.txt" 2>&1
 check $? "a batch of different lengths, see mixed.txt"
 sed -n '/^one batch/,$p' "$out/mixed.txt" | cut -c1-150
+
+step "selections that end at an error"
+if "$program" bench "${traces[@]}" -p "$to_error,error=0.05" --dry-run > "$out/to_error.txt" 2>&1; then
+  # Factors are learnt on the CPU, once a setting and length: where time goes, and why there are few of them.
+  timeout -k 5 180 "$program" bench "${traces[@]}" -c 131072 -b 1 8 -p dense -p "$best,share=0.04" -p "$to_error,error=0.05" \
+      -p "$to_error,error=0.1" --json "$out/to_error.json" > "$out/to_error.txt" 2>&1
+  check $? "selections that end at an error, see to_error.txt"
+  grep -E "^double_p" "$out/to_error.txt" | cut -c1-190
+else
+  echo "SKIPPED: $(tail -1 "$out/to_error.txt")"
+fi
+
+step "a profile"
+metrics=gpu__time_duration.sum,dram__bytes_read.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
+metrics+=,launch__registers_per_thread,sm__warps_active.avg.per_cycle_active,smsp__inst_executed.sum
+metrics+=,smsp__issue_active.avg.pct_of_peak_sustained_active,sm__inst_executed_pipe_alu.avg.pct_of_peak_sustained_active
+for reason in long_scoreboard short_scoreboard barrier membar wait no_instruction imc_miss math_pipe_throttle not_selected; do
+  metrics+=,smsp__average_warps_issue_stalled_${reason}_per_issue_active.ratio
+done
+profile() {  # batch, kernels, launches before, launches, policy
+  timeout -k 5 60 ncu --clock-control none --kernel-name "regex:$2" --launch-skip "$3" --launch-count "$4" --metrics "$metrics" \
+      "$program" bench "${traces[@]}" -p "$5" -c 131072 -b "$1" --no-stages --repeats 1 --queries 1 > "$out/profile.one" 2>&1
+  check $? "a profile of $5 at batch $1, see profile.txt"
+  { echo "== $5, 131072 tokens, batch $1"; cat "$out/profile.one"; } >> "$out/profile.txt"
+}
+if command -v ncu > /dev/null; then
+  rm -f "$out/profile.txt"
+  profile 1 bulk_attend 2 1 dense
+  profile 1 bulk_attend 2 1 dense:kv_dtype=fp8
+  for batch in 1 8; do profile $batch "estimate|ranked|attend_kernel" 6 3 "$best,share=0.04"; done
+  rm -f "$out/profile.one"
+  grep -E "^==|gpu__time_duration|^ +[a-z_:<>]+.*Context|pct_of_peak_sustained_elapsed" "$out/profile.txt" | cut -c1-130
+else
+  echo "SKIPPED: no ncu (Nsight Compute) here"
+fi
 
 step "PyTorch"
 python3 "$root/experiments/bench/sdpa.py" ${SDPA_ARGS:-} --json "$out/sdpa.json" > "$out/sdpa.txt" 2>&1
