@@ -59,7 +59,6 @@ struct AttendParams {
   float* log_sum_exp = nullptr;  ///< [pairs * group], natural log; -infinity without mass
 
   bool registers = false;  ///< never the kernel with bulk copies
-  bool rows_ahead = true;  ///< kRuns: the next tile's rows are asked for a tile ahead
   int warps = 0;           ///< of a block of the other one; 0: as many as the engine likes
   int blocks = 0;          ///< of attend_blocks()
   /// attend_workspace() floats, all bits set before the first launch; left so.

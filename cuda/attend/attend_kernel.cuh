@@ -16,16 +16,6 @@ inline std::size_t attend_shared_bytes(const Shape& s, int warps) {
          sizeof(float) * warps * s.group * s.head_dim;
 }
 
-/// A warp's rows on their way to L2: `elements` from `from` on, all in the cache.
-template <class Element>
-__device__ inline void ask_for(const Element* from, int elements) {
-  const char* bytes = reinterpret_cast<const char*>(from);
-  const int end = elements * static_cast<int>(sizeof(Element));
-#pragma unroll 1
-  for (int at = threadIdx.x % 32 * 128; at < end; at += 32 * 128)
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(bytes + at));
-}
-
 template <class Engine, WorkKind kKind>
 __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
     attend_kernel(const __grid_constant__ AttendParams p) {
@@ -77,11 +67,9 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
     const int sequence = pair / p.shape.kv_heads;
     const int packed_begin = Engine::kPacked ? p.packed.begin[sequence] : 0;
     const int packed_end = Engine::kPacked ? p.packed.end[sequence] : 0;
-    const std::int32_t exact_stop = min(local_stop, exact);
-    Run next{}, after{};  // of the list, two tiles ahead of the rows
-    if (kKind == WorkKind::kRuns && local < exact_stop) next = runs[local];
-    if (kKind == WorkKind::kRuns && local + warps < exact_stop) after = runs[local + warps];
-    for (; local < exact_stop; local += warps) {
+    Run next{};
+    if (kKind == WorkKind::kRuns && local < min(local_stop, exact)) next = runs[local];
+    for (; local < min(local_stop, exact); local += warps) {
       GlobalRows<T, D, kGather> rows{keys, values};
       if constexpr (kGather) {
         rows.ids = p.tokens + pair * p.work_capacity + local * kTile;
@@ -90,20 +78,7 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
         rows.row = local * kTile, rows.all = all, rows.count = min(kTile, visible - local * kTile);
       } else {
         rows.row = next.row, rows.all = next.meta >> 8, rows.count = next.meta & 0xFF;
-        next = after;
-        if (local + 2 * warps < exact_stop) after = runs[local + 2 * warps];
-        if (p.rows_ahead && local + warps < exact_stop) {
-          const int count = next.meta & 0xFF;
-          const auto row = static_cast<std::int32_t>(next.row);
-          const std::int64_t at = pair * p.capacity + row;
-          if (Engine::kPacked && row >= packed_begin && row < packed_end) {
-            ask_for(p.packed.keys + at * D, count * D);
-            ask_for(p.packed.values + at * D, count * D);
-          } else {
-            ask_for(keys + static_cast<std::int64_t>(row) * D, count * D);
-            ask_for(values + static_cast<std::int64_t>(row) * D, count * D);
-          }
-        }
+        if (local + warps < min(local_stop, exact)) next = runs[local + warps];
       }
       if constexpr (Engine::kPacked && !kGather) {
         const auto row = static_cast<std::int32_t>(rows.row);
@@ -127,10 +102,6 @@ __global__ void __launch_bounds__(32 * Engine::kWarps, 1)
                      p.term_capacity, p.meta ? p.meta + pair * p.term_capacity : nullptr);
       };
       if (!p.terms) {
-        const int ahead = first + 2 * kTile * warps;
-        if (p.rows_ahead && local + warps < local_stop)
-          ask_for(means + static_cast<std::int64_t>(ahead) * D,
-                  min(2 * kTile, p.num_terms[pair] - ahead) * D);
         GlobalRows<T, D, false> rows{nullptr, means};
 #pragma unroll 1
         for (int at = first; at < min(first + 2 * kTile, p.num_terms[pair]); at += kTile) {

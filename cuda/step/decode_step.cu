@@ -138,7 +138,7 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
   }
   a.output = output_.get(), a.log_sum_exp = log_sum_exp_.get();
   a.warps = options.attend_warps;
-  a.registers = options.attend_registers, a.rows_ahead = options.attend_rows_ahead;
+  a.registers = options.attend_registers;
   a.blocks = options.attend_blocks > 0 ? options.attend_blocks : attend_blocks(a);
   partial_.resize(attend_workspace(a));
   DP_CUDA(cudaMemset(partial_.get(), 0xFF, partial_.size() * sizeof(float)));

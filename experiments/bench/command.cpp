@@ -55,8 +55,6 @@ void add_bench(CLI::App& app) {
       ->check(CLI::IsMember({0, 512, 1024}));
   command->add_flag("--registers", options->launch.registers,
                     "dense through registers, not the ring in shared memory");
-  command->add_flag("!--no-rows-ahead", options->launch.rows_ahead,
-                    "attend's rows are asked for when they are read, not a tile ahead");
   command->add_flag("--fp8", options->fp8,
                     "beside every setting that the device reads from a packed cache, the same with "
                     "kv_dtype=fp8");

@@ -75,7 +75,6 @@ void Subject::prepare(const Setting& setting, cuda::Cache* source, const Launch&
   cuda::StepOptions options = plan_.options(heads_.scale(), contexts_[longest_], zone(longest_));
   options.overlap = launch.overlap;
   options.attend_warps = launch.warps, options.attend_registers = launch.registers;
-  options.attend_rows_ahead = launch.rows_ahead;
   options.select_team = launch.select_team, options.select_threads = launch.select_threads;
   step_ = std::make_unique<cuda::DecodeStep>(cache_, index_.get(), options);
   for (int b = 0; b < batch(); ++b)

@@ -15,7 +15,7 @@ namespace doublep::bench {
 
 /// How kernels are launched, whatever the policy: as StepOptions' members of these names.
 struct Launch {
-  bool overlap = true, registers = false, rows_ahead = true;
+  bool overlap = true, registers = false;
   int warps = 0, select_team = 0, select_threads = 0;
 };
 
