@@ -108,7 +108,7 @@ class Loaded:
         if self.tokenizer is None or (self.chat and not self.tokenizer.chat_template):
             raise AccuracyError(f"{entry['path']}: comes without a {'chat template' if self.tokenizer else 'tokenizer'}; "
                                 "no question can be asked")
-        self.ends = {self.tokenizer.eos_token_id} - {None}
+        self.ends = models.end_tokens(self.model, self.tokenizer)
         # What stands around a question, and where its text is cut at the answer, in tokens.
         self.around = len(self.turn("")) + 2 if self.chat else 0
 
@@ -140,6 +140,13 @@ class Cell:
 
     def base(self, number, policy):
         return dict(model=self.loaded.name, task=self.task, length=self.length, question=number, policy=policy)
+
+    def same_ends(self, rows):
+        """Answers that end elsewhere are other answers, longer ones: they do not belong beside these."""
+        for row in rows:
+            if row["model"] == self.loaded.name and row.get("ends", sorted(self.loaded.ends)) != sorted(self.loaded.ends):
+                raise AccuracyError(f"{self.loaded.name}: its answers end at tokens {sorted(self.loaded.ends)}, those in the "
+                                    f"file at {row['ends']}; ask the model that answered there, or name another --output")
 
     def ask(self, number):
         """(question, its ids); of HELD_OUT (the ids that follow, those before)."""
@@ -207,6 +214,7 @@ class Cell:
         left = [p for p in policies if key(self.base(number, p)) not in store.done]
         if not left:
             return False
+        self.same_ends(store.rows)
         question, ids = self.ask(number)
         filled = self.loaded.fill(ids)
         figures, held_against = self.reference(question, filled)
@@ -215,7 +223,7 @@ class Cell:
                 figures = self.under(names[policy], decodings[policy], question, filled, held_against)
             else:
                 figures = figures | dict(bytes_share=1.0, density=1.0)
-            store.add(self.base(number, policy) | dict(prompt_tokens=len(ids)) | figures)
+            store.add(self.base(number, policy) | dict(prompt_tokens=len(ids), ends=sorted(self.loaded.ends)) | figures)
         return True
 
 

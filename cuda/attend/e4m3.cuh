@@ -37,7 +37,9 @@ struct E4m3ToHalf {
  private:
   /// Two stored numbers, each the upper half of a 16-bit one.
   __device__ static std::uint32_t bits(std::uint32_t v) {
-    return (v & 0x80008000u) | ((v >> 1) & 0x3F803F80u);
+    const std::uint32_t magnitude = (v >> 1) & 0x3F803F80u;
+    const std::uint32_t no_number = __vcmpeq2(magnitude, 0x3F803F80u) & 0x7E007E00u;
+    return (v & 0x80008000u) | magnitude | no_number;
   }
 #endif
 };

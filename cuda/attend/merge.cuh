@@ -20,9 +20,9 @@ __device__ inline void add_weighted(float4& o, float weight, const float4& v) {
 
 /// What a word of a partial result holds until it is written: what arithmetic makes of no number is
 /// 0x7FFFFFFF. So every word says by itself whether it has come, and its writer needs no fence.
-inline constexpr std::uint32_t kAbsent = 0xFFFFFFFF;
+inline constexpr std::uint32_t kUnwritten = 0xFFFFFFFF;
 
-__device__ inline bool absent(float v) { return __float_as_uint(v) == kAbsent; }
+__device__ inline bool absent(float v) { return __float_as_uint(v) == kUnwritten; }
 __device__ inline bool absent(const float2& v) { return absent(v.x) || absent(v.y); }
 __device__ inline bool absent(const float4& v) {
   return absent(v.x) || absent(v.y) || absent(v.z) || absent(v.w);
@@ -155,7 +155,7 @@ __device__ void gather_partials(int group, int count, const SlotOf& slot_of, con
 template <class SlotOf>
 __device__ void empty_slots(int floats, int count, const SlotOf& slot_of) {
   const int warps = static_cast<int>(blockDim.x) / 32;
-  const float no = __uint_as_float(kAbsent);
+  const float no = __uint_as_float(kUnwritten);
 #pragma unroll 1
   for (int i = threadIdx.x / 32; i < count; i += warps)
 #pragma unroll 1

@@ -112,3 +112,12 @@ def load_tokenizer(source):
         return PreTrainedTokenizerFast(tokenizer_file=file)
     # For some models transformers makes one that knows no word where there are no files.
     return tokenizer if set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens) else None
+
+
+def end_tokens(model, tokenizer):
+    """Ids that end an answer: the tokenizer of a GGUF file may know the end of a text only, not that of a turn."""
+    ends = set()
+    for found in (getattr(model.generation_config, "eos_token_id", None),
+                  getattr(tokenizer, "eos_token_id", None)):
+        ends.update(found if isinstance(found, list) else [found])
+    return frozenset(ends - {None})

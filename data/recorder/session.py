@@ -12,7 +12,7 @@ from .dense import dense_outputs
 from .encoding import RecordError
 from .estimate import check_disk, estimate, size
 from .generate import Decoding, generate
-from .model import choose_dtype, find, load_config, load_model, load_tokenizer
+from .model import choose_dtype, end_tokens, find, load_config, load_model, load_tokenizer
 from .trace_file import TraceFile
 
 ATTRIBUTE_LIMIT = 60000  # bytes; HDF5 keeps attributes below 64 KiB
@@ -54,14 +54,6 @@ def layer_list(text, count):
             raise RecordError(f"--layers {text}: the model has layers 0 .. {count - 1}")
         chosen.update(run)
     return sorted(chosen)
-
-
-def end_tokens(model, tokenizer):
-    ends = set()
-    for found in (getattr(model.generation_config, "eos_token_id", None),
-                  getattr(tokenizer, "eos_token_id", None)):
-        ends.update(found if isinstance(found, list) else [found])
-    return frozenset(ends - {None})
 
 
 def device_bytes(device):

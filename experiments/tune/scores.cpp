@@ -98,8 +98,9 @@ Beside beside(const Choice& choice, const ResultFile& result, const Holdout& hol
   };
   found.exact_mass /= static_cast<double>(errors.size());
   found.error = mean(errors);
-  for (const auto& [head, values] : by_head)
-    found.error_worst_head = std::max(found.error_worst_head, mean(values));
+  for (const auto& [head, values] : by_head)  // what is no number is the worst
+    if (const double error = mean(values); !(error <= found.error_worst_head))
+      found.error_worst_head = error;
   found.error_p95 = quantile(std::move(errors), 0.95);
   return found;
 }

@@ -131,6 +131,16 @@ class Runs(unittest.TestCase):
         code, out, err = self.run_script("--model", "tinier")
         self.assertEqual((code, out, err), (2, "", f"accuracy.py: --model: {self.config} has no model 'tinier'\n"))
 
+    def test_answers_that_end_elsewhere_do_not_join(self):
+        self.run_script()
+        first, *lines = self.output.read_text().splitlines()
+        rows = [json.loads(line) | dict(ends=[7]) for line in lines]
+        self.output.write_text("\n".join([first, *map(json.dumps, rows[:-1])]) + "\n")
+        before = self.output.read_bytes()
+        code, out, err = self.run_script()
+        self.assertEqual((code, out, self.output.read_bytes()), (2, "", before))
+        self.assertIn("those in the file at [7]; ask the model that answered there, or name another --output", err)
+
     def test_shards_are_the_whole(self):
         self.run_script()
         whole = sorted(self.rows(), key=str)

@@ -17,6 +17,12 @@ from support import ROOT, Layer
 import doublep
 from doublep import _core
 
+try:
+    importlib.metadata.distribution("doublep")
+    INSTALLED = not Path(doublep.__file__).is_relative_to(os.path.join(ROOT, "build"))
+except importlib.metadata.PackageNotFoundError:  # a build's, wherever it lies
+    INSTALLED = False
+
 STUB = ast.parse(Path(_core.__file__).with_name("_core.pyi").read_text())
 
 
@@ -159,12 +165,12 @@ class Program(unittest.TestCase):
     def test_version(self):
         text = Path(ROOT, "CMakeLists.txt").read_text()
         self.assertEqual(doublep.__version__, re.search(r"project\(doublep VERSION (\S+)", text)[1])
-        if not Path(doublep.__file__).is_relative_to(os.path.join(ROOT, "build")):
+        if INSTALLED:
             self.assertEqual(importlib.metadata.version("doublep"), doublep.__version__)
 
 
 class Wheel(unittest.TestCase):
-    @unittest.skipIf(Path(doublep.__file__).is_relative_to(os.path.join(ROOT, "build")), "a build's package, not a wheel's")
+    @unittest.skipUnless(INSTALLED, "a build's package, not a wheel's")
     def test_which_pythons_it_is_for(self):
         """3.11 has no stable ABI that would do: it gets a module of its own, later ones share one."""
         text = importlib.metadata.distribution("doublep").read_text("WHEEL")
