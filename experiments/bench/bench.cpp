@@ -1,6 +1,7 @@
 #include "experiments/bench/bench.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <iomanip>
 #include <map>
 #include <sstream>
@@ -258,10 +259,16 @@ void run_bench(const BenchOptions& options, std::ostream& out) {
                      options.mixed};
   print_header(report, heads, out);
   Bench bench(options, heads, timer, ceiling);
+  // Complete after every context and batch, so that a run that is cut off leaves a file of what it
+  // timed; a stream takes one file, at the end.
+  namespace fs = std::filesystem;
+  const bool kept =
+      !options.json.empty() && (!fs::exists(options.json) || fs::is_regular_file(options.json));
   const auto measure = [&](std::int64_t context, int batch) {
     auto points = bench.measure(settings, std::vector<std::int64_t>(batch, context));
     for (const TimedPoint& p : points) print_point(p, out);
     report.points.insert(report.points.end(), points.begin(), points.end());
+    if (kept) write_json(report, heads, options.json);
     return points;
   };
   for (const int batch : options.batches)

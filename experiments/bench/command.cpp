@@ -60,7 +60,8 @@ void add_bench(CLI::App& app) {
                     "kv_dtype=fp8");
   command->add_flag("--dry-run", options->dry_run,
                     "say what every setting stands for, and time nothing");
-  command->add_option("--json", options->json, "write every figure to this file");
+  command->add_option("--json", options->json,
+                      "write every figure to this file, complete after every context and batch");
   command->callback([options] { bench::run_bench(*options, std::cout); });
 }
 
