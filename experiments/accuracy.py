@@ -87,6 +87,14 @@ class Store:
     def __exit__(self, *_):
         self.file.close()
 
+    def expect_ends(self, loaded):
+        """Answers that end elsewhere are other answers, longer ones: they do not belong beside this model's."""
+        ends = sorted(loaded.ends)
+        for row in self.rows:
+            if row["model"] == loaded.name and row.get("ends", ends) != ends:
+                raise AccuracyError(f"{loaded.name}: its answers end at tokens {ends}, those in the file at {row['ends']}; "
+                                    "ask the model that answered there, or name another --output")
+
     def add(self, row):
         self._write(row)
         self.rows.append(row)
@@ -139,14 +147,8 @@ class Cell:
         self.config, self.loaded, self.length, self.task = config, loaded, length, task
 
     def base(self, number, policy):
-        return dict(model=self.loaded.name, task=self.task, length=self.length, question=number, policy=policy)
-
-    def same_ends(self, rows):
-        """Answers that end elsewhere are other answers, longer ones: they do not belong beside these."""
-        for row in rows:
-            if row["model"] == self.loaded.name and row.get("ends", sorted(self.loaded.ends)) != sorted(self.loaded.ends):
-                raise AccuracyError(f"{self.loaded.name}: its answers end at tokens {sorted(self.loaded.ends)}, those in the "
-                                    f"file at {row['ends']}; ask the model that answered there, or name another --output")
+        return dict(model=self.loaded.name, task=self.task, length=self.length, question=number, policy=policy,
+                    ends=sorted(self.loaded.ends))
 
     def ask(self, number):
         """(question, its ids); of HELD_OUT (the ids that follow, those before)."""
@@ -214,7 +216,6 @@ class Cell:
         left = [p for p in policies if key(self.base(number, p)) not in store.done]
         if not left:
             return False
-        self.same_ends(store.rows)
         question, ids = self.ask(number)
         filled = self.loaded.fill(ids)
         figures, held_against = self.reference(question, filled)
@@ -223,7 +224,7 @@ class Cell:
                 figures = self.under(names[policy], decodings[policy], question, filled, held_against)
             else:
                 figures = figures | dict(bytes_share=1.0, density=1.0)
-            store.add(self.base(number, policy) | dict(prompt_tokens=len(ids), ends=sorted(self.loaded.ends)) | figures)
+            store.add(self.base(number, policy) | dict(prompt_tokens=len(ids)) | figures)
         return True
 
 
@@ -250,6 +251,7 @@ def measure(config, path, store, shard, ask, models):
         if wanted <= store.done:
             continue
         loaded = Loaded(located(entry, path))
+        store.expect_ends(loaded)
         for policies in stages:
             for number, length, task in part:
                 cell = Cell(config, loaded, length, task)

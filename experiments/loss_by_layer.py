@@ -40,6 +40,7 @@ def losses(filled, layers, policy, ids, predicted, alone_in):
 
 def measure(config, entry, options, store):
     loaded = accuracy.Loaded(entry)
+    store.expect_ends(loaded)
     layers = loaded.model.config.get_text_config().num_hidden_layers
     policies = {p["name"]: {k: v for k, v in p.items() if k != "name"} for p in config["policies"]
                 if p["name"] in options.policy}

@@ -12,27 +12,21 @@ namespace doublep::cuda {
 /// From sm_89 on one instruction. Before, sign and magnitude are put where fp16 has them, which is
 /// the number over 2^8, subnormals too: the exponents' biases are 7 and 15.
 struct E4m3ToHalf {
+  std::uint32_t low, high;  ///< the lower and the upper two of four stored numbers
+
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
   static constexpr float kUnit = 1;  ///< of what it returns
-  /// The lower two of four stored numbers.
-  __device__ static std::uint32_t low(std::uint32_t v) {
-    std::uint32_t wide;
-    asm("{\n.reg .b16 l, h;\nmov.b32 {l, h}, %1;\ncvt.rn.f16x2.e4m3x2 %0, l;\n}"
-        : "=r"(wide)
+  __device__ explicit E4m3ToHalf(std::uint32_t v) {
+    asm("{\n.reg .b16 l, h;\nmov.b32 {l, h}, %2;\n"
+        "cvt.rn.f16x2.e4m3x2 %0, l;\ncvt.rn.f16x2.e4m3x2 %1, h;\n}"
+        : "=r"(low), "=r"(high)
         : "r"(v));
-    return wide;
-  }
-  __device__ static std::uint32_t high(std::uint32_t v) {
-    std::uint32_t wide;
-    asm("{\n.reg .b16 l, h;\nmov.b32 {l, h}, %1;\ncvt.rn.f16x2.e4m3x2 %0, h;\n}"
-        : "=r"(wide)
-        : "r"(v));
-    return wide;
   }
 #else
   static constexpr float kUnit = 256;
-  __device__ static std::uint32_t low(std::uint32_t v) { return bits(__byte_perm(v, 0, 0x1404)); }
-  __device__ static std::uint32_t high(std::uint32_t v) { return bits(__byte_perm(v, 0, 0x3424)); }
+  __device__ explicit E4m3ToHalf(std::uint32_t v) {
+    low = bits(__byte_perm(v, 0, 0x1404)), high = bits(__byte_perm(v, 0, 0x3424));
+  }
 
  private:
   /// Two stored numbers, each the upper half of a 16-bit one.
@@ -125,10 +119,10 @@ struct PackedRowFragment {
     for (int j = 0; j < kChunks; ++j)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const std::uint32_t l = word_of(low[j], i), h = word_of(high[j], i);
-        (j == 0 && i < 2 ? first_product : Packed<__half>::mma)(
-            i % 2 ? other : s, E4m3ToHalf::low(l), E4m3ToHalf::low(h), E4m3ToHalf::high(l),
-            E4m3ToHalf::high(h), q.words[j][2 * i], q.words[j][2 * i + 1]);
+        const E4m3ToHalf l(word_of(low[j], i)), h(word_of(high[j], i));
+        (j == 0 && i < 2 ? first_product : Packed<__half>::mma)(i % 2 ? other : s, l.low, h.low,
+                                                                l.high, h.high, q.words[j][2 * i],
+                                                                q.words[j][2 * i + 1]);
       }
 #pragma unroll
     for (int i = 0; i < 4; ++i) s[i] += other[i];
@@ -168,12 +162,10 @@ __device__ void add_packed(OutputFragment<T, D, kWide>& to, const float (&p)[4],
       const auto pairs = [&](int i) {
         return __byte_perm(word_of(v.row[i][j], m / 2), word_of(v.row[i + 1][j], m / 2), take);
       };
-      const std::uint32_t x = pairs(0), y = pairs(2);
-      const std::uint32_t a0 = E4m3ToHalf::low(x), a1 = E4m3ToHalf::high(x);
-      const std::uint32_t a2 = E4m3ToHalf::low(y), a3 = E4m3ToHalf::high(y);
+      const E4m3ToHalf x(pairs(0)), y(pairs(2));
       float d[4];
-      first_product(d, a0, a1, a2, a3, w.low, w.high);
-      Half::mma(d, a0, a1, a2, a3, w.low_rest, w.high_rest);
+      first_product(d, x.low, x.high, y.low, y.high, w.low, w.high);
+      Half::mma(d, x.low, x.high, y.low, y.high, w.low_rest, w.high_rest);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         float& o = to.o[2 * kWords * j + m][i];

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -37,7 +36,7 @@ class RecordedHeads {
   PrefillQueries prefill_queries(int kv_head) const;
   /// What was learnt over them under a name: it takes longer than what is timed.
   using Factors = std::vector<VectorD>;
-  std::map<std::string, Factors>& learnt() const { return *learnt_; }
+  std::map<std::string, Factors>& learnt() const { return learnt_; }
   /// Queries of a sequence, of the heads of a layer that begins with `first` KV head, bfloat16
   /// [kv_heads * group, head_dim].
   std::vector<std::uint16_t> queries(int sequence, int step, int first) const;
@@ -51,8 +50,7 @@ class RecordedHeads {
     std::vector<float> prompt;                           // [positions, group, head_dim]
   };
   std::vector<Head> heads_;
-  std::unique_ptr<std::map<std::string, Factors>> learnt_ =
-      std::make_unique<std::map<std::string, Factors>>();
+  mutable std::map<std::string, Factors> learnt_;
   int kv_heads_, group_ = 0, head_dim_ = 0, num_queries_ = 0;
   float scale_ = 1, noise_;
   std::string description_;

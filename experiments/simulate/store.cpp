@@ -33,18 +33,16 @@ void write_curve(hid_t runs, const Curve& c, const std::string& key, int order,
   h5::write_int(group.get(), "order", order);
   h5::write_real(group.get(), "output_error", c.output_error);
   h5::write_real(group.get(), "covered_mass", c.covered_mass);
-  std::vector<PointRecord> points;
-  for (const PointResult& p : c.points) points.push_back(to_record(p));
-  add_table(group.get(), "points", point_columns(), points, file);
-  std::vector<ServingRecord> serving;
-  for (const ServingResult& s : c.serving) serving.push_back(to_record(s));
-  add_table(group.get(), "serving", serving_columns(), serving, file);
-  std::vector<CrossoverRecord> crossover;
-  for (const CrossoverResult& x : c.crossover) crossover.push_back(to_record(x));
-  add_table(group.get(), "crossover", crossover_columns(), crossover, file);
-  std::vector<AnswerRecord> answers;
-  for (const AnswerResult& a : c.answers) answers.push_back(to_record(a));
-  add_table(group.get(), "answers", answer_columns(), answers, file);
+  const auto add = [&]<class Result>(const char* name, const Columns& columns,
+                                     const std::vector<Result>& results) {
+    std::vector<decltype(to_record(results.front()))> records;
+    for (const Result& result : results) records.push_back(to_record(result));
+    add_table(group.get(), name, columns, records, file);
+  };
+  add("points", point_columns(), c.points);
+  add("serving", serving_columns(), c.serving);
+  add("crossover", crossover_columns(), c.crossover);
+  add("answers", answer_columns(), c.answers);
 }
 
 void write_errors(hid_t group, const ErrorSummary& fitted, const ErrorSummary& held_out) {
