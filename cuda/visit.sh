@@ -3,7 +3,8 @@
 # backends, bench, a batch of different lengths, selections that end at an error, a profile by Nsight Compute, PyTorch's attention,
 # other shapes, and a decode step of all layers. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR. The decode step is of the model
 # whose heads the traces have (Llama-3.1-8B, Qwen2.5-Coder-1.5B: experiments/e2e); E2E_TRACES names traces of another one, timed
-# as well, E2E_SECONDS how long each may take. PYTHON_TESTS=test_on_gpu.py leaves out those tests of the package that no GPU changes. Then, anywhere:
+# as well, E2E_SECONDS how long each may take. PYTHON_TESTS=test_on_gpu.py leaves out those tests of the package that no GPU changes.
+# STEPS="bench mixed" does these alone, in this order, after the build, which goes on from what BUILD_DIR holds; below are their names. Then, anywhere:
 # python3 -m analysis.recalibrate RUN fits the simulator to it and says its errors.
 set -u -o pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,6 +17,11 @@ traces=("$@")
 read -ra other_model <<< "${E2E_TRACES:-}"
 mkdir -p "$out"
 rm -f "$out/settings.txt"
+all_steps="parity sanitizers backends bench mixed to_error profile pytorch shapes whole"
+steps=${STEPS:-$all_steps}
+for name in $steps; do
+  [[ " $all_steps " == *" $name "* ]] || { echo "cuda/visit.sh: STEPS names $name; there are: $all_steps"; exit 2; }
+done
 failed=0
 step() { echo "== $1 ($SECONDS s)"; }
 check() { if [ "$1" -ne 0 ]; then echo "FAILED: $2 (exit code $1)"; failed=1; fi; }
@@ -47,135 +53,145 @@ said "$program" bench "${traces[@]}"
 [ -z "$end_to_end" ] || said "$end_to_end" "${traces[@]}" "${models[@]}"
 [ -z "$end_to_end" ] || [ ${#other_model[@]} -eq 0 ] || said "$end_to_end" "${other_model[@]}" "${models[@]}"
 
-step "parity, and the Python package beside it"
-# Side by side: most of their time is the CPU's, which replays what the GPU did.
-shards=1
-"$parity" --shard-count 2 --list-tests > /dev/null 2>&1 && [ "$cores" -ge 4 ] && shards=4  # Catch2 2 has no shards
-for i in $(seq 0 $((shards - 1))); do
-  ( DOUBLEP_TRACES=$(IFS=:; echo "${traces[*]}") "$parity" $([ $shards -eq 1 ] || echo --shard-count $shards --shard-index "$i") > "$out/parity-$i.txt" 2>&1
-    echo $? > "$out/parity-$i.rc" ) &
-done
-if [ ${#package[@]} -gt 0 ]; then
-  PYTHONPATH=$build/python python3 -m unittest discover -v -s "$root/tests/python" -p "${PYTHON_TESTS:-test*.py}" > "$out/python.txt" 2>&1
-  check $? "Python package, see python.txt"
-  tail -1 "$out/python.txt"
-else
-  echo "SKIPPED: python3 has no nanobind here, so that the package is not built"
-fi
-wait
-rm -f "$out/parity.txt"
-for i in $(seq 0 $((shards - 1))); do
-  check "$(cat "$out/parity-$i.rc" || echo 1)" "parity, shard $((i + 1)) of $shards, see parity.txt"
-  { echo "== shard $((i + 1)) of $shards"; cat "$out/parity-$i.txt"; } >> "$out/parity.txt"
-  rm -f "$out/parity-$i.txt" "$out/parity-$i.rc"
-done
-grep -E "^(test cases|assertions|All tests)" "$out/parity.txt"
-
-step "compute-sanitizer"
-tools="memcheck racecheck initcheck synccheck"
-for tool in $tools; do  # side by side: most of their time is the CPU's
-  cases="[quick]"
-  [ $tool != racecheck ] || cases="[race]"  # it takes a hundred times as long
-  ( timeout 270 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 \
-      "$parity" "$cases" > "$out/$tool.txt" 2>&1; echo $? > "$out/$tool.rc" ) &
-done
-wait
-for tool in $tools; do
-  check "$(cat "$out/$tool.rc" || echo 1)" "$tool, see $tool.txt"
-  rm -f "$out/$tool.rc"
-  echo "$tool: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/$tool.txt" | tail -1)"
-done
-
-step "the same sweep on both backends"
-python=${PYTHON:-/usr/bin/python3}
-for suffix in "" _to_error; do
-  both=$out/both$suffix.h5
-  rm -rf "$both" "$both.parts"
-  timeout -k 5 180 "$program" run "$root/cuda/both_backends$suffix.yaml" -o "$both" > "$out/sweep$suffix.txt" 2>&1
-  check $? "sweep, see sweep$suffix.txt"
-  tail -1 "$out/sweep$suffix.txt" | sed "s#$out/##"
-  if "$python" -c "import h5py, numpy" 2> /dev/null; then
-    (cd "$root" && "$python" -m analysis.backends "$both") > "$out/backends$suffix.txt" 2>&1
-    check $? "both backends agree, see backends$suffix.txt"
-    tail -1 "$out/backends$suffix.txt"
+parity() {
+  # Side by side: most of their time is the CPU's, which replays what the GPU did.
+  shards=1
+  "$parity" --shard-count 2 --list-tests > /dev/null 2>&1 && [ "$cores" -ge 4 ] && shards=4  # Catch2 2 has no shards
+  for i in $(seq 0 $((shards - 1))); do
+    ( DOUBLEP_TRACES=$(IFS=:; echo "${traces[*]}") "$parity" $([ $shards -eq 1 ] || echo --shard-count $shards --shard-index "$i") > "$out/parity-$i.txt" 2>&1
+      echo $? > "$out/parity-$i.rc" ) &
+  done
+  if [ ${#package[@]} -gt 0 ]; then
+    PYTHONPATH=$build/python python3 -m unittest discover -v -s "$root/tests/python" -p "${PYTHON_TESTS:-test*.py}" > "$out/python.txt" 2>&1
+    check $? "Python package, see python.txt"
+    tail -1 "$out/python.txt"
   else
-    echo "SKIPPED: $python has no h5py here; elsewhere: python3 -m analysis.backends both$suffix.h5"
+    echo "SKIPPED: python3 has no nanobind here, so that the package is not built"
   fi
-done
+  wait
+  rm -f "$out/parity.txt"
+  for i in $(seq 0 $((shards - 1))); do
+    check "$(cat "$out/parity-$i.rc" || echo 1)" "parity, shard $((i + 1)) of $shards, see parity.txt"
+    { echo "== shard $((i + 1)) of $shards"; cat "$out/parity-$i.txt"; } >> "$out/parity.txt"
+    rm -f "$out/parity-$i.txt" "$out/parity-$i.rc"
+  done
+  grep -E "^(test cases|assertions|All tests)" "$out/parity.txt"
+}
 
-step "bench"
-"$program" bench "${traces[@]}" ${BENCH_ARGS:-} --json "$out/bench.json" > "$out/bench.txt" 2>&1
-check $? "bench, see bench.txt"
-grep -E "^(device|ceiling|dense|double_p:p1=0.95,p2=0.70 )" "$out/bench.txt" | cut -c1-160
+sanitizers() {
+  tools="memcheck racecheck initcheck synccheck"
+  for tool in $tools; do  # side by side: most of their time is the CPU's
+    cases="[quick]"
+    [ $tool != racecheck ] || cases="[race]"  # it takes a hundred times as long
+    ( timeout 270 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 \
+        "$parity" "$cases" > "$out/$tool.txt" 2>&1; echo $? > "$out/$tool.rc" ) &
+  done
+  wait
+  for tool in $tools; do
+    check "$(cat "$out/$tool.rc" || echo 1)" "$tool, see $tool.txt"
+    rm -f "$out/$tool.rc"
+    echo "$tool: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/$tool.txt" | tail -1)"
+  done
+}
+
+backends() {
+  python=${PYTHON:-/usr/bin/python3}
+  for suffix in "" _to_error; do
+    both=$out/both$suffix.h5
+    rm -rf "$both" "$both.parts"
+    timeout -k 5 180 "$program" run "$root/cuda/both_backends$suffix.yaml" -o "$both" > "$out/sweep$suffix.txt" 2>&1
+    check $? "sweep, see sweep$suffix.txt"
+    tail -1 "$out/sweep$suffix.txt" | sed "s#$out/##"
+    if "$python" -c "import h5py, numpy" 2> /dev/null; then
+      (cd "$root" && "$python" -m analysis.backends "$both") > "$out/backends$suffix.txt" 2>&1
+      check $? "both backends agree, see backends$suffix.txt"
+      tail -1 "$out/backends$suffix.txt"
+    else
+      echo "SKIPPED: $python has no h5py here; elsewhere: python3 -m analysis.backends both$suffix.h5"
+    fi
+  done
+}
+
+bench() {
+  "$program" bench "${traces[@]}" ${BENCH_ARGS:-} --json "$out/bench.json" > "$out/bench.txt" 2>&1
+  check $? "bench, see bench.txt"
+  grep -E "^(device|ceiling|dense|double_p:p1=0.95,p2=0.70 )" "$out/bench.txt" | cut -c1-160
+}
 
 best=double_p:variant=best,head_kinds=one,tokens_per_cluster=32
 to_error=$best,stop=error,calibration=prompt
-step "a batch of different lengths"
-"$program" bench "${traces[@]}" --mixed ${MIXED:-8192 8192 16384 16384 32768 65536 131072 131072} \
-    -p dense -p quest:budget=4096 -p twilight:p=0.95 -p retroinfer -p double_p:p1=0.95,p2=0.70 \
-    -p "$best,share=0.04" -p "$best,share=0.04,kv_dtype=fp8" \
-    --json "$out/mixed.json" > "$out/mixed.txt" 2>&1
-check $? "a batch of different lengths, see mixed.txt"
-sed -n '/^one batch/,$p' "$out/mixed.txt" | cut -c1-150
 
-step "selections that end at an error"
-if "$program" bench "${traces[@]}" -p "$to_error,error=0.05" --dry-run > "$out/to_error.txt" 2>&1; then
-  # Factors are learnt on the CPU, once a setting and length: where time goes, and why there are few of them.
-  timeout -k 5 180 "$program" bench "${traces[@]}" -c 131072 -b 1 8 -p dense -p "$best,share=0.04" -p "$to_error,error=0.05" \
-      -p "$to_error,error=0.1" --json "$out/to_error.json" > "$out/to_error.txt" 2>&1
-  check $? "selections that end at an error, see to_error.txt"
-  grep -E "^double_p" "$out/to_error.txt" | cut -c1-190
-elif grep -q "prompt's last queries" "$out/to_error.txt"; then
-  echo "SKIPPED: $(tail -1 "$out/to_error.txt")"
-else
-  check 1 "selections that end at an error, see to_error.txt"
-fi
+mixed() {
+  "$program" bench "${traces[@]}" --mixed ${MIXED:-8192 8192 16384 16384 32768 65536 131072 131072} \
+      -p dense -p quest:budget=4096 -p twilight:p=0.95 -p retroinfer -p double_p:p1=0.95,p2=0.70 \
+      -p "$best,share=0.04" -p "$best,share=0.04,kv_dtype=fp8" \
+      --json "$out/mixed.json" > "$out/mixed.txt" 2>&1
+  check $? "a batch of different lengths, see mixed.txt"
+  sed -n '/^one batch/,$p' "$out/mixed.txt" | cut -c1-150
+}
 
-step "a profile"
-metrics=gpu__time_duration.sum,dram__bytes_read.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
-metrics+=,launch__registers_per_thread,sm__warps_active.avg.per_cycle_active,smsp__inst_executed.sum
-metrics+=,smsp__issue_active.avg.pct_of_peak_sustained_active,sm__inst_executed_pipe_alu.avg.pct_of_peak_sustained_active
-for reason in long_scoreboard short_scoreboard barrier membar wait no_instruction imc_miss math_pipe_throttle not_selected; do
-  metrics+=,smsp__average_warps_issue_stalled_${reason}_per_issue_active.ratio
-done
-profile() {  # batch, kernels, launches before, launches, policy
+to_error() {
+  if "$program" bench "${traces[@]}" -p "$to_error,error=0.05" --dry-run > "$out/to_error.txt" 2>&1; then
+    # Factors are learnt on the CPU, once a setting and length: where time goes, and why there are few of them.
+    timeout -k 5 180 "$program" bench "${traces[@]}" -c 131072 -b 1 8 -p dense -p "$best,share=0.04" -p "$to_error,error=0.05" \
+        -p "$to_error,error=0.1" --json "$out/to_error.json" > "$out/to_error.txt" 2>&1
+    check $? "selections that end at an error, see to_error.txt"
+    grep -E "^double_p" "$out/to_error.txt" | cut -c1-190
+  elif grep -q "prompt's last queries" "$out/to_error.txt"; then
+    echo "SKIPPED: $(tail -1 "$out/to_error.txt")"
+  else
+    check 1 "selections that end at an error, see to_error.txt"
+  fi
+}
+
+profile_one() {  # batch, kernels, launches before, launches, policy
   timeout -k 5 60 ncu --clock-control none --kernel-name "regex:$2" --launch-skip "$3" --launch-count "$4" --metrics "$metrics" \
       "$program" bench "${traces[@]}" -p "$5" -c 131072 -b "$1" --no-stages --repeats 1 --queries 1 > "$out/profile.one" 2>&1
   check $? "a profile of $5 at batch $1, see profile.txt"
   { echo "== $5, 131072 tokens, batch $1"; cat "$out/profile.one"; } >> "$out/profile.txt"
 }
-if command -v ncu > /dev/null; then
-  rm -f "$out/profile.txt"
-  profile 1 bulk_attend 2 1 dense
-  profile 1 bulk_attend 2 1 dense:kv_dtype=fp8
-  for batch in 1 8; do profile $batch "estimate|ranked|attend_kernel" 6 3 "$best,share=0.04"; done
-  rm -f "$out/profile.one"
-  for kernel in bulk_attend estimate ranked attend_kernel; do  # bulk copies: from sm_90 on
-    grep -q "$kernel" "$out/profile.txt" || [ "$arch" -lt 90 ] || check 1 "the profile has no $kernel, see profile.txt"
+
+profile() {
+  metrics=gpu__time_duration.sum,dram__bytes_read.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
+  metrics+=,launch__registers_per_thread,sm__warps_active.avg.per_cycle_active,smsp__inst_executed.sum
+  metrics+=,smsp__issue_active.avg.pct_of_peak_sustained_active,sm__inst_executed_pipe_alu.avg.pct_of_peak_sustained_active
+  for reason in long_scoreboard short_scoreboard barrier membar wait no_instruction imc_miss math_pipe_throttle not_selected; do
+    metrics+=,smsp__average_warps_issue_stalled_${reason}_per_issue_active.ratio
   done
-  grep -E "^==|gpu__time_duration|^ +[a-z_:<>]+.*Context|pct_of_peak_sustained_elapsed" "$out/profile.txt" | cut -c1-130
-else
-  echo "SKIPPED: no ncu (Nsight Compute) here"
-fi
+  if command -v ncu > /dev/null; then
+    rm -f "$out/profile.txt"
+    profile_one 1 bulk_attend 2 1 dense
+    profile_one 1 bulk_attend 2 1 dense:kv_dtype=fp8
+    for batch in 1 8; do profile_one $batch "estimate|ranked|attend_kernel" 6 3 "$best,share=0.04"; done
+    rm -f "$out/profile.one"
+    for kernel in bulk_attend estimate ranked attend_kernel; do  # bulk copies: from sm_90 on
+      grep -q "$kernel" "$out/profile.txt" || [ "$arch" -lt 90 ] || check 1 "the profile has no $kernel, see profile.txt"
+    done
+    grep -E "^==|gpu__time_duration|^ +[a-z_:<>]+.*Context|pct_of_peak_sustained_elapsed" "$out/profile.txt" | cut -c1-130
+  else
+    echo "SKIPPED: no ncu (Nsight Compute) here"
+  fi
+}
 
-step "PyTorch"
-python3 "$root/experiments/bench/sdpa.py" ${SDPA_ARGS:-} --json "$out/sdpa.json" > "$out/sdpa.txt" 2>&1
-check $? "PyTorch, see sdpa.txt"
-cat "$out/sdpa.txt"
+pytorch() {
+  python3 "$root/experiments/bench/sdpa.py" ${SDPA_ARGS:-} --json "$out/sdpa.json" > "$out/sdpa.txt" 2>&1
+  check $? "PyTorch, see sdpa.txt"
+  cat "$out/sdpa.txt"
+}
 
-step "other shapes, on synthetic heads"
-rm -f "$out/shapes.txt"
-while read -r dim heads kv; do
-  trace=$out/synthetic-$dim-$heads-$kv.h5
-  "$program" synth -o "$trace" --tokens 65536 --layers 1 --steps 16 --query-heads "$heads" \
-      --kv-heads "$kv" --head-dim "$dim" > "$out/synth.log" 2>&1 &&
-    "$program" bench "$trace" --kv-heads "$kv" -c 65536 -b 1 8 -p dense -p retroinfer \
-        -p twilight:p=0.95 -p double_p:p1=0.95,p2=0.70 \
-        -p double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum \
-        --json "$out/shape-$dim-$heads-$kv.json" >> "$out/shapes.txt" 2>&1
-  check $? "head_dim $dim, $heads query heads, $kv KV heads, see shapes.txt"
-  rm -f "$trace"
-done << SHAPES
+shapes() {
+  rm -f "$out/shapes.txt"
+  while read -r dim heads kv; do
+    trace=$out/synthetic-$dim-$heads-$kv.h5
+    "$program" synth -o "$trace" --tokens 65536 --layers 1 --steps 16 --query-heads "$heads" \
+        --kv-heads "$kv" --head-dim "$dim" > "$out/synth.log" 2>&1 &&
+      "$program" bench "$trace" --kv-heads "$kv" -c 65536 -b 1 8 -p dense -p retroinfer \
+          -p twilight:p=0.95 -p double_p:p1=0.95,p2=0.70 \
+          -p double_p:p1=0.95,p2=0.70,estimator=second_order,gqa=group_sum \
+          --json "$out/shape-$dim-$heads-$kv.json" >> "$out/shapes.txt" 2>&1
+    check $? "head_dim $dim, $heads query heads, $kv KV heads, see shapes.txt"
+    rm -f "$trace"
+  done << SHAPES
 128 32 8
 64 32 8
 80 32 8
@@ -183,9 +199,9 @@ done << SHAPES
 128 8 8
 128 64 8
 SHAPES
-grep -E "^(shape|dense|double_p:p1=0.95,p2=0.70 )" "$out/shapes.txt" | cut -c1-160
+  grep -E "^(shape|dense|double_p:p1=0.95,p2=0.70 )" "$out/shapes.txt" | cut -c1-160
+}
 
-step "a decode step of all layers"
 whole_steps() {  # suffix of the files' names, traces...
   timeout -k 5 120 "$end_to_end" "${@:2}" "${models[@]}" --layers 2 --distinct 2 -c 16384 -b 1 4 --repeats 5 \
       --check --max-seconds 60 --json "$out/probe$1.json" > "$out/probe$1.txt" 2>&1
@@ -194,11 +210,24 @@ whole_steps() {  # suffix of the files' names, traces...
   check $? "decode steps, see e2e$1.txt"
   tail -3 "$out/e2e$1.txt"
 }
-if [ -n "$end_to_end" ]; then
-  whole_steps "" "${traces[@]}"
-  [ ${#other_model[@]} -eq 0 ] || whole_steps -other "${other_model[@]}"
-else
-  echo "SKIPPED: doublep_e2e was not built; it needs cuBLAS"
-fi
+
+whole() {
+  if [ -n "$end_to_end" ]; then
+    whole_steps "" "${traces[@]}"
+    [ ${#other_model[@]} -eq 0 ] || whole_steps -other "${other_model[@]}"
+  else
+    echo "SKIPPED: doublep_e2e was not built; it needs cuBLAS"
+  fi
+}
+
+declare -A titles=(
+  [parity]="parity, and the Python package beside it" [sanitizers]="compute-sanitizer"
+  [backends]="the same sweep on both backends" [bench]="bench" [mixed]="a batch of different lengths"
+  [to_error]="selections that end at an error" [profile]="a profile" [pytorch]="PyTorch"
+  [shapes]="other shapes, on synthetic heads" [whole]="a decode step of all layers")
+for name in $steps; do
+  step "${titles[$name]}"
+  "$name"
+done
 step "done, failed=$failed"
 exit $failed
