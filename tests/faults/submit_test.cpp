@@ -177,10 +177,13 @@ TEST_CASE("without sbatch there is one clear line, or the script alone") {
     INFO(ran.err);
     CHECK(ran.code == 0);
   }
+  // An squeue that cannot be asked; an sbatch is there, but nothing is left for it to do.
+  slurm.program(slurm.file("bin/sbatch"), "exit 9\n");
+  slurm.program(slurm.file("bin/squeue"), "echo no controller\nexit 1\n");
   const ProgramResult merged = slurm.submit({"--set", "seed=3"});
   INFO(merged.out << merged.err);
-  CHECK(merged.code == 2);  // no squeue to ask
-  CHECK(is_one_clear_line(merged.err, {"squeue: failed, saying: "}));
+  CHECK(merged.code == 2);
+  CHECK(is_one_clear_line(merged.err, {"squeue: failed, saying: no controller"}));
   CHECK(slurm.submit({"--set", "seed=3", "--script-only"}).code == 0);
   CHECK(fs::exists(slurm.result()));
 }
