@@ -1,8 +1,8 @@
 #include "core/index/projected_keys.h"
 
-#include <Eigen/Eigenvalues>
 #include <algorithm>
 
+#include "core/base/symmetric_eigen.h"
 #include "core/cache/logits.h"
 #include "core/cost/stages.h"
 #include "core/index/quantiser.h"
@@ -21,8 +21,8 @@ MatrixD principal_components(const Eigen::Ref<const MatrixF>& rows, Eigen::Index
     const MatrixD centred = rows.middleRows(begin, count).cast<double>().rowwise() - mean;
     covariance.noalias() += centred.transpose() * centred;
   }
-  const Eigen::SelfAdjointEigenSolver<MatrixD> solver(covariance);  // ascending eigenvalues
-  return solver.eigenvectors().rightCols(std::min(rank, d)).rowwise().reverse();
+  // The largest eigenvalues are the last.
+  return symmetric_eigen(covariance).vectors.rightCols(std::min(rank, d)).rowwise().reverse();
 }
 
 void ProjectedKeys::set_basis(MatrixD basis) {

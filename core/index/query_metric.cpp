@@ -1,12 +1,12 @@
 #include "core/index/query_metric.h"
 
-#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 
 #include "core/base/error.h"
+#include "core/base/symmetric_eigen.h"
 
 namespace doublep {
 
@@ -62,9 +62,9 @@ MatrixD query_moment(const QueryHistory& history, std::int64_t begin, std::int64
 }
 
 MatrixD metric_root(const MatrixD& moment, double rho) {
-  const Eigen::SelfAdjointEigenSolver<MatrixD> solver(moment);
-  const VectorD roots = (solver.eigenvalues().cwiseMax(0).array() + rho).sqrt();
-  return solver.eigenvectors() * roots.asDiagonal() * solver.eigenvectors().transpose();
+  const SymmetricEigen eigen = symmetric_eigen(moment);
+  const VectorD roots = (eigen.values.cwiseMax(0).array() + rho).sqrt();
+  return eigen.vectors * roots.asDiagonal() * eigen.vectors.transpose();
 }
 
 double effective_rank(const MatrixD& moment) {
@@ -84,15 +84,12 @@ double cross_validated_rho(const QueryHistory& history) {
     MatrixD seen = MatrixD::Zero(static_cast<Eigen::Index>(d), static_cast<Eigen::Index>(d));
     if (begin > 0) seen += query_moment(history, 0, begin) * static_cast<double>(begin);
     if (end < n) seen += query_moment(history, end, n) * static_cast<double>(n - end);
-    const Eigen::SelfAdjointEigenSolver<MatrixD> solver(seen /
-                                                        static_cast<double>(n - end + begin));
+    const SymmetricEigen eigen = symmetric_eigen(seen / static_cast<double>(n - end + begin));
     const MatrixD held = query_moment(history, begin, end);
-    const VectorD found =
-        (solver.eigenvectors().transpose() * held * solver.eigenvectors()).diagonal();
+    const VectorD found = (eigen.vectors.transpose() * held * eigen.vectors).diagonal();
     for (std::size_t i = 0; i < kGrid.size(); ++i) {
       // Of trace d, as what is held out.
-      const VectorD variances =
-          (solver.eigenvalues().cwiseMax(0).array() + kGrid[i]) / (1 + kGrid[i]);
+      const VectorD variances = (eigen.values.cwiseMax(0).array() + kGrid[i]) / (1 + kGrid[i]);
       losses[i] += variances.array().log().sum() + found.cwiseQuotient(variances).sum();
     }
   }

@@ -13,8 +13,8 @@
 namespace doublep {
 namespace {
 
-constexpr std::size_t kMostHeader = 1 << 16;  // bytes; numpy writes 118
-constexpr const char* kRemedy = "; write it with numpy.save";
+constexpr std::size_t kMostNpyHeader = 1 << 16;  // bytes; numpy writes 118
+constexpr const char* kNpyRemedy = "; write it with numpy.save";
 
 class HeaderReader {
  public:
@@ -44,7 +44,7 @@ class HeaderReader {
  private:
   [[noreturn]] void fail(const std::string& found) const {
     fail_input(path_, ": its header has ", found, ", expected the dictionary that numpy writes",
-               kRemedy);
+               kNpyRemedy);
   }
   bool looking_at_more() {
     at_ = std::min(text_.find_first_not_of(" \t\n", at_), text_.size());
@@ -111,20 +111,20 @@ RawTensor read_npy(const std::string& path) {
   in.read(head.data(), 12);
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(head[i]); };
   if (in.gcount() < 12 || head.compare(0, 6, "\x93NUMPY") != 0)
-    fail_input(path, ": is no .npy file (its first bytes are others)", kRemedy);
+    fail_input(path, ": is no .npy file (its first bytes are others)", kNpyRemedy);
   if (byte(6) != 1 && byte(6) != 2)
-    fail_input(path, ": is a .npy file of version ", int{byte(6)}, ", expected 1 or 2", kRemedy);
+    fail_input(path, ": is a .npy file of version ", int{byte(6)}, ", expected 1 or 2", kNpyRemedy);
   const std::size_t lengths = byte(6) == 1 ? 2 : 4;
   std::size_t size = byte(8) | std::size_t{byte(9)} << 8;
   if (lengths == 4) size |= std::size_t{byte(10)} << 16 | std::size_t{byte(11)} << 24;
   tensor.begin = static_cast<std::int64_t>(8 + lengths + size);
-  if (size > kMostHeader || tensor.begin > length)
+  if (size > kMostNpyHeader || tensor.begin > length)
     fail_input(path, ": claims a header of ", size, " bytes in a file of ", length,
-               ", expected at most ", kMostHeader, "; it is cut or damaged", kRemedy);
+               ", expected at most ", kMostNpyHeader, "; it is cut or damaged", kNpyRemedy);
   std::string header(size, '\0');
   in.seekg(static_cast<std::streamoff>(8 + lengths));
   if (!in.read(header.data(), static_cast<std::streamsize>(size)))
-    fail_input(path, ": cannot be read; it is cut or damaged", kRemedy);
+    fail_input(path, ": cannot be read; it is cut or damaged", kNpyRemedy);
   tensor.header = std::make_shared<std::string>(head.substr(0, 8 + lengths) + header);
   HeaderReader(header, path).read(tensor);
   if (tensor.type_name == "<f2") tensor.type = StoredType::kFloat16;
@@ -134,7 +134,7 @@ RawTensor read_npy(const std::string& path) {
   if (const auto data = static_cast<double>(length - tensor.begin); data != expected)
     fail_input(path, ": holds ", data, " bytes of data, expected ", expected, " for the shape ",
                shape_text(tensor.shape), " of ", tensor.type_name, "; it is cut or damaged",
-               kRemedy);
+               kNpyRemedy);
   return tensor;
 }
 

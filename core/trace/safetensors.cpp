@@ -11,9 +11,10 @@
 namespace doublep {
 namespace {
 
-constexpr std::uint64_t kMostHeader = 4 << 20;  // bytes, of some forty thousand tensors
+constexpr std::uint64_t kMostSafetensorsHeader = 4 << 20;  // bytes, of some forty thousand tensors
 constexpr double kMostExtent = 1e15;
-constexpr const char* kRemedy = "; write it again with safetensors.numpy.save_file or its like";
+constexpr const char* kSafetensorsRemedy =
+    "; write it again with safetensors.numpy.save_file or its like";
 
 struct Type {
   const char* name;
@@ -30,15 +31,16 @@ std::string read_header(const std::string& path, std::int64_t length) {
   std::ifstream in(path, std::ios::binary);
   std::string text(8, '\0');
   if (length < 8 || !in.read(text.data(), 8))
-    fail_input(path, ": is no .safetensors file (it has ", length, " bytes)", kRemedy);
+    fail_input(path, ": is no .safetensors file (it has ", length, " bytes)", kSafetensorsRemedy);
   std::uint64_t size = 0;
   for (int i = 8; i-- > 0;) size = size << 8 | static_cast<unsigned char>(text[i]);
-  if (size > kMostHeader || static_cast<std::int64_t>(size) > length - 8)
+  if (size > kMostSafetensorsHeader || static_cast<std::int64_t>(size) > length - 8)
     fail_input(path, ": claims a header of ", size, " bytes in a file of ", length,
-               ", expected at most ", kMostHeader, "; is it a .safetensors file?", kRemedy);
+               ", expected at most ", kMostSafetensorsHeader, "; is it a .safetensors file?",
+               kSafetensorsRemedy);
   text.resize(8 + static_cast<std::size_t>(size));
   if (!in.read(text.data() + 8, static_cast<std::streamsize>(size)))
-    fail_input(path, ": cannot be read; it is cut or damaged", kRemedy);
+    fail_input(path, ": cannot be read; it is cut or damaged", kSafetensorsRemedy);
   return text;
 }
 
@@ -65,7 +67,7 @@ Extent read_tensor(const Yaml& entry, const std::string& name, RawTensor& tensor
       (tensor.type && static_cast<double>(extent.end - extent.begin) != expected))
     offsets.fail(concat("holds ", extent.end - extent.begin, " bytes, expected ", expected,
                         " for the shape ", shape_text(tensor.shape), " of ", tensor.type_name,
-                        kRemedy));
+                        kSafetensorsRemedy));
   return extent;
 }
 
@@ -77,7 +79,7 @@ std::map<std::string, RawTensor> read_safetensors(const std::string& path) {
   const auto text = std::make_shared<const std::string>(read_header(path, length));
   const Yaml header = Yaml::parse(text->substr(8), path);  // JSON is YAML
   if (!header.is_map())
-    header.fail(concat("expected a header that maps names to tensors", kRemedy));
+    header.fail(concat("expected a header that maps names to tensors", kSafetensorsRemedy));
   const auto data = static_cast<std::int64_t>(text->size());
   std::map<std::string, RawTensor> tensors;
   std::vector<Extent> extents;
@@ -96,12 +98,12 @@ std::map<std::string, RawTensor> read_safetensors(const std::string& path) {
   for (const Extent& extent : extents) {
     if (extent.begin != at && extent.end != extent.begin)
       fail_input(path, ": tensor ", extent.name, " begins at byte ", extent.begin, ", expected ",
-                 at, ", where the one before it ends", kRemedy);
+                 at, ", where the one before it ends", kSafetensorsRemedy);
     at = std::max(at, extent.end);
   }
   if (at != length - data)
     fail_input(path, ": its tensors take ", at, " bytes, but the file holds ", length - data,
-               "; it is cut or damaged", kRemedy);
+               "; it is cut or damaged", kSafetensorsRemedy);
   return tensors;
 }
 

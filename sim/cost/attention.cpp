@@ -12,14 +12,14 @@
 namespace doublep::sim {
 namespace {
 
-constexpr int kSelect = static_cast<int>(Stage::kSelect);
 constexpr double kTileTokens = 16;  // what a block of the attend kernel takes at least
 
 Timing select_time(const Machine& machine, std::span<const HeadWork> heads,
                    const AttentionOptions& options) {
   double longest = 0;  // masses of one query head, float32
   for (const HeadWork& head : heads)
-    longest = std::max(longest, head.bytes[kSelect] / (4.0 * options.group_size));
+    longest = std::max(longest,
+                       head.bytes[static_cast<int>(Stage::kSelect)] / (4.0 * options.group_size));
   Timing t;
   t.overhead = search_seconds(machine, options.search, 0, 1, options.group_size);
   t.seconds = search_seconds(machine, options.search, longest, static_cast<double>(heads.size()),

@@ -16,9 +16,9 @@ namespace {
 constexpr const char* kFormat = "doublep-profile";
 
 // One line's fields, with errors that name file and line.
-class Line {
+class TextLine {
  public:
-  Line(const std::string& text, std::string place) : place_(std::move(place)) {
+  TextLine(const std::string& text, std::string place) : place_(std::move(place)) {
     std::istringstream in(text);
     for (std::string field; std::getline(in, field, '\t');) fields_.push_back(field);
   }
@@ -59,7 +59,7 @@ class Line {
   std::vector<std::string> fields_;
 };
 
-void read_row(const Line& line, ProfileRow& row) {
+void read_row(const TextLine& line, ProfileRow& row) {
   line.read(1, row.layer), line.read(2, row.kv_head), line.read(3, row.step);
   line.read(4, row.visible_tokens), line.read(5, row.tokens), line.read(6, row.terms);
   line.read(7, row.widest_head);
@@ -101,7 +101,7 @@ std::vector<Profile> read_profiles(const std::string& path) {
   std::vector<Profile> profiles;
   std::string text;
   for (int number = 1; std::getline(in, text); ++number) {
-    const Line line(text, concat(path, ":", number));
+    const TextLine line(text, concat(path, ":", number));
     const std::string& tag = line.text(0);
     if (number == 1) {
       if (tag != kFormat || line.number(1) != 1)
