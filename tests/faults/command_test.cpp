@@ -11,6 +11,8 @@
 #include <set>
 
 #include "tests/catch.h"
+#include "tests/support/message.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/trace_file.h"
@@ -20,16 +22,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::string kRoot = DOUBLEP_SOURCE_DIR;
-const std::string kTrace = kRoot + "/tests/data/needle-4k.h5";
-
-std::string sweep_text(const std::string& policies) {
-  return "traces: [" + kTrace + "]\nreplay: {max_steps: 2, layers: [4]}\npolicies: " + policies +
-         "\n";
-}
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
+std::string one_layer_sweep(const std::string& policies) {
+  return "traces: [" + needle_4k() +
+         "]\nreplay: {max_steps: 2, layers: [4]}\npolicies: " + policies + "\n";
 }
 
 // doublep ARGUMENTS... with stderr on a terminal of so many columns; what the terminal got.
@@ -74,7 +69,7 @@ TEST_CASE("--version names the commit, the compiler and the libraries") {
   CHECK(result.code == 0);
   CHECK(result.err.empty());
   for (const char* part : {"commit ", "GNU", "HDF5 1.", "Eigen 3.", "yaml-cpp 0.", "CUDA "})
-    CHECK(has(result.out, part));
+    CHECK(contains(result.out, part));
 }
 
 TEST_CASE("an unknown command gets a suggestion, where one is near") {
@@ -91,7 +86,7 @@ TEST_CASE("an unknown command gets a suggestion, where one is near") {
   const auto far = run_program({"frobnicate"}, folder.path());
   CHECK(far.code == 2);
   CHECK(is_one_clear_line(far.err, {"there is no command 'frobnicate'"}));
-  CHECK(!has(far.err, "did you mean"));
+  CHECK(!contains(far.err, "did you mean"));
   const auto escape = run_program({"\x1b[2J\n"}, folder.path());
   CHECK(is_one_clear_line(escape.err, {"\\x1b[2J\\n"}));
 }
@@ -102,24 +97,24 @@ TEST_CASE("validate takes every kind of configuration, and several files") {
       run_program({"validate", kRoot + "/configs/default.yaml", kRoot + "/configs/tune.yaml",
                    kRoot + "/configs/simulate.yaml", kRoot + "/configs/baselines/default.yaml",
                    kRoot + "/configs/hardware/h100-sxm.yaml",
-                   kRoot + "/configs/models/llama-3.1-8b.yaml", kTrace},
+                   kRoot + "/configs/models/llama-3.1-8b.yaml", needle_4k()},
                   folder.path());
   INFO(result.err);
   CHECK(result.code == 0);
   for (const char* kind :
        {"a valid sweep of 44 runs", "tune.yaml: a valid tuning of", "a valid simulation of",
         "a valid baseline of 44 runs", "the machine", "the model", "a valid trace"})
-    CHECK(has(result.out, kind));
+    CHECK(contains(result.out, kind));
   // One that is wrong is named, and the others are still looked at.
-  spill(folder.file("bad.yaml"), sweep_text("[dens]") + "target: {metric: none}\n");
-  spill(folder.file("good.yaml"), sweep_text("[dense]"));
+  spill(folder.file("bad.yaml"), one_layer_sweep("[dens]") + "target: {metric: none}\n");
+  spill(folder.file("good.yaml"), one_layer_sweep("[dense]"));
   const auto mixed = run_program(
       {"validate", folder.file("bad.yaml"), folder.file("none.h5"), folder.file("good.yaml")},
       folder.path());
   CHECK(mixed.code == 2);
-  CHECK(has(mixed.err, "bad.yaml:3:12"));
-  CHECK(has(mixed.err, "none.h5: no such file"));
-  CHECK(has(mixed.out, "good.yaml: a valid sweep of 1 runs"));
+  CHECK(contains(mixed.err, "bad.yaml:3:12"));
+  CHECK(contains(mixed.err, "none.h5: no such file"));
+  CHECK(contains(mixed.out, "good.yaml: a valid sweep of 1 runs"));
 }
 
 TEST_CASE("what a shipped sweep or tuning asks for is known, whichever trace it is replayed on") {
@@ -128,15 +123,16 @@ TEST_CASE("what a shipped sweep or tuning asks for is known, whichever trace it 
   for (const auto& file : fs::directory_iterator(kRoot + "/configs")) {
     const std::string name = file.path().stem().string(), text = slurp(file.path());
     if (file.path().extension() != ".yaml") continue;
-    if (has(text, "\nmodels:")) continue;  // simulations, which tests/sim loads, and accuracy.py's
-    const std::string command = has(text, "\ntarget:") ? "tune" : "run";
+    if (contains(text, "\nmodels:"))
+      continue;  // simulations, which tests/sim loads, and accuracy.py's
+    const std::string command = contains(text, "\ntarget:") ? "tune" : "run";
     const auto result = run_program({command, file.path().string(), "--dry-run", "--set",
-                                     "traces=[" + kTrace + "]", "--set", "replay={}"},
+                                     "traces=[" + needle_4k() + "]", "--set", "replay={}"},
                                     folder.path());
     INFO(name << ": " << result.err);
     CHECK(result.code == 0);
-    CHECK(has(result.out, " on 1 traces)"));
-    CHECK(has(slurp(kRoot + "/README.md"), "`" + name + "`"));  // the list of what is shipped
+    CHECK(contains(result.out, " on 1 traces)"));
+    CHECK(contains(slurp(kRoot + "/README.md"), "`" + name + "`"));  // the list of what is shipped
     seen.push_back(name);
   }
   for (const char* name : {"default", "rivals", "rivals_long", "tune", "tune_for_the_loop"})
@@ -162,8 +158,8 @@ TEST_CASE("a target that is not one is one line that says what is, and --help sh
       {"{metric: violation_rate, percentile: 5, at_most: 0.1}",
        {"target.percentile", "a rate is a mean already"}}};
   for (const auto& [target, words] : wrong) {
-    spill(folder.file("t.yaml"),
-          sweep_text("[dense]") + "output: " + folder.file("r.h5") + "\ntarget: " + target + "\n");
+    spill(folder.file("t.yaml"), one_layer_sweep("[dense]") + "output: " + folder.file("r.h5") +
+                                     "\ntarget: " + target + "\n");
     const auto result = run_program({"tune", folder.file("t.yaml")}, folder.path());
     INFO(target << ": " << result.err);
     CHECK(result.code == 2);
@@ -175,25 +171,25 @@ TEST_CASE("a target that is not one is one line that says what is, and --help sh
   const auto help = run_program({"tune", "--help"}, folder.path());
   for (const char* metric :
        {"output_error", "exact_mass", "covered_mass", "violation_rate", "error_violation_rate"})
-    CHECK(has(help.out, std::string("{metric: ") + metric + ","));
+    CHECK(contains(help.out, std::string("{metric: ") + metric + ","));
 }
 
 TEST_CASE("tune --dry-run prints its candidates and runs nothing") {
   const TempDir folder;
   spill(folder.file("t.yaml"),
-        sweep_text("[{policy: streaming, window: [16, 32]}]") +
+        one_layer_sweep("[{policy: streaming, window: [16, 32]}]") +
             "target: {metric: output_error, at_most: 0.5}\noutput: " + folder.file("r.h5") + "\n");
   const auto result = run_program({"tune", folder.file("t.yaml"), "--dry-run"}, folder.path());
   CHECK(result.code == 0);
-  CHECK(has(result.out, "\"window\": 32"));
-  CHECK(has(result.out, "2 runs (2 of policies on 1 traces)"));
+  CHECK(contains(result.out, "\"window\": 32"));
+  CHECK(contains(result.out, "2 runs (2 of policies on 1 traces)"));
   CHECK(!fs::exists(folder.file("r.h5")));
   CHECK(!fs::exists(folder.file("r.h5.parts")));
 }
 
 TEST_CASE("run does what tune wrote, layer by layer") {
   const TempDir folder;
-  const std::string text = "traces: [" + kTrace +
+  const std::string text = "traces: [" + needle_4k() +
                            "]\nreplay: {max_steps: 8}\noutput: " + folder.file("t.h5") +
                            "\npolicies: [{policy: streaming, window: [16, 64, 256, 1024]}]\n"
                            "target: {metric: output_error, at_most: 0.7}\nsafety: 0\n";
@@ -207,7 +203,7 @@ TEST_CASE("run does what tune wrote, layer by layer") {
   spill(folder.file("layers.yaml"),
         "tuned:\n  - {trace: by-hand, policy: streaming, layers: {4: {window: 16}, 7: {window: "
         "1024}}}\n");
-  spill(folder.file("s.yaml"), "traces: [" + kTrace +
+  spill(folder.file("s.yaml"), "traces: [" + needle_4k() +
                                    "]\nreplay: {max_steps: 8}\npolicies:\n  - tuned: tuned.yaml\n"
                                    "  - tuned: layers.yaml\n  - {policy: streaming, window: [16, "
                                    "1024]}\n");
@@ -216,8 +212,8 @@ TEST_CASE("run does what tune wrote, layer by layer") {
   INFO(run.err);
   REQUIRE(run.code == 0);
   const std::string csv = run_program({"export", folder.file("r.h5")}, folder.path()).out;
-  CHECK(has(csv, "streaming tuned=by-hand"));
-  CHECK(has(csv, "\"\"window\"\": {\"\"4\"\": 16, \"\"7\"\": 1024}"));
+  CHECK(contains(csv, "streaming tuned=by-hand"));
+  CHECK(contains(csv, "\"\"window\"\": {\"\"4\"\": 16, \"\"7\"\": 1024}"));
   // Rows of a layer are those of the run that has its parameters in every layer.
   std::map<std::string, std::set<std::string>> rows;  // by label: target_p, layer, head, ...
   std::istringstream lines(csv);
@@ -227,7 +223,7 @@ TEST_CASE("run does what tune wrote, layer by layer") {
     const auto brace = line.rfind("}\",");
     const std::string label = line.substr(0, brace), numbers = line.substr(brace);
     for (const char* name : {"tuned=by-hand", "window=16\"", "window=1024\""})
-      if (has(label, name)) rows[name].insert(numbers);
+      if (contains(label, name)) rows[name].insert(numbers);
   }
   REQUIRE(rows["tuned=by-hand"].size() == rows["window=16\""].size());
   std::size_t narrow = 0, wide = 0;
@@ -246,30 +242,32 @@ TEST_CASE("run does what tune wrote, layer by layer") {
 
 TEST_CASE("seeds are a column of the CSV, and skipped combinations are counted") {
   const TempDir folder;
-  spill(folder.file("s.yaml"), "seed: [0, 3]\nskip_invalid: true\n" +
-                                   sweep_text("[{policy: double_p, p1: 0.5, p2: [0.4, 0.7]}]"));
+  spill(folder.file("s.yaml"),
+        "seed: [0, 3]\nskip_invalid: true\n" +
+            one_layer_sweep("[{policy: double_p, p1: 0.5, p2: [0.4, 0.7]}]"));
   const auto run =
       run_program({"run", folder.file("s.yaml"), "-o", folder.file("r.h5")}, folder.path());
   INFO(run.err);
   REQUIRE(run.code == 0);
-  CHECK(has(run.out, "2 runs"));
-  CHECK(has(run.out, "1 impossible combinations were skipped"));
+  CHECK(contains(run.out, "2 runs"));
+  CHECK(contains(run.out, "1 impossible combinations were skipped"));
   const std::string csv = run_program({"export", folder.file("r.h5")}, folder.path()).out;
   const std::string header = csv.substr(0, csv.find('\n'));
-  for (const char* column : {",seed,", ",kv_dtype,", ",trace_hash,"}) CHECK(has(header, column));
-  CHECK(has(csv, "double_p seed=3"));
+  for (const char* column : {",seed,", ",kv_dtype,", ",trace_hash,"})
+    CHECK(contains(header, column));
+  CHECK(contains(csv, "double_p seed=3"));
 }
 
 TEST_CASE("progress fits the terminal, and sends no escapes to one that takes none") {
   const TempDir folder;
   spill(folder.file("s.yaml"),
-        "traces: [" + kTrace +
+        "traces: [" + needle_4k() +
             "]\nreplay: {max_steps: 2}\npolicies: [{policy: double_sparsity, channels: [16, 32], "
             "label_bits: [2, 4], budget: [64, 128, 256]}]\n");
   const std::vector<std::string> run = {"run", folder.file("s.yaml"), "--fresh", "-o",
                                         folder.file("r.h5")};
   const std::string wide = on_terminal(run, 40, "xterm", "");
-  CHECK(has(wide, "\033[K"));
+  CHECK(contains(wide, "\033[K"));
   std::size_t lines = 0;
   for (std::size_t at = wide.find("\033[K"); at != std::string::npos;) {
     const std::size_t next = wide.find("\033[K", at + 3);
@@ -282,8 +280,8 @@ TEST_CASE("progress fits the terminal, and sends no escapes to one that takes no
   CHECK(lines > 0);
   for (const auto& [term, no_color] : {std::pair{"dumb", ""}, {"xterm", "1"}}) {
     const std::string plain = on_terminal(run, 40, term, no_color);
-    CHECK(!has(plain, "\033"));
-    CHECK(has(plain, "[12/12] needle-4k double_sparsity"));
+    CHECK(!contains(plain, "\033"));
+    CHECK(contains(plain, "[12/12] needle-4k double_sparsity"));
   }
 }
 
@@ -298,8 +296,8 @@ TEST_CASE("control characters reach no terminal") {
   CHECK(is_one_clear_line(result.err, {"a\\x1b[2J\\nb.h5"}));
   const auto inspected = run_program({"inspect", trace.path()}, folder.path());
   CHECK(inspected.code == 0);
-  CHECK(has(inspected.out, "a\\x1b[2Jb\n"));
-  CHECK(has(inspected.out, "first\\nsecond\n"));
+  CHECK(contains(inspected.out, "a\\x1b[2Jb\n"));
+  CHECK(contains(inspected.out, "first\\nsecond\n"));
   // A file's name may hold them, and so may whatever a baseline says.
   fs::copy_file(trace.path(), folder.file("a\x1b[2Jb.h5"));
   spill(folder.file("s.yaml"), "traces: [\"a\\x1b[2Jb.h5\"]\npolicies: [dense, streaming]\n");
@@ -309,8 +307,8 @@ TEST_CASE("control characters reach no terminal") {
     const auto ran = run_program(arguments, folder.path());
     INFO(arguments[0] << ": " << ran.out << ran.err);
     CHECK(ran.code == code);
-    CHECK(!has(ran.out + ran.err, "\x1b"));
-    CHECK(has(ran.out + ran.err, part));
+    CHECK(!contains(ran.out + ran.err, "\x1b"));
+    CHECK(contains(ran.out + ran.err, part));
   };
   quiet({"run", folder.file("s.yaml"), "--dry-run"}, 0, "a\\x1b[2Jb.h5");
   quiet({"run", folder.file("s.yaml"), "-o", result_file}, 0, "a\\x1b[2Jb");
@@ -318,7 +316,7 @@ TEST_CASE("control characters reach no terminal") {
   std::string text = slurp(baseline);
   for (const auto& [from, to] : {std::pair{"label: streaming", "label: \"stream\\e[2Jing\""},
                                  {"visible_tokens: [55, ", "visible_tokens: [56, "}}) {
-    REQUIRE(has(text, from));
+    REQUIRE(contains(text, from));
     for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += 4)
       text.replace(at, std::string(from).size(), to);
   }

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "tests/catch.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -14,15 +15,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::string kTrace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
-
 // A folder with a trace of its own and a sweep over it, and the sweep's result.
 struct Bench {
   TempDir folder;
   std::string trace = folder.file("t.h5"), sweep = folder.file("s.yaml"),
               tuning = folder.file("tune.yaml"), result = folder.file("r.h5");
   Bench() {
-    fs::copy_file(kTrace, trace);
+    fs::copy_file(needle_4k(), trace);
     const std::string text =
         "traces: [t.h5]\nreplay: {max_steps: 2, layers: [4]}\npolicies: [{policy: dense}]\n";
     spill(sweep, text);
@@ -62,10 +61,9 @@ TEST_CASE("no command overwrites what it reads") {
 
 TEST_CASE("a simulation overwrites none of the files that describe it") {
   const TempDir folder;
-  const std::string root = DOUBLEP_SOURCE_DIR;
   for (const char* name : {"hardware/h100-sxm.yaml", "models/llama-3.1-8b.yaml"})
-    fs::copy_file(root + "/configs/" + name, folder.file(fs::path(name).filename().string()));
-  fs::copy_file(root + "/sim/profiles/needle.tsv", folder.file("needle.tsv"));
+    fs::copy_file(kRoot + "/configs/" + name, folder.file(fs::path(name).filename().string()));
+  fs::copy_file(kRoot + "/sim/profiles/needle.tsv", folder.file("needle.tsv"));
   const std::string config = folder.file("s.yaml");
   spill(config,
         "hardware: [h100-sxm.yaml]\nmodels: [llama-3.1-8b.yaml]\n"
@@ -93,8 +91,7 @@ TEST_CASE("a folder as output is refused before any run") {
            {"run", bench.sweep, "-o", bench.folder.path()},
            {"export", result, "-o", bench.folder.path()},
            {"check", result, "--update", "--baseline", bench.folder.path()},
-           {"simulate", std::string(DOUBLEP_SOURCE_DIR) + "/configs/simulate.yaml", "-o",
-            bench.folder.path()},
+           {"simulate", kRoot + "/configs/simulate.yaml", "-o", bench.folder.path()},
            {"tune", bench.tuning, "-o", bench.folder.path()},
            {"inspect", bench.trace, "--csv", bench.folder.path()},
            {"synth", "-o", bench.folder.path(), "--tokens", "64"}}) {
@@ -171,14 +168,14 @@ TEST_CASE("the file that was looked at is the file that is opened") {
   fs::create_directory_symlink("elsewhere/configs", folder.file("configs"));
   fs::create_directories(folder.file("elsewhere/data"));
   fs::create_directories(folder.file("data"));
-  fs::copy_file(kTrace, folder.file("elsewhere/data/t.h5"));
+  fs::copy_file(needle_4k(), folder.file("elsewhere/data/t.h5"));
   spill(folder.file("data/t.h5"), "another file, and no trace at all");
   spill(folder.file("elsewhere/configs/s.yaml"),
         "traces: [../data/t.h5]\nreplay: {layers: [4], max_steps: 2}\npolicies: [dense]\n");
   spill(folder.file("elsewhere/configs/tune.yaml"),
         "traces: [../data/t.h5]\nreplay: {layers: [4], max_steps: 4}\npolicies: [dense]\n"
         "target: {metric: output_error, at_most: 0.5}\n");
-  const std::string configs = std::string(DOUBLEP_SOURCE_DIR) + "/configs/";
+  const std::string configs = kRoot + "/configs/";
   for (const auto& [from, to] : {std::pair{"hardware/h100-sxm.yaml", "data/h.yaml"},
                                  {"models/llama-3.1-8b.yaml", "data/m.yaml"}}) {
     fs::copy_file(configs + from, folder.file(std::string("elsewhere/") + to));

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "tests/catch.h"
+#include "tests/support/paths.h"
 #include "tests/support/temp_dir.h"
 
 using namespace doublep::test;
@@ -14,10 +15,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::string kTrace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
-
 std::string sweep_text(const std::string& policies) {
-  return "traces: [" + kTrace + "]\nreplay: {max_steps: 2}\npolicies:\n" + policies;
+  return "traces: [" + needle_4k() + "]\nreplay: {max_steps: 2}\npolicies:\n" + policies;
 }
 
 struct Bad {
@@ -63,7 +62,7 @@ TEST_CASE("a FIFO is no input of any command, and nobody waits for what it may b
   const TempDir folder;
   const std::string fifo = folder.file("f.yaml");
   REQUIRE(mkfifo(fifo.c_str(), 0600) == 0);
-  spill(folder.file("s.yaml"), "traces: [" + kTrace + "]\npolicies: [{tuned: f.yaml}]\n");
+  spill(folder.file("s.yaml"), "traces: [" + needle_4k() + "]\npolicies: [{tuned: f.yaml}]\n");
   for (const char* workload : {"profiles: [f.yaml]", "traces: [f.yaml]"})
     for (const char* hardware : {"h.yaml", "f.yaml"}) {
       const std::string name = folder.file(std::string(workload).substr(0, 3) + hardware);
@@ -71,7 +70,7 @@ TEST_CASE("a FIFO is no input of any command, and nobody waits for what it may b
                       "]\nmodels: [m.yaml]\nworkloads: [{name: w, " + workload +
                       "}]\npolicies: [dense]\ndecode: {context: 64}\n");
     }
-  const std::string configs = std::string(DOUBLEP_SOURCE_DIR) + "/configs/";
+  const std::string configs = kRoot + "/configs/";
   fs::copy_file(configs + "hardware/h100-sxm.yaml", folder.file("h.yaml"));
   fs::copy_file(configs + "models/llama-3.1-8b.yaml", folder.file("m.yaml"));
   for (const std::vector<std::string>& arguments :
@@ -141,7 +140,7 @@ TEST_CASE(
 TEST_CASE("a missing file, a folder and a truncated trace are refused") {
   const TempDir folder;
   const fs::path cut = fs::path(folder.path()) / "cut.h5";
-  spill(cut, slurp(kTrace).substr(0, 1000000));
+  spill(cut, slurp(needle_4k()).substr(0, 1000000));
   for (const std::string& path : {cut.string(), std::string("/nowhere.h5"),
                                   std::string("/nowhere.yaml"), std::string(folder.path())}) {
     const auto result = run_program({"validate", path}, folder.path());
@@ -186,11 +185,12 @@ TEST_CASE("a full disk loses nothing that was there") {
 TEST_CASE("the same trace or layer twice is refused before anything is run") {
   const TempDir folder;
   const fs::path file = fs::path(folder.path()) / "s.yaml";
-  spill(file, "traces: [" + kTrace + ", " + kTrace + "]\npolicies: [{policy: dense}]\n");
+  spill(file, "traces: [" + needle_4k() + ", " + needle_4k() + "]\npolicies: [{policy: dense}]\n");
   auto result = run_program({"validate", file.string()}, folder.path());
   CHECK(result.code == 2);
   CHECK(is_one_clear_line(result.err, {"same trace", "name it once"}));
-  spill(file, "traces: [" + kTrace + "]\nreplay: {layers: [4, 4]}\npolicies: [{policy: dense}]\n");
+  spill(file,
+        "traces: [" + needle_4k() + "]\nreplay: {layers: [4, 4]}\npolicies: [{policy: dense}]\n");
   result = run_program({"validate", file.string()}, folder.path());
   CHECK(result.code == 2);
   CHECK(is_one_clear_line(result.err, {"s.yaml:2:", "twice"}));
@@ -228,10 +228,10 @@ TEST_CASE("files that are no result or baseline are refused by check and export"
   const TempDir folder;
   const std::string text = (fs::path(folder.path()) / "x.yaml").string();
   spill(text, "format: something\n");
-  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"export", kTrace},
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"export", needle_4k()},
                                                     {"export", text},
                                                     {"export", "/nowhere.h5"},
-                                                    {"check", kTrace, "--baseline", text}}) {
+                                                    {"check", needle_4k(), "--baseline", text}}) {
     const auto result = run_program(arguments, folder.path());
     INFO(result.err);
     CHECK(result.code == 2);
@@ -256,7 +256,7 @@ TEST_CASE("a small stack is enough, with a limit on memory and without") {
     options.program = "/bin/bash";
     const std::string command = std::string(limit) + "; exec \"$0\" validate \"$1\"";
     const auto result =
-        run_program({"-c", command, DOUBLEP_PROGRAM, kTrace}, folder.path(), options);
+        run_program({"-c", command, DOUBLEP_PROGRAM, needle_4k()}, folder.path(), options);
     INFO(limit << ": " << result.err);
     CHECK(result.code == 0);
   }

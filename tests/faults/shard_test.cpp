@@ -4,6 +4,7 @@
 #include "experiments/results/result_reader.h"
 #include "experiments/shards/merge.h"
 #include "tests/catch.h"
+#include "tests/support/paths.h"
 #include "tests/support/small_sweep.h"
 
 using namespace doublep;
@@ -12,13 +13,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::string kNeedle = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
-
 // Two traces, two seeds, a policy with terms, labels and a title: 2 x 10 runs.
 class Shards {
  public:
   Shards() : small_("toy.h5") {
-    spill(config(), "traces: [toy.h5, " + kNeedle +
+    spill(config(), "traces: [toy.h5, " + needle_4k() +
                         "]\nseed: [0, 1]\nreplay: {max_steps: 2}\npolicies:\n  - dense\n"
                         "  - {policy: streaming, window: [2, 4, 8], title: a window}\n"
                         "  - {policy: cluster_top_k, k: 2, tokens_per_cluster: 4}\n");
@@ -223,7 +222,7 @@ TEST_CASE("merge refuses overlaps, gaps, other configurations and what is no sha
   REQUIRE(shards.program({"run", shards.config(), "-o", shards.whole()}).code == 0);
   shards.expect_refusal(shards.merge({files[0], shards.whole()}),
                         {shards.whole(), "the whole of a sweep"});
-  shards.expect_refusal(shards.merge({files[0], kNeedle}), {kNeedle, "no doublep-result"});
+  shards.expect_refusal(shards.merge({files[0], needle_4k()}), {needle_4k(), "no doublep-result"});
   shards.expect_refusal(shards.merge({files[0], shards.file("none.h5")}), {"none.h5"});
   shards.expect_refusal(shards.program({"merge", files[0], files[1], files[2], "-o", files[2]}),
                         {files[2], "would destroy"});

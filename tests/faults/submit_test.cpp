@@ -6,6 +6,7 @@
 
 #include "experiments/shards/shard.h"
 #include "tests/catch.h"
+#include "tests/support/message.h"
 #include "tests/support/small_sweep.h"
 
 using namespace doublep;
@@ -13,10 +14,6 @@ using namespace doublep::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 // A folder with an sbatch and an squeue goes before the rest of PATH. sbatch notes the array that
 // it got, and runs its tasks at once but those of the file `lost`; squeue says what stands in
@@ -88,14 +85,14 @@ TEST_CASE("submit hands over what is missing and not queued, and merges when all
   ProgramResult said = slurm.submit();
   INFO(said.err);
   CHECK(said.code == 0);
-  CHECK(has(said.out, "job 41 of Slurm: shards 1/3, 2/3, 3/3\n"));
+  CHECK(contains(said.out, "job 41 of Slurm: shards 1/3, 2/3, 3/3\n"));
   CHECK(slurm.calls() == "1-3\n");
   CHECK(!fs::exists(slurm.result()));
 
   slurm.queue("1\n3\n"), slurm.lose("2\n");  // and of the others Slurm has lost the second
   said = slurm.submit();
   CHECK(said.code == 0);
-  CHECK(has(said.out, "job 41 of Slurm: shard 2/3\n2 of 3 shards are queued or running\n"));
+  CHECK(contains(said.out, "job 41 of Slurm: shard 2/3\n2 of 3 shards are queued or running\n"));
   CHECK(slurm.calls() == "2\n");
 
   slurm.queue("");
@@ -114,13 +111,13 @@ TEST_CASE("submit hands over what is missing and not queued, and merges when all
   INFO(said.err);
   CHECK(said.code == 0);
   CHECK(slurm.calls() == "2-3\n");
-  CHECK(has(said.out, "5 runs of 3 shards in "));
+  CHECK(contains(said.out, "5 runs of 3 shards in "));
   CHECK(slurm.sweep().export_csv().out == good);
   for (int index = 1; index <= 3; ++index) CHECK(!fs::exists(slurm.shard(index, 3)));
 
   said = slurm.submit();
   CHECK(said.code == 0);
-  CHECK(has(said.out, "all of the sweep is there already"));
+  CHECK(contains(said.out, "all of the sweep is there already"));
   CHECK(slurm.calls().empty());
 }
 
@@ -137,7 +134,7 @@ TEST_CASE("shards that were run by hand count, of another number they do not") {
   const ProgramResult merged = slurm.submit({}, "2");
   INFO(merged.err);
   CHECK(merged.code == 0);
-  CHECK(has(merged.out, "5 runs of 2 shards in "));
+  CHECK(contains(merged.out, "5 runs of 2 shards in "));
   CHECK(slurm.calls().empty());
   // Of another configuration they are missing.
   fs::remove(slurm.result());
@@ -164,10 +161,10 @@ TEST_CASE("without sbatch there is one clear line, or the script alone") {
   INFO(script.err);
   CHECK(script.code == 0);
   const std::string name = slurm.result() + ".shards/job.sh", text = slurp(name);
-  CHECK(has(script.out, name + ": shards 1/3, 2/3, 3/3, for sbatch"));
+  CHECK(contains(script.out, name + ": shards 1/3, 2/3, 3/3, for sbatch"));
   for (const char* line : {"#SBATCH --array=1-3\n", "#SBATCH --gres=gpu:1\n", "#SBATCH --time=5\n",
                            "#SBATCH --cpus-per-task=2\n", " --set seed=3 "})
-    CHECK(has(text, line));
+    CHECK(contains(text, line));
   // It is what sbatch would run.
   for (const char* task : {"1", "2", "3"}) {
     ProgramOptions shell;

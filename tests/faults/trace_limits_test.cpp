@@ -12,10 +12,6 @@ using namespace doublep::test;
 
 namespace {
 
-h5::Handle writable(const TraceFile& file) {
-  return {H5Fopen(file.path().c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose};
-}
-
 // `doublep validate`: exit code 2 and one line with the parts, within a second of computing and 100
 // MB (and the stacks of its threads).
 void refused_cheaply(const std::string& path, const std::vector<std::string>& parts) {
@@ -73,11 +69,11 @@ TEST_CASE("sizes that are declared and not stored") {
   tokens.set_int("num_tokens", 1 << 24);
   for (const char* name :
        {"layers/1/keys", "layers/1/values", "layers/10/keys", "layers/10/values"})
-    create_chunked(writable(tokens), name, {2, 1 << 24, 8}, {1, 4096, 8}, true);
+    create_chunked(tokens.writable(), name, {2, 1 << 24, 8}, {1, 4096, 8}, true);
   refused_cheaply(tokens.path(), {"layers/1/keys", "0 of its 8192 chunks"});
 
   steps.set_int("num_tokens", (std::int64_t{1} << 30) + 1);
-  create_chunked(writable(steps), "positions", {hsize_t{1} << 30}, {1 << 20}, true, H5T_STD_I64LE);
+  create_chunked(steps.writable(), "positions", {hsize_t{1} << 30}, {1 << 20}, true, H5T_STD_I64LE);
   refused_cheaply(steps.path(), {"positions", "1073741824", "fewer decode steps"});
 }
 
@@ -85,7 +81,7 @@ TEST_CASE("gzip bombs and giant chunks") {
   const TraceFile ratio, overlong, chunk;
   ratio.set_int("num_tokens", 1 << 23);
   {
-    const h5::Handle f = writable(ratio);
+    const h5::Handle f = ratio.writable();
     const std::vector<char> raw = deflated_zeros(f, 1 << 18);
     // Two KV heads of 2^23 keys: 512 MiB of zeros in half a megabyte.
     const h5::Handle keys =
@@ -98,7 +94,7 @@ TEST_CASE("gzip bombs and giant chunks") {
   }
   refused_cheaply(ratio.path(), {"layers/1/keys", "declares", "stores"});
   {
-    const h5::Handle f = writable(overlong);  // 1280 bytes are declared, 64 MiB come out
+    const h5::Handle f = overlong.writable();  // 1280 bytes are declared, 64 MiB come out
     const std::vector<char> raw = deflated_zeros(f, 1 << 24);
     const h5::Handle keys = create_chunked(f, "layers/1/keys", {2, 20, 8}, {2, 20, 8}, true);
     const hsize_t at[] = {0, 0, 0};
@@ -106,7 +102,7 @@ TEST_CASE("gzip bombs and giant chunks") {
   }
   refused_cheaply(overlong.path(), {"layers/1/keys", "1280"});
   chunk.set_int("num_tokens", 1 << 24);
-  create_chunked(writable(chunk), "layers/1/keys", {2, 1 << 24, 8}, {2, 1 << 24, 8}, false);
+  create_chunked(chunk.writable(), "layers/1/keys", {2, 1 << 24, 8}, {2, 1 << 24, 8}, false);
   refused_cheaply(chunk.path(), {"layers/1/keys", "chunks of 1024 MiB"});
 }
 
@@ -137,7 +133,7 @@ TEST_CASE("attributes of 64 MB, of fixed and of variable length") {
 TEST_CASE("20,001 layers") {
   const TraceFile file;
   {
-    const h5::Handle f = writable(file);
+    const h5::Handle f = file.writable();
     for (int i = 11; i < 20010; ++i) {
       const std::string name = "layers/" + std::to_string(i);
       H5Lcreate_hard(f.get(), "layers/10", f.get(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT);
@@ -215,7 +211,7 @@ TEST_CASE("what a file says cannot steer the terminal") {
 TEST_CASE("a missing filter and a locked file are named for what they are") {
   const TraceFile filter, locked;
   {
-    const h5::Handle f = writable(filter);
+    const h5::Handle f = filter.writable();
     H5Ldelete(f.get(), "layers/1/keys", H5P_DEFAULT);
     const std::vector<hsize_t> extent = {2, 20, 8};
     const h5::Handle space(H5Screate_simple(3, extent.data(), nullptr), H5Sclose);

@@ -11,10 +11,6 @@ using namespace doublep::test;
 
 namespace {
 
-h5::Handle writable(const TraceFile& file) {
-  return {H5Fopen(file.path().c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose};
-}
-
 // Makes a dataset with these creation properties, in the place of what is there.
 template <class Set>
 h5::Handle make_dataset(const h5::Handle& f, const Set& set, const char* name,
@@ -39,7 +35,7 @@ h5::Handle make_keys(const h5::Handle& f, const Set& set) {
 
 void link_out(const TraceFile& file, const char* name, const char* target_file,
               const char* target) {
-  const h5::Handle f = writable(file);
+  const h5::Handle f = file.writable();
   if (h5::exists(f.get(), name)) H5Ldelete(f.get(), name, H5P_DEFAULT);
   REQUIRE(H5Lcreate_external(target_file, target, f.get(), name, H5P_DEFAULT, H5P_DEFAULT) >= 0);
 }
@@ -52,7 +48,7 @@ TEST_CASE("a virtual dataset is refused, whether its source is there or not") {
     const TraceFile other;
     std::filesystem::copy(other.path(),
                           std::filesystem::path(file.path()).parent_path() / "other.h5");
-    make_keys(writable(file), [&](hid_t plist, hid_t space) {
+    make_keys(file.writable(), [&](hid_t plist, hid_t space) {
       // "." is the file itself: the dataset maps onto itself.
       REQUIRE(H5Pset_virtual(plist, space, source, "layers/1/keys", space) >= 0);
     });
@@ -88,7 +84,7 @@ TEST_CASE("no dataset lies elsewhere or nowhere, those that may be missing no mo
       CAPTURE(d.name, says);
       const TraceFile file;
       if (set)
-        make_dataset(writable(file), set, d.name, d.extent, d.type);
+        make_dataset(file.writable(), set, d.name, d.extent, d.type);
       else
         link_out(file, d.name, "missing.h5", "/x");
       expect_refusal(file, {d.name, says});
@@ -105,9 +101,9 @@ TEST_CASE("external storage is refused, and not opened") {
   const std::string raw = file.path() + ".raw", fifo = waits.path() + ".fifo";
   std::ofstream(raw, std::ios::binary) << std::string(2 * 20 * 8 * 4, '\0');
   REQUIRE(mkfifo(fifo.c_str(), 0600) == 0);
-  make_keys(writable(file), set(raw));
-  make_keys(writable(waits), set(fifo));
-  make_keys(writable(system), set("/etc/passwd"));
+  make_keys(file.writable(), set(raw));
+  make_keys(waits.writable(), set(fifo));
+  make_keys(system.writable(), set("/etc/passwd"));
   for (const TraceFile* f : {&file, &waits, &system})
     expect_refusal(*f, {"layers/1/keys", "external storage"});
 }
@@ -132,7 +128,7 @@ TEST_CASE("external links are refused wherever they stand, and not followed") {
 TEST_CASE("soft links stay within the file, or are refused") {
   const TraceFile inside, outside, circle, dangling;
   const auto soft = [](const TraceFile& file, const char* name, const char* target) {
-    const h5::Handle f = writable(file);
+    const h5::Handle f = file.writable();
     if (h5::exists(f.get(), name)) H5Ldelete(f.get(), name, H5P_DEFAULT);
     REQUIRE(H5Lcreate_soft(target, f.get(), name, H5P_DEFAULT, H5P_DEFAULT) >= 0);
   };
@@ -152,16 +148,16 @@ TEST_CASE("soft links stay within the file, or are refused") {
 
 TEST_CASE("what was never written, or not whole, is refused and named") {
   const TraceFile never, chunks, some;
-  make_keys(writable(never), [](hid_t, hid_t) {});
+  make_keys(never.writable(), [](hid_t, hid_t) {});
   expect_refusal(never, {"layers/1/keys", "never written"});
   const auto chunked = [](hid_t plist, hid_t) {
     const std::vector<hsize_t> chunk = {1, 7, 8};
     H5Pset_chunk(plist, 3, chunk.data());
   };
-  make_keys(writable(chunks), chunked);
+  make_keys(chunks.writable(), chunked);
   expect_refusal(chunks, {"layers/1/keys", "0 of its 6 chunks"});
   {
-    const h5::Handle f = writable(some);
+    const h5::Handle f = some.writable();
     const h5::Handle dataset = make_keys(f, chunked);
     const std::vector<float> half(160, 1.0f);
     const std::vector<std::int64_t> start = {0, 0, 0}, count = {1, 20, 8};
@@ -175,7 +171,7 @@ TEST_CASE("chunks, compressed or not, are read as they were written") {
   std::vector<float> data(320);
   for (std::size_t i = 0; i < data.size(); ++i) data[i] = 0.125f * static_cast<float>(i);
   {
-    const h5::Handle f = writable(file);
+    const h5::Handle f = file.writable();
     const h5::Handle keys = make_keys(f, [](hid_t plist, hid_t) {
       const std::vector<hsize_t> chunk = {1, 7, 8};
       H5Pset_chunk(plist, 3, chunk.data());

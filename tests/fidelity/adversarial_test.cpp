@@ -87,7 +87,6 @@ struct Scenario {
   std::int64_t by = 1;       ///< then so many at a time
 };
 
-std::int64_t i64(std::int64_t x) { return x; }
 const Given kSmall = {{"sink", i64(2)}, {"window", i64(4)}, {"tokens_per_cluster", i64(4)}};
 Given with(Given given, const Given& more) {
   for (const auto& [name, value] : more) given[name] = value;

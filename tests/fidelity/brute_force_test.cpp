@@ -16,8 +16,6 @@ using Tokens = std::vector<std::int32_t>;
 
 namespace {
 
-std::int64_t i64(std::int64_t x) { return x; }
-
 Tokens by_weight(const std::vector<Real>& w) {
   Tokens order(w.size());
   std::iota(order.begin(), order.end(), 0);

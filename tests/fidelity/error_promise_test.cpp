@@ -51,7 +51,7 @@ TEST_CASE("a calibrated promise of 5 % is kept on recorded activations", "[heavy
 }
 
 TEST_CASE("kinds of heads keep a promise of 5 % for fewer bytes", "[heavy]") {
-  const std::string path = std::string(DOUBLEP_SOURCE_DIR) + "/data/qwen-needle-8k.h5";
+  const std::string path = shipped_trace();
   Given promise = best("error");
   promise["error"] = 0.05, promise["calibration"] = std::string("prompt");
   promise["promise_to"] = std::string("heads");

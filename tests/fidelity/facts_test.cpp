@@ -25,7 +25,6 @@ Means means_of(const Trace& trace, const std::string& policy, const Given& given
   return m;
 }
 
-std::int64_t i64(std::int64_t x) { return x; }
 const Given kOracleP = {{"p", 0.95}};
 
 // Double-P's defaults are the prototype's setting: 16 tokens per cluster, (0.95, 0.70), drop,
@@ -86,4 +85,22 @@ TEST_CASE("facts of Double-P on code-8k", "[heavy]") {
   const Trace trace = Trace::open(path);
   expect_double_p(trace, "jensen", 0.912, 0.986, 537, 102, 0.050);
   expect_double_p(trace, "second_order", 0, 0, 537, 0, 0.034);
+}
+
+// Pages of 16, the best 64 per query head over the true minimum and maximum of each, and sink 4 and
+// window 64.
+TEST_CASE("Quest on needle-4k", "[heavy]") {
+  const Means means = means_of(Trace::open(needle_4k()), "quest", {});
+  CHECK(means.exact_mass == Approx(0.915649).margin(5e-7));
+  CHECK(means.tokens == Approx(1040.014).margin(5e-4));
+  CHECK(means.error == Approx(0.0876).margin(5e-5));
+}
+
+TEST_CASE("Quest on code-8k", "[heavy]") {
+  const std::string path = shared_trace("code-8k");
+  if (path.empty()) return skip("the trace code-8k is not there; set DOUBLEP_SHARED");
+  const Means means = means_of(Trace::open(path), "quest", {});
+  CHECK(means.exact_mass == Approx(0.932197).margin(5e-7));
+  CHECK(means.tokens == Approx(1026.243).margin(5e-4));
+  CHECK(means.error == Approx(0.0598).margin(5e-5));
 }

@@ -10,8 +10,6 @@ using namespace doublep::test;
 
 namespace {
 
-std::int64_t i64(std::int64_t x) { return x; }
-
 // Parameters with which a policy attends everything.
 const std::vector<std::pair<std::string, Given>> kLimits = {
     {"dense", {}},

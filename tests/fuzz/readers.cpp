@@ -13,6 +13,7 @@
 #include "experiments/simulate/inputs.h"
 #include "sim/profile/profile.h"
 #include "tests/fuzz/hdf5_edits.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tensor_folder.h"
@@ -48,7 +49,7 @@ Made make() {
         "policies: [{policy: double_p, sink: 1, window: 2, audit: 4}, {policy: dense}]\n");
   run({"run", dir.file("s.yaml"), "-o", dir.file("result.h5")});
   run({"check", dir.file("result.h5"), "--baseline", dir.file("baseline.yaml"), "--update"});
-  run({"simulate", DOUBLEP_SOURCE_DIR "/configs/simulate.yaml", "--set",
+  run({"simulate", kRoot + "/configs/simulate.yaml", "--set",
        "workloads=[{name: toy, traces: [" + dir.file("toy.h5") + "]}]", "--record", dir.path()});
   return {slurp(dir.file("toy.h5")), slurp(dir.file("result.h5")), slurp(dir.file("baseline.yaml")),
           slurp(dir.file("toy.tsv"))};
@@ -110,7 +111,7 @@ std::vector<Seed> sound_seeds(const std::string& reader) {
   if (reader == "npy") seeds.push_back({"made", npy(small)});
   if (reader == "safetensors")
     seeds.push_back({"made", safetensors({{"layers.1.keys", small}, {"layers.1.values", small}})});
-  const fs::path folder = fs::path(DOUBLEP_SOURCE_DIR) / "tests/fuzz/seeds" / reader;
+  const fs::path folder = kRoot + "/tests/fuzz/seeds/" + reader;
   if (fs::is_directory(folder))
     for (const auto& entry : fs::directory_iterator(folder))
       seeds.push_back({entry.path().filename().string(), slurp(entry.path())});

@@ -67,7 +67,7 @@ std::vector<Setup> setups_of(const std::string& policy) {
   return mine;
 }
 
-void check(const Case& c, const Setup& setup) {
+void check_attention(const Case& c, const Setup& setup) {
   const auto decoder = on_gpu(setup, c.dtype);
   decoder->prefill(c.cache());
   const StepResult result = decoder->step(c.block(), Detail::kSelections);
@@ -101,7 +101,7 @@ TEST_CASE("attention over the GPU's selection equals the reference's", "[parity]
       Case c;
       c.kind = kind, c.dtype = dtype;
       c.fill();
-      for (const Setup& setup : setups()) check(c, setup);
+      for (const Setup& setup : setups()) check_attention(c, setup);
     }
 }
 
@@ -113,10 +113,10 @@ TEST_CASE("every head dimension and group size", "[parity]") {
         Case c;
         c.head_dim = d, c.group = group, c.dtype = dtype;
         c.fill();
-        for (const int i : {0, 6, 8, 9}) check(c, setups()[i]);
+        for (const int i : {0, 6, 8, 9}) check_attention(c, setups()[i]);
         for (const char* policy : {"quest", "twilight", "retroinfer"})
-          check(c, setups_of(policy).front());
-        check(c, setups_of("double_p").back());  // shifted
+          check_attention(c, setups_of(policy).front());
+        check_attention(c, setups_of("double_p").back());  // shifted
       }
 }
 
@@ -126,7 +126,7 @@ TEST_CASE("short caches: one key, fewer than sink and window, one more", "[parit
     Case c;
     c.length = length, c.capacity = length + 3;
     c.fill();
-    for (const Setup& setup : setups()) check(c, setup);
+    for (const Setup& setup : setups()) check_attention(c, setup);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "tests/parity/support.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -30,7 +31,7 @@ TEST_CASE("an output that cannot be written is refused before anything is measur
   if (!e2e.empty()) programs.push_back({e2e, "doublep_e2e", {}});
   const TempDir folder;
   const std::string trace = folder.file("t.h5"), nowhere = folder.file("none/x.json");
-  fs::copy_file(fs::path(DOUBLEP_SOURCE_DIR) / "tests/data/needle-4k.h5", trace);
+  fs::copy_file(needle_4k(), trace);
   const std::string before = slurp(trace);
   for (const Program& program : programs)
     for (const auto& [json, says] :
@@ -57,9 +58,9 @@ TEST_CASE("whole steps are of the model whose heads the traces have", "[plan]") 
   options.program = whole_steps();
   if (options.program.empty()) return skip("doublep_e2e is not built here");
   const TempDir folder;
-  const std::string four = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
+  const std::string four = needle_4k();
   const std::string six = folder.file("six.h5");  // query heads a KV head, as Qwen2.5-1.5B has
-  const std::string models = std::string(DOUBLEP_SOURCE_DIR) + "/configs/models/";
+  const std::string models = kRoot + "/configs/models/";
   const std::string llama = models + "llama-3.1-8b.yaml", qwen = models + "qwen2.5-coder-1.5b.yaml";
   REQUIRE(run_program({"synth", "-o", six, "--tokens", "512", "--layers", "1", "--steps", "4",
                        "--query-heads", "12", "--kv-heads", "2", "--head-dim", "128"},
@@ -90,7 +91,7 @@ TEST_CASE("whole steps are of the model whose heads the traces have", "[plan]") 
 
 TEST_CASE("a mixed batch that cannot be is refused before anything is measured", "[plan]") {
   const TempDir folder;
-  const std::string trace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
+  const std::string trace = needle_4k();
   for (const auto& [lengths, says] : std::vector<std::pair<std::string, std::string>>{
            {"0", "--mixed 0: expected tokens of a sequence, at least 1"},
            {"100000000", "--mixed 100000000: 2 such sequences take more than 44 GiB"}}) {
@@ -103,7 +104,7 @@ TEST_CASE("a mixed batch that cannot be is refused before anything is measured",
 }
 
 TEST_CASE("a team too small for its clusters is refused before anything is measured", "[plan]") {
-  const std::string trace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
+  const std::string trace = needle_4k();
   const std::string best = "double_p:variant=best,head_kinds=one,share=0.04";
   const auto settings = bench::parse_settings({"dense", "retroinfer", best}, {"segment=8192"},
                                               bench::request_of({trace}, 8));
@@ -150,7 +151,7 @@ TEST_CASE("a mixed batch stands beside what its parts take", "[plan]") {
 
 TEST_CASE("layers have other recorded heads while there are some", "[parity]") {
   if (without_device()) return;
-  const std::string trace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
+  const std::string trace = needle_4k();
   const auto dense = bench::parse_settings({"dense"}, {}, bench::request_of({trace}, 2));
   const auto outputs = [&](int layers, float noise) {
     const bench::RecordedHeads heads({trace}, 2, noise, layers);
@@ -173,7 +174,7 @@ TEST_CASE("layers have other recorded heads while there are some", "[parity]") {
 
 TEST_CASE("sequences of a mixed batch attend and read what they do alone", "[parity][quick]") {
   if (without_device()) return;
-  const std::string trace = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5";
+  const std::string trace = needle_4k();
   const bench::RecordedHeads heads({trace}, 2, 0.1f);
   const std::vector<std::int64_t> lengths = {900, 300, 300, 5000};
   bench::Subject together(heads, lengths);
@@ -206,7 +207,7 @@ TEST_CASE("a setting that stops by error is told what its factors are learnt fro
   const TempDir folder;
   const std::string setting =
       "double_p:variant=best,head_kinds=one,stop=error,error=0.05,calibration=prompt";
-  const std::string data = std::string(DOUBLEP_SOURCE_DIR) + "/";
+  const std::string data = kRoot + "/";
   const ProgramResult taken = run_program(
       {"bench", data + "data/qwen-needle-8k.h5", "--dry-run", "-p", setting}, folder.path());
   INFO(taken.err);
@@ -222,7 +223,7 @@ TEST_CASE("a setting that stops by error is told what its factors are learnt fro
 
 TEST_CASE("a batch that stops by error errs by less than is promised", "[parity][quick]") {
   if (without_device()) return;
-  const std::string trace = std::string(DOUBLEP_SOURCE_DIR) + "/data/qwen-needle-8k.h5";
+  const std::string trace = shipped_trace();
   const bench::RecordedHeads heads({trace}, 2, 0.1f);
   bench::Subject batch(heads, {1500, 1500, 900});
   const auto room = bench::Subject::make_source(heads, 1500);

@@ -8,13 +8,12 @@
 #include "experiments/bench/subject.h"
 #include "tests/parity/support.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 
 namespace doublep::test {
 namespace {
 
 constexpr KvDtype kFp8 = KvDtype::kFp8;
-
-std::string trace() { return std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5"; }
 
 /// Core's packed head, in the blocks of the clusters that the device made.
 PackedHead packed_as(const Case& c, const StepResult& result, int kv) {
@@ -97,7 +96,7 @@ TEST_CASE("fp8 is refused by name where no kernel reads it, and in a setting", "
     INFO(policy);
     CHECK(contains(refused(policy), "missing kv_dtype fp8"));
   }
-  const cuda::Request request = bench::request_of({trace()}, 2);
+  const cuda::Request request = bench::request_of({needle_4k()}, 2);
   const auto settings = bench::parse_settings(
       bench::with_fp8({"dense", "quest:budget=64", "double_p:p2=0.5"}), {}, request);
   REQUIRE(settings.size() == 5);
@@ -205,14 +204,14 @@ TEST_CASE("fp8: the whole step is the reference's, with its error against the un
 TEST_CASE("fp8: a batch in the benchmark errs as its sequences do, from half the bytes",
           "[parity][quick]") {
   if (without_device()) return;
-  const bench::RecordedHeads heads({trace()}, 2, 0.1f);
+  const bench::RecordedHeads heads({needle_4k()}, 2, 0.1f);
   const std::vector<std::int64_t> lengths = {900, 320, 5000};
   bench::Subject together(heads, lengths);
   const auto room = bench::Subject::make_source(heads, 5000);
   const auto settings =
       bench::parse_settings({"dense", "dense:kv_dtype=fp8", "double_p:p1=1,p2=1",
                              "double_p:p1=1,p2=1,kv_dtype=fp8", "dense:kv_dtype=fp8"},
-                            {}, bench::request_of({trace()}, 2));
+                            {}, bench::request_of({needle_4k()}, 2));
   std::vector<std::vector<float>> outputs;
   std::vector<double> bytes;
   for (const bench::Setting& setting : settings) {

@@ -53,7 +53,7 @@ void check_order(const Selection& head, const ExactZone& zone, const RefinementO
   CHECK(!clearly_before(scores[first], first, scores[last], last));
 }
 
-void check(const Case& c, const Setup& setup) {
+void check_ranked(const Case& c, const Setup& setup) {
   const PolicyInfo& info = PolicyRegistry::instance().find(setup.policy);
   const Parameters p = resolve(info, setup.given);
   const auto decoder = on_gpu(setup, c.dtype);
@@ -123,7 +123,7 @@ TEST_CASE("clusters are refined by error until the tokens are enough, as the ref
   };
   Case like;
   like.length = like.capacity = 900;
-  for_each_case(setups, like, [](const Case& c, const Setup& setup) { check(c, setup); });
+  for_each_case(setups, like, [](const Case& c, const Setup& setup) { check_ranked(c, setup); });
 }
 
 TEST_CASE("every head dimension and group size by error", "[parity][quick]") {
@@ -134,7 +134,7 @@ TEST_CASE("every head dimension and group size by error", "[parity][quick]") {
         Case c;
         c.head_dim = d, c.group = group, c.dtype = dtype;
         c.fill();
-        check(c, best({{"share", 0.1}}));
+        check_ranked(c, best({{"share", 0.1}}));
       }
 }
 
@@ -144,7 +144,7 @@ TEST_CASE("short caches by error", "[parity][quick]") {
     Case c;
     c.length = length, c.capacity = length + 3;
     c.fill();
-    check(c, best());
+    check_ranked(c, best());
   }
 }
 
@@ -159,7 +159,7 @@ TEST_CASE("ten thousand clusters by error, and ties by the thousand", "[parity]"
       c.length = c.capacity = 20068;
       c.fill();
       for (const double share : {0.04, 0.7})
-        check(c, of_single_tokens({{"order", std::string(order)}, {"share", share}}));
+        check_ranked(c, of_single_tokens({{"order", std::string(order)}, {"share", share}}));
     }
 }
 
@@ -169,7 +169,7 @@ TEST_CASE("blocks that share a KV head keep masses in global memory where they a
   Case c;  // 47 thousand clusters of eight heads are more than eight blocks hold the masses of
   c.kv_heads = 1, c.group = 8, c.head_dim = 64, c.length = c.capacity = 47068;
   c.fill();
-  check(c, of_single_tokens({{"order", std::string("mass")}, {"share", 0.1}}));
+  check_ranked(c, of_single_tokens({{"order", std::string("mass")}, {"share", 0.1}}));
 }
 
 // Caches so small that a sanitizer gets through: four blocks for a KV head of 532 clusters, by
@@ -180,7 +180,7 @@ TEST_CASE("several blocks share a small KV head", "[parity][quick][race]") {
     Case c;
     c.kv_heads = 1, c.group = 2, c.head_dim = 64, c.length = c.capacity = 600;
     c.fill();
-    check(c, of_single_tokens({{"order", std::string(order)}, {"share", 0.3}}));
+    check_ranked(c, of_single_tokens({{"order", std::string(order)}, {"share", 0.3}}));
   }
 }
 
@@ -190,7 +190,7 @@ TEST_CASE("more KV heads by error than the chip has multiprocessors", "[parity][
   Case c;
   c.kv_heads = 140, c.group = 1, c.head_dim = 64, c.length = c.capacity = 120;
   c.fill();
-  check(c, best({{"tokens_per_cluster", std::int64_t{4}}, {"share", 0.2}}));
+  check_ranked(c, best({{"tokens_per_cluster", std::int64_t{4}}, {"share", 0.2}}));
 }
 
 // Errors grow with exp(sigma^2): with queries ten times as long sigma^2 is 30 to 40 here, twenty
@@ -202,7 +202,7 @@ TEST_CASE("clusters whose logits vary widely keep their order by error", "[parit
     c.dtype = KvDtype::kFp32, c.length = c.capacity = 900;
     c.fill();
     for (float& q : c.queries) q *= longer;
-    for (const double share : {0.1, 0.3}) check(c, best({{"share", share}}));
+    for (const double share : {0.1, 0.3}) check_ranked(c, best({{"share", share}}));
   }
 }
 

@@ -6,6 +6,7 @@
 #include "core/decoder/reference_decoder.h"
 #include "experiments/replay/replay.h"
 #include "tests/parity/support.h"
+#include "tests/support/paths.h"
 
 namespace doublep::test {
 namespace {
@@ -40,7 +41,7 @@ Summary replayed(const Trace& trace, const Setup& setup, KvDtype dtype, bool gpu
 }
 
 std::vector<std::string> traces() {
-  std::vector<std::string> paths = {std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5"};
+  std::vector<std::string> paths = {needle_4k()};
   if (const char* more = std::getenv("DOUBLEP_TRACES")) {
     std::stringstream list(more);
     for (std::string path; std::getline(list, path, ':');)
@@ -124,7 +125,7 @@ TEST_CASE("a replay on the GPU gives the reference's table", "[parity]") {
 // within 12 %, error within 15 % and 0.003.
 TEST_CASE("a replay to an error on the GPU gives the reference's table", "[parity]") {
   if (without_device()) return;
-  const Trace trace = Trace::open(std::string(DOUBLEP_SOURCE_DIR) + "/data/qwen-needle-8k.h5");
+  const Trace trace = Trace::open(shipped_trace());
   const Setup setup =
       best({{"stop", std::string("error")}, {"calibration", std::string("prompt")}});
   const Summary cpu = replayed(trace, setup, KvDtype::kBf16, false);

@@ -8,7 +8,7 @@
 namespace doublep::test {
 namespace {
 
-void check(const Case& c, const Setup& setup) {
+void check_selection(const Case& c, const Setup& setup) {
   const PolicyInfo& info = PolicyRegistry::instance().find(setup.policy);
   const Parameters p = resolve(info, setup.given);
   const auto decoder = on_gpu(setup, c.dtype);
@@ -72,7 +72,7 @@ TEST_CASE("the GPU's selection is the reference's on the same index", "[parity]"
   };
   Case like;
   like.length = like.capacity = 900;
-  for_each_case(setups, like, [](const Case& c, const Setup& setup) { check(c, setup); });
+  for_each_case(setups, like, [](const Case& c, const Setup& setup) { check_selection(c, setup); });
 }
 
 TEST_CASE("thousands of clusters, and ties by the thousand", "[parity]") {
@@ -84,11 +84,11 @@ TEST_CASE("thousands of clusters, and ties by the thousand", "[parity]") {
     c.kind = kind, c.kv_heads = 1, c.group = 2, c.head_dim = 64;
     c.length = c.capacity = 66068;
     c.fill();
-    check(c, {"double_p",
-              {{"tokens_per_cluster", std::int64_t{1}},
-               {"iterations", std::int64_t{1}},
-               {"p1", 0.5},
-               {"p2", 0.25}}});
+    check_selection(c, {"double_p",
+                        {{"tokens_per_cluster", std::int64_t{1}},
+                         {"iterations", std::int64_t{1}},
+                         {"p1", 0.5},
+                         {"p2", 0.25}}});
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "experiments/results/result_reader.h"
 #include "tests/catch.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -12,9 +13,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::string kSource = DOUBLEP_SOURCE_DIR;
-const std::string kSweep = kSource + "/configs/default.yaml";
-const std::string kBaseline = kSource + "/configs/baselines/default.yaml";
+const std::string kSweep = kRoot + "/configs/default.yaml";
+const std::string kBaseline = kRoot + "/configs/baselines/default.yaml";
 
 std::size_t parts_in(const fs::path& folder) {
   std::error_code none;

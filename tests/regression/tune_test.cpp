@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "tests/catch.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -13,7 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::string kConfig = DOUBLEP_SOURCE_DIR "/configs/tune.yaml";
+const std::string kConfig = kRoot + "/configs/tune.yaml";
 
 }  // namespace
 
@@ -23,7 +24,7 @@ TEST_CASE(
   const std::string tuned = folder.file("tuned.yaml");
   const auto run = run_program(
       {"tune", kConfig, "--set", "output=" + folder.file("r.h5"), "--set",
-       "traces=[" DOUBLEP_SOURCE_DIR "/tests/data/needle-4k.h5]", "--set",
+       "traces=[" + needle_4k() + "]", "--set",
        "policies=[{policy: cluster_top_p, p: {from: 0.5, to: 0.95, step: 0.05}, gqa: [per_head, "
        "group_sum]}]",
        "-o", tuned},
@@ -34,14 +35,12 @@ TEST_CASE(
   const YAML::Node entry = YAML::LoadFile(tuned)["tuned"][0];
   CHECK(entry["policy"].as<std::string>() == "cluster_top_p");
   CHECK(entry["trace_hash"].as<std::string>().size() >= 16);
-  CHECK(fs::equivalent(entry["trace_path"].as<std::string>(),
-                       DOUBLEP_SOURCE_DIR "/tests/data/needle-4k.h5"));
+  CHECK(fs::equivalent(entry["trace_path"].as<std::string>(), needle_4k()));
   CHECK(entry["layers"]["4"]["p"].as<double>() == 0.75);
   CHECK(entry["layers"]["7"]["p"].as<double>() == 0.95);
   CHECK(entry["layers"]["7"]["gqa"].as<std::string>() == "group_sum");
   const std::string sweep = folder.file("s.yaml");  // and `run` takes it, layer by layer
-  spill(sweep, std::string("traces: [") + DOUBLEP_SOURCE_DIR +
-                   "/tests/data/needle-4k.h5]\nreplay: {max_steps: 2}\noutput: " +
+  spill(sweep, "traces: [" + needle_4k() + "]\nreplay: {max_steps: 2}\noutput: " +
                    folder.file("again.h5") + "\npolicies: [{tuned: tuned.yaml}]\n");
   const auto again = run_program({"run", sweep}, folder.path());
   INFO(again.out << again.err);
@@ -53,10 +52,8 @@ TEST_CASE(
   const TempDir folder;
   const std::string tuned = folder.file("tuned.yaml");
   const auto run = run_program(
-      {"tune", DOUBLEP_SOURCE_DIR "/configs/tune_for_the_loop.yaml", "--set",
-       "output=" + folder.file("r.h5"), "--set",
-       "traces=[" DOUBLEP_SOURCE_DIR "/tests/data/needle-4k.h5]", "--set", "replay={max_steps: 8}",
-       "--set",
+      {"tune", kRoot + "/configs/tune_for_the_loop.yaml", "--set", "output=" + folder.file("r.h5"),
+       "--set", "traces=[" + needle_4k() + "]", "--set", "replay={max_steps: 8}", "--set",
        "policies=[{policy: double_p, p2: [0.3, 0.5], gqa: group_sum, outside: [drop, estimate]}]",
        "--set", "target={metric: exact_mass, at_least: 0.7}", "-o", tuned},
       folder.path());

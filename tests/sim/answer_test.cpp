@@ -8,6 +8,7 @@
 #include "experiments/simulate/simulation.h"
 #include "tests/catch.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -16,8 +17,6 @@ using namespace doublep::sim;
 using namespace doublep::test;
 
 namespace {
-
-const std::string kRoot = DOUBLEP_SOURCE_DIR;
 
 const std::string kHead =
     "{\"format\": \"doublep-accuracy\", \"version\": 1, \"config\": {\"answer_tokens\": 45, "
@@ -43,12 +42,12 @@ std::vector<RunSpec> policies(double budget) {
   return {spec("dense", {}), spec("quest", {{"budget", budget}})};
 }
 
-std::string plan_text(const std::string& asked) {
+std::string plan_asking(const std::string& asked) {
   return "hardware: [" + kRoot + "/configs/hardware/h100-sxm.yaml]\nmodels: [" + kRoot +
          "/configs/models/llama-3.1-8b.yaml]\nmeasure: {max_steps: 1}\nworkloads: [{name: w, "
          "traces: [" +
-         kRoot + "/tests/data/needle-4k.h5]}]\npolicies:\n  - dense\n" +
-         "  - {policy: quest, budget: 0.04}\n" + asked;
+         needle_4k() + "]}]\npolicies:\n  - dense\n" + "  - {policy: quest, budget: 0.04}\n" +
+         asked;
 }
 
 }  // namespace
@@ -91,7 +90,7 @@ TEST_CASE("What a plan may ask of crossovers and answers", "[sim]") {
   const std::string path = folder.file("plan.yaml"), rows = folder.file("rows.jsonl");
   spill(rows, kHead + kRows);
   const auto plan = [&](const std::string& asked) {
-    spill(path, plan_text(asked));
+    spill(path, plan_asking(asked));
     return load_plan(path);
   };
   const auto says = [&](const std::string& asked) { return message_of([&] { plan(asked); }); };
@@ -123,15 +122,15 @@ TEST_CASE("What a plan may ask of crossovers and answers", "[sim]") {
   CHECK(contains(says("answer: {prompt: 1024, tokens: 64, ratio: 2, rows: " + rows + "}\n"),
                  "keep one of them"));
   CHECK(contains(says("answer: {prompt: 1024, tokens: 64, rows: none.jsonl}\n"), "no such file"));
-  spill(path, plan_text("crossover: {batch: 1}\n"));
+  spill(path, plan_asking("crossover: {batch: 1}\n"));
   CHECK(contains(message_of([&] { load_plan(path, {"policies=[quest]"}); }), "against dense"));
 }
 
 TEST_CASE("A run leaves crossovers and answers in its file", "[sim]") {
   const TempDir folder;
   const std::string config = folder.file("plan.yaml"), out = folder.file("r.h5");
-  spill(config, plan_text("crossover: {batch: [1, 8]}\n"
-                          "answer: {prompt: 4096, tokens: 100, ratio: [1, 2]}\n"));
+  spill(config, plan_asking("crossover: {batch: [1, 8]}\n"
+                            "answer: {prompt: 4096, tokens: 100, ratio: [1, 2]}\n"));
   const auto run = run_program({"simulate", config, "-o", out}, folder.path());
   INFO(run.err);
   REQUIRE(run.code == 0);

@@ -11,6 +11,7 @@
 #include "tests/catch.h"
 #include "tests/sim/machine.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -18,13 +19,13 @@ using namespace doublep;
 using namespace doublep::sim;
 using namespace doublep::sim::test;
 using doublep::test::contains;
+using doublep::test::kRoot;
 using doublep::test::message_of;
+using doublep::test::replaced;
 using doublep::test::run_program;
 using doublep::test::TempDir;
 
 namespace {
-
-const std::string kRoot = DOUBLEP_SOURCE_DIR;
 
 Hardware h100() { return load_hardware(kRoot + "/configs/hardware/h100-sxm.yaml"); }
 Model llama() { return load_model(kRoot + "/configs/models/llama-3.1-8b.yaml"); }
@@ -126,12 +127,6 @@ std::string write(const TempDir& folder, const std::string& text) {
   return path;
 }
 
-std::string with(std::string text, const std::string& from, const std::string& to) {
-  const auto at = text.find(from);
-  REQUIRE(at != std::string::npos);
-  return text.replace(at, from.size(), to);
-}
-
 EndToEnd fit(const std::string& path, Efficiency& e) {
   return fit_end_to_end(h100(), llama(), load_measured_model(path), {3}, e);
 }
@@ -180,13 +175,13 @@ TEST_CASE("Mistakes in a file of whole steps", "[sim]") {
     return message_of([&] { check_shape(path, llama()), load_measured_model(path); });
   };
   CHECK_NOTHROW(check_shape(write(folder, good), llama()));
-  CHECK(contains(says(with(good, "doublep-e2e", "doublep-bench")), "'doublep-e2e'"));
-  CHECK(contains(says(with(good, "\"version\": 3", "\"version\": 2")), "expected version 3"));
-  CHECK(
-      contains(says(with(good, "\"hidden\": 4096", "\"hidden\": 2048")), "llama-3.1-8b has 4096"));
-  CHECK(contains(says(with(good, "\"small_us\"", "\"smal_us\"")), "smal_us"));
-  CHECK(contains(says(with(good, "\"layers\": 32", "\"layers\": none")), "e2e.json:2:"));
-  CHECK(contains(says(with(good, "\"step_us\": ", "\"step_us\": -")), "above 0"));
+  CHECK(contains(says(replaced(good, "doublep-e2e", "doublep-bench")), "'doublep-e2e'"));
+  CHECK(contains(says(replaced(good, "\"version\": 3", "\"version\": 2")), "expected version 3"));
+  CHECK(contains(says(replaced(good, "\"hidden\": 4096", "\"hidden\": 2048")),
+                 "llama-3.1-8b has 4096"));
+  CHECK(contains(says(replaced(good, "\"small_us\"", "\"smal_us\"")), "smal_us"));
+  CHECK(contains(says(replaced(good, "\"layers\": 32", "\"layers\": none")), "e2e.json:2:"));
+  CHECK(contains(says(replaced(good, "\"step_us\": ", "\"step_us\": -")), "above 0"));
 }
 
 TEST_CASE("The program takes whole steps into its calibration and its file", "[sim]") {
@@ -214,7 +209,7 @@ TEST_CASE("The program takes whole steps into its calibration and its file", "[s
   const auto missing = plan(folder.file("none.json"));
   CHECK(missing.code == 2);
   CHECK(contains(missing.err, "no such file"));
-  const auto other = plan(write(folder, with(file_text(), "\"llama-3.1-8b\"", "\"llama-4\"")));
+  const auto other = plan(write(folder, replaced(file_text(), "\"llama-3.1-8b\"", "\"llama-4\"")));
   CHECK(other.code == 2);
   CHECK(contains(other.err, "'llama-4' is not among the models"));
 }

@@ -13,14 +13,13 @@
 #include "sim/calibration/end_to_end.h"
 #include "tests/catch.h"
 #include "tests/sim/machine.h"
+#include "tests/support/paths.h"
 
 using namespace doublep;
 using namespace doublep::sim;
 using namespace doublep::sim::test;
 
 namespace {
-
-const std::string kRoot = DOUBLEP_SOURCE_DIR;
 
 // Batches and contexts, each with how many of its points were held out.
 struct Counts {

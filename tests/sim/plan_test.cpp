@@ -10,29 +10,24 @@
 #include "experiments/simulate/inputs.h"
 #include "tests/catch.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 #include "tests/support/temp_dir.h"
 
 using namespace doublep;
 using namespace doublep::sim;
 using doublep::test::contains;
+using doublep::test::kRoot;
 using doublep::test::message_of;
+using doublep::test::needle_4k;
+using doublep::test::replaced;
 using doublep::test::TempDir;
 namespace fs = std::filesystem;
 
 namespace {
 
-const std::string kRoot = DOUBLEP_SOURCE_DIR;
-
 std::string read(const std::string& path) {
   std::ifstream in(path);
   return {std::istreambuf_iterator<char>(in), {}};
-}
-
-// `text` with the first `from` replaced.
-std::string with(std::string text, const std::string& from, const std::string& to) {
-  const auto at = text.find(from);
-  REQUIRE(at != std::string::npos);
-  return text.replace(at, from.size(), to);
 }
 
 // A small plan over the shipped descriptions and a recorded trace.
@@ -46,8 +41,8 @@ std::string plan_text() {
          "/configs/models/trace-27m.yaml]\n"
          "measure: {max_steps: 1}\n"
          "workloads:\n  - {name: needle, traces: [" +
-         kRoot +
-         "/tests/data/needle-4k.h5]}\n"
+         needle_4k() +
+         "]}\n"
          "policies:\n  - policy: dense\n  - {policy: streaming, window: [64, 128]}\n"
          "decode: {context: [4096, 8192], batch: {from: 1, to: 16, count: 3, scale: log}}\n";
 }
@@ -117,19 +112,19 @@ TEST_CASE("Mistakes in a model description", "[sim]") {
     return message_of([&] { load_model(path); });
   };
   CHECK(
-      contains(says(with(packed, "weights: int4\n", "weights: int3\n")),
+      contains(says(replaced(packed, "weights: int4\n", "weights: int3\n")),
                path + ":12:10: weights: expected fp32, fp16, bf16, fp8, int8 or int4, not 'int3'"));
-  CHECK(contains(says(with(packed, "weights: int4", "weights: bf16")), "only int8 and int4"));
-  CHECK(contains(says(with(packed, "weight_group: 128", "weight_group: 0")), "weight_group"));
-  CHECK(contains(says(with(experts, "active: 2", "active: 9")), "cannot take 9 of 8 experts"));
-  CHECK(contains(says(with(experts, "active: 2", "active: 0")), "active"));
-  CHECK(contains(says(with(experts, "count: 8", "size: 8")), "unknown key 'size'"));
+  CHECK(contains(says(replaced(packed, "weights: int4", "weights: bf16")), "only int8 and int4"));
+  CHECK(contains(says(replaced(packed, "weight_group: 128", "weight_group: 0")), "weight_group"));
+  CHECK(contains(says(replaced(experts, "active: 2", "active: 9")), "cannot take 9 of 8 experts"));
+  CHECK(contains(says(replaced(experts, "active: 2", "active: 0")), "active"));
+  CHECK(contains(says(replaced(experts, "count: 8", "size: 8")), "unknown key 'size'"));
   CHECK(contains(says(experts + "ffn: 14336\n"), "no layer has such an MLP"));
-  CHECK(contains(says(with(latent, "dense_layers: 1", "dense_layers: 27")),
+  CHECK(contains(says(replaced(latent, "dense_layers: 1", "dense_layers: 27")),
                  "leaves none of the 27 layers"));
-  CHECK(contains(says(with(latent, "ffn: 10944\n", "")), "ffn"));
+  CHECK(contains(says(replaced(latent, "ffn: 10944\n", "")), "ffn"));
   CHECK(contains(says(latent + "kv_heads: 16\n"), "does not go with `latent`"));
-  CHECK(contains(says(with(latent, "rope: 64", "rope: -1")), "rope"));
+  CHECK(contains(says(replaced(latent, "rope: 64", "rope: -1")), "rope"));
   CHECK(contains(
       message_of([&] { check_shape("e2e.json", load_model(models + "mixtral-8x7b.yaml")); }),
       "e2e.json: model: 'mixtral-8x7b' has experts"));
@@ -138,8 +133,8 @@ TEST_CASE("Mistakes in a model description", "[sim]") {
 TEST_CASE("A pair of policy and latent cache that is no pair is refused, or left out", "[sim]") {
   const TempDir folder;
   const std::string path = folder.file("plan.yaml"),
-                    text = with(with(plan_text(), "trace-27m", "deepseek-v2-lite"),
-                                "{policy: streaming, window: [64, 128]}", "quest");
+                    text = replaced(replaced(plan_text(), "trace-27m", "deepseek-v2-lite"),
+                                    "{policy: streaming, window: [64, 128]}", "quest");
   std::ofstream(path) << text;
   CHECK(contains(message_of([&] { load_plan(path); }),
                  "policies: policy quest does not go with the latent cache of deepseek-v2-lite"));
@@ -159,12 +154,13 @@ TEST_CASE("Mistakes in a hardware description", "[sim]") {
     std::ofstream(path) << text;
     return message_of([&] { load_hardware(path); });
   };
-  CHECK(contains(says(with(good, "source: datasheet", "source: hearsay")), "no source 'hearsay'"));
-  CHECK(contains(says(with(good, "processors:", "prozessors:")), "unknown key 'prozessors'"));
-  CHECK(contains(says(with(good, "{value: 4800", "{value: fast")), path + ":4:"));
-  CHECK(contains(says(with(good, "{value: 4800", "{value: 0")), "above 0"));
+  CHECK(contains(says(replaced(good, "source: datasheet", "source: hearsay")),
+                 "no source 'hearsay'"));
+  CHECK(contains(says(replaced(good, "processors:", "prozessors:")), "unknown key 'prozessors'"));
+  CHECK(contains(says(replaced(good, "{value: 4800", "{value: fast")), path + ":4:"));
+  CHECK(contains(says(replaced(good, "{value: 4800", "{value: 0")), "above 0"));
   CHECK(contains(says(good + "name: twice\n"), "duplicate key"));
-  CHECK(contains(says(with(good, "  fp32:", "  int4:")), "unknown key 'int4'"));
+  CHECK(contains(says(replaced(good, "  fp32:", "  int4:")), "unknown key 'int4'"));
   CHECK(contains(message_of([&] { load_hardware(folder.file("none.yaml")); }), "no such file"));
 }
 
@@ -188,37 +184,39 @@ TEST_CASE("Mistakes in a plan", "[sim]") {
     std::ofstream(path) << text;
     return message_of([&] { load_plan(path); });
   };
-  CHECK(contains(says(with(good, "batch:", "bach:")), path + ":10:"));
-  CHECK(contains(says(with(good, "[4096, 8192]", "[]")), "empty"));
-  CHECK(contains(says(with(good, "[4096, 8192]", "[4096, many]")), "expected numbers"));
-  CHECK(contains(says(with(good, "needle-4k.h5", "needle-5k.h5")), "no such file"));
-  CHECK(contains(says(with(good, "window", "widnow")), "widnow"));
-  CHECK(contains(says(with(good, "trace-27m", "trace-28m")), path + ":3:"));
-  CHECK(contains(says(with(good, "decode:", "serving: {rate: 1, recorded: none.csv}\ndecode:")),
+  CHECK(contains(says(replaced(good, "batch:", "bach:")), path + ":10:"));
+  CHECK(contains(says(replaced(good, "[4096, 8192]", "[]")), "empty"));
+  CHECK(contains(says(replaced(good, "[4096, 8192]", "[4096, many]")), "expected numbers"));
+  CHECK(contains(says(replaced(good, "needle-4k.h5", "needle-5k.h5")), "no such file"));
+  CHECK(contains(says(replaced(good, "window", "widnow")), "widnow"));
+  CHECK(contains(says(replaced(good, "trace-27m", "trace-28m")), path + ":3:"));
+  CHECK(contains(says(replaced(good, "decode:", "serving: {rate: 1, recorded: none.csv}\ndecode:")),
                  "no such file"));
   CHECK(contains(says(good + "what_if: [{name: a, memory_bandwith: 2}]\n"), "memory_bandwith"));
-  CHECK(contains(says(with(good, "decode: {", "decode: {kv_place: tape, ")), "hbm or host"));
-  CHECK(contains(says(with(good, "decode: {", "decode: {kv_dtype: int5, ")),
+  CHECK(contains(says(replaced(good, "decode: {", "decode: {kv_place: tape, ")), "hbm or host"));
+  CHECK(contains(says(replaced(good, "decode: {", "decode: {kv_dtype: int5, ")),
                  "int8 or int4, not 'int5'"));
-  CHECK(contains(says(with(good, "decode: {", "decode: {kv_group: 32, ")), "only int8 and int4"));
-  std::ofstream(path) << with(good, "decode: {", "decode: {kv_dtype: [bf16, int4], kv_group: 64, ");
+  CHECK(
+      contains(says(replaced(good, "decode: {", "decode: {kv_group: 32, ")), "only int8 and int4"));
+  std::ofstream(path) << replaced(good, "decode: {",
+                                  "decode: {kv_dtype: [bf16, int4], kv_group: 64, ");
   CHECK(load_plan(path).num_points() == 36);
-  CHECK(contains(says(with(good, "decode: {", "decode: {tensor_parallel: 2.5, ")),
+  CHECK(contains(says(replaced(good, "decode: {", "decode: {tensor_parallel: 2.5, ")),
                  "expected integers, not 2.5"));
-  CHECK(contains(says(with(good, "[4096, 8192]", "[4096, 8192.5]")), "expected integers"));
-  CHECK(contains(says(with(good, "name: small", "name: a/b")), "names files"));
+  CHECK(contains(says(replaced(good, "[4096, 8192]", "[4096, 8192.5]")), "expected integers"));
+  CHECK(contains(says(replaced(good, "name: small", "name: a/b")), "names files"));
   // Names that files are made of, and that results are told apart by.
   for (const char* bad : {"../needle", "''", "..", "\"a\\e[2J\""})
-    CHECK(contains(says(with(good, "name: needle", concat("name: ", bad))),
+    CHECK(contains(says(replaced(good, "name: needle", concat("name: ", bad))),
                    path + ":6:12: workloads[0].name: names files"));
   CHECK(contains(says(good + "what_if: [{name: a/b}]\n"), "names files"));
   CHECK(contains(says(good + "what_if: [{name: a}, {name: a, compute: 2}]\n"),
                  "what_if[1]: the name 'a' stands before already"));
-  const std::string trace = kRoot + "/tests/data/needle-4k.h5]}\n";
-  CHECK(contains(says(with(good, trace, trace + "  - {name: needle, traces: [" + trace)),
+  const std::string trace = needle_4k() + "]}\n";
+  CHECK(contains(says(replaced(good, trace, trace + "  - {name: needle, traces: [" + trace)),
                  "workloads[1]: the name 'needle' stands before already"));
   const std::string model = kRoot + "/configs/models/trace-27m.yaml]\n";
-  CHECK(contains(says(with(good, model, with(model, "]", ", " + model))),
+  CHECK(contains(says(replaced(good, model, replaced(model, "]", ", " + model))),
                  "models[1]: the name 'trace-27m' stands before already"));
   const std::string study = "{name: s, decode: {context: 64}}";
   CHECK(contains(says(good + "studies: [" + study + ", " + study + "]\n"),
@@ -229,9 +227,10 @@ TEST_CASE("Mistakes in a plan", "[sim]") {
             load_plan(path, {wrong});
           }).rfind(std::string("--set ") + wrong + ": ", 0) == 0);
   const std::string range = "{from: 0.001, to: 1, count: 1000}";
-  CHECK(contains(says(with(good, "decode: {",
-                           "decode: {cache_share: " + range + ", memory_share: " + range + ", ")),
-                 "--yes"));
+  CHECK(
+      contains(says(replaced(good, "decode: {",
+                             "decode: {cache_share: " + range + ", memory_share: " + range + ", ")),
+               "--yes"));
 }
 
 TEST_CASE("Mistakes in measured points", "[sim]") {
@@ -264,7 +263,7 @@ TEST_CASE("The program: a run, its file, and one line with exit code 2", "[sim]"
   const h5::Handle runs = h5::open_group(file.get(), "runs", out);
   CHECK(h5::children(runs.get()).size() == 3);
   CHECK(contains(read(folder.file("out")), "18 points in"));
-  std::ofstream(path) << with(plan_text(), "batch:", "bach:");
+  std::ofstream(path) << replaced(plan_text(), "batch:", "bach:");
   CHECK(run("simulate " + path + quiet) == 2);
   const std::string error = read(folder.file("err"));
   CHECK(contains(error, path + ":10:"));

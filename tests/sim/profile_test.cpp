@@ -8,6 +8,7 @@
 #include "tests/catch.h"
 #include "tests/sim/machine.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 #include "tests/support/temp_dir.h"
 
 using namespace doublep;
@@ -113,7 +114,7 @@ TEST_CASE("A profile file reads back what was written, and says where it is brok
 }
 
 TEST_CASE("Measured on needle-4k: dense reads everything, Double-P what its rows say", "[sim]") {
-  const Trace trace = Trace::open(DOUBLEP_SOURCE_DIR "/tests/data/needle-4k.h5");
+  const Trace trace = Trace::open(needle_4k());
   const auto& registry = PolicyRegistry::instance();
   MeasureOptions options;
   options.max_steps = 2;

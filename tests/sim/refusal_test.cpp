@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "tests/catch.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -10,8 +11,6 @@ using namespace doublep::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-const std::string kRoot = DOUBLEP_SOURCE_DIR;
 
 // A plan over the shipped descriptions; `rest` brings workloads and what is to be simulated.
 std::string plan(const std::string& rest) {
@@ -21,8 +20,7 @@ std::string plan(const std::string& rest) {
 std::string workload(const std::string& key, const std::string& path) {
   return "workloads: [{name: w, " + key + ": [" + path + "]}]\n";
 }
-const std::string kTrace =
-    workload("traces", kRoot + "/tests/data/needle-4k.h5") + "measure: {max_steps: 1}\n";
+const std::string kTrace = workload("traces", needle_4k()) + "measure: {max_steps: 1}\n";
 const std::string kDecode = "decode: {context: 4096, batch: 1}\n";
 
 // A profile of dense attention with one row, `field` of line `line` (both from 0) replaced.

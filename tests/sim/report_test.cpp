@@ -8,6 +8,7 @@
 #include "experiments/simulate/plan.h"
 #include "sim/calibration/calibrate.h"
 #include "tests/catch.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -16,8 +17,6 @@ using namespace doublep::sim;
 using namespace doublep::test;
 
 namespace {
-
-const std::string kRoot = DOUBLEP_SOURCE_DIR;
 
 std::string python() {
   const char* given = std::getenv("PYTHON");
@@ -77,8 +76,7 @@ TEST_CASE("A committed profile is recorded again: the same work, line by line", 
   const TempDir folder;  // the trace that is shipped; sim/profiles/record.sh has all of them
   const auto run = run_program(
       {"simulate", kRoot + "/configs/simulate.yaml", "--set", "measure.every_step=4", "--set",
-       "workloads=[{name: needle, traces: [" + kRoot + "/tests/data/needle-4k.h5]}]", "--record",
-       folder.path()},
+       "workloads=[{name: needle, traces: [" + needle_4k() + "]}]", "--record", folder.path()},
       folder.path());
   INFO(run.err);
   REQUIRE(run.code == 0);

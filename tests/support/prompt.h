@@ -10,7 +10,6 @@
 
 namespace doublep::test {
 
-inline std::string text(const char* s) { return s; }
 inline Given best(Given given) {
   given.insert({{"variant", text("best")}, {"head_kinds", text("auto")}});
   return given;

@@ -11,6 +11,9 @@
 
 namespace doublep::test {
 
+/// Positions of tokens, as a selection has them.
+using Tokens = std::vector<std::int32_t>;
+
 struct CacheShape {
   int kv_heads = 2;
   int group = 2;

@@ -11,10 +11,16 @@
 #include "core/decoder/reference_decoder.h"
 #include "core/policy/registry.h"
 #include "experiments/replay/replay.h"
+#include "tests/support/paths.h"
 
 namespace doublep::test {
 
 using Given = std::map<std::string, ParamValue>;
+
+/// What a literal is not: a parameter's whole number, and its text (of a char pointer, ParamValue
+/// would make a bool).
+inline std::int64_t i64(std::int64_t x) { return x; }
+inline std::string text(const char* s) { return s; }
 
 inline std::unique_ptr<ReferenceDecoder> make_decoder(const std::string& policy,
                                                       const Given& given = {},
@@ -62,17 +68,10 @@ struct ThreadGuard {
   ~ThreadGuard() { set_num_threads(before); }
 };
 
-/// What configs/default.yaml runs on: two layers of a production model.
-inline std::string shipped_trace() { return DOUBLEP_SOURCE_DIR "/data/qwen-needle-8k.h5"; }
-
-/// Two layers of a 27M model: small enough to replay in a test, and what facts were measured on.
-inline std::string needle_4k() { return DOUBLEP_SOURCE_DIR "/tests/data/needle-4k.h5"; }
-
 /// A trace of the shared folder, or "" where that is not there.
 inline std::string shared_trace(const std::string& name) {
   const char* folder = std::getenv("DOUBLEP_SHARED");
-  const std::string path =
-      std::string(folder ? folder : DOUBLEP_SOURCE_DIR "/../shared") + "/traces/" + name + ".h5";
+  const std::string path = (folder ? folder : kRoot + "/../shared") + "/traces/" + name + ".h5";
   return std::filesystem::exists(path) ? path : "";
 }
 

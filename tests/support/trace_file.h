@@ -48,6 +48,9 @@ class TraceFile {
   const std::string& path() const { return path_; }
   Trace open() const { return Trace::open(path_); }
 
+  h5::Handle writable() const {
+    return {H5Fopen(path_.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose};
+  }
   void remove_attribute(const char* name) const { H5Adelete(writable().get(), name); }
   void set_int(const char* name, std::int64_t value) const {
     remove_attribute(name);
@@ -99,9 +102,6 @@ class TraceFile {
   }
 
  private:
-  h5::Handle writable() const {
-    return {H5Fopen(path_.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose};
-  }
   void write(const h5::Handle& group, const char* name, const std::vector<std::int64_t>& shape,
              const std::vector<float>& values, StoredType type) const {
     const h5::Handle set = create_float_dataset(group.get(), name, shape, type, path_);

@@ -15,13 +15,10 @@ using namespace doublep::test;
 
 namespace {
 
-std::int64_t i64(std::int64_t x) { return x; }
-
 std::vector<RunSpec> runs_of(const std::string& policies) {
   const TempDir folder;
   const auto file = std::filesystem::path(folder.path()) / "s.yaml";
-  spill(file,
-        "traces: [" + std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5]\n" + policies);
+  spill(file, "traces: [" + needle_4k() + "]\n" + policies);
   return load_sweep(file.string()).runs;
 }
 
@@ -31,7 +28,6 @@ std::vector<std::string> budgets_of(const std::string& value) {
     texts.push_back(to_text(run.parameters.values().at("budget")));
   return texts;
 }
-using Texts = std::vector<std::string>;
 
 }  // namespace
 
@@ -79,14 +75,17 @@ TEST_CASE("budget parameters keep the spelling, in values, JSON and refusals") {
 }
 
 TEST_CASE("shares and numbers in sweeps are as they are written") {
-  CHECK(budgets_of("25%") == Texts{"0.25"});
-  CHECK(budgets_of("[0.29, 29%, 100%]") == Texts{"0.29", "1.0"});  // the same share, once
-  CHECK(budgets_of("[64, 0.25]") == Texts{"64", "0.25"});
-  CHECK(budgets_of("[1, 2]") == Texts{"1", "2"});
-  CHECK(budgets_of("{from: 0.25, to: 1, step: 0.25}") == Texts{"0.25", "0.5", "0.75", "1.0"});
-  CHECK(budgets_of("{from: 50%, to: 1.0, count: 2}") == Texts{"0.5", "1.0"});
-  CHECK(budgets_of("{from: 0.0, to: 1.0, count: 2}") == Texts{"0.0", "1.0"});
-  CHECK(budgets_of("{from: 1, to: 100, count: 3, scale: log}") == Texts{"1", "10", "100"});
+  CHECK(budgets_of("25%") == std::vector<std::string>{"0.25"});
+  CHECK(budgets_of("[0.29, 29%, 100%]") ==
+        std::vector<std::string>{"0.29", "1.0"});  // the same share, once
+  CHECK(budgets_of("[64, 0.25]") == std::vector<std::string>{"64", "0.25"});
+  CHECK(budgets_of("[1, 2]") == std::vector<std::string>{"1", "2"});
+  CHECK(budgets_of("{from: 0.25, to: 1, step: 0.25}") ==
+        std::vector<std::string>{"0.25", "0.5", "0.75", "1.0"});
+  CHECK(budgets_of("{from: 50%, to: 1.0, count: 2}") == std::vector<std::string>{"0.5", "1.0"});
+  CHECK(budgets_of("{from: 0.0, to: 1.0, count: 2}") == std::vector<std::string>{"0.0", "1.0"});
+  CHECK(budgets_of("{from: 1, to: 100, count: 3, scale: log}") ==
+        std::vector<std::string>{"1", "10", "100"});
 }
 
 TEST_CASE("1 in a list of shares is refused where it stands, in entries and defaults") {

@@ -9,14 +9,13 @@
 #include "core/yaml/yaml.h"
 #include "tests/catch.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 
 using namespace doublep;
 using namespace doublep::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-const std::string kRoot = DOUBLEP_SOURCE_DIR;
 
 std::string read(const fs::path& path) {
   std::ifstream in(path);

@@ -12,9 +12,8 @@ using namespace doublep;
 
 namespace {
 
-constexpr int kKvHeads = 2, kHeads = 4, kDim = 8, kTokens = 40;
-
-struct Toy {
+struct FlatCache {
+  static constexpr int kKvHeads = 2, kHeads = 4, kDim = 8, kTokens = 40;
   std::vector<float> rows = std::vector<float>(kKvHeads * kTokens * kDim, 0.5f);
   KvCacheView cache = {rows.data(), rows.data(), kKvHeads, kTokens, kTokens, kDim};
   QueryBlock queries = {rows.data(), kHeads, kDim, 0.25, 0};
@@ -26,36 +25,38 @@ struct Toy {
 }  // namespace
 
 TEST_CASE("a decoder that is called out of order throws, and can still be used in order") {
-  Toy toy;
-  CHECK_THROWS_AS(toy.decoder.step(toy.queries, Detail::kOutput), std::invalid_argument);
-  CHECK_THROWS_AS(toy.decoder.append(toy.cache), std::invalid_argument);
-  toy.decoder.prefill(toy.cache.first(30));
-  CHECK_THROWS_AS(toy.decoder.prefill(toy.cache), std::invalid_argument);
-  CHECK_THROWS_AS(toy.decoder.append(toy.cache.first(20)), std::invalid_argument);
-  CHECK_THROWS_AS(toy.decoder.append(toy.cache.first(kTokens + 1)), std::invalid_argument);
-  toy.decoder.append(toy.cache);
-  CHECK(toy.decoder.step(toy.queries, Detail::kOutput).output[0] == Approx(0.5));
+  FlatCache flat;
+  CHECK_THROWS_AS(flat.decoder.step(flat.queries, Detail::kOutput), std::invalid_argument);
+  CHECK_THROWS_AS(flat.decoder.append(flat.cache), std::invalid_argument);
+  flat.decoder.prefill(flat.cache.first(30));
+  CHECK_THROWS_AS(flat.decoder.prefill(flat.cache), std::invalid_argument);
+  CHECK_THROWS_AS(flat.decoder.append(flat.cache.first(20)), std::invalid_argument);
+  CHECK_THROWS_AS(flat.decoder.append(flat.cache.first(FlatCache::kTokens + 1)),
+                  std::invalid_argument);
+  flat.decoder.append(flat.cache);
+  CHECK(flat.decoder.step(flat.queries, Detail::kOutput).output[0] == Approx(0.5));
 }
 
 TEST_CASE("shapes that do not fit are refused before anything is read") {
-  Toy toy;
-  CHECK_THROWS_AS(toy.decoder.prefill(toy.cache.first(kTokens + 1)), std::invalid_argument);
-  toy.decoder.prefill(toy.cache);
-  QueryBlock odd = toy.queries;
+  FlatCache flat;
+  CHECK_THROWS_AS(flat.decoder.prefill(flat.cache.first(FlatCache::kTokens + 1)),
+                  std::invalid_argument);
+  flat.decoder.prefill(flat.cache);
+  QueryBlock odd = flat.queries;
   odd.num_query_heads = 3;
-  CHECK_THROWS_AS(toy.decoder.step(odd, Detail::kOutput), std::invalid_argument);
-  odd = toy.queries, odd.head_dim = 2 * kDim;
-  CHECK_THROWS_AS(toy.decoder.step(odd, Detail::kOutput), std::invalid_argument);
+  CHECK_THROWS_AS(flat.decoder.step(odd, Detail::kOutput), std::invalid_argument);
+  odd = flat.queries, odd.head_dim = 2 * FlatCache::kDim;
+  CHECK_THROWS_AS(flat.decoder.step(odd, Detail::kOutput), std::invalid_argument);
 }
 
 TEST_CASE("keys that are not finite, and an estimator without its moments, are the caller's") {
-  Toy toy;
-  toy.rows[17] = std::numeric_limits<float>::quiet_NaN();
-  CHECK_THROWS_AS(toy.decoder.prefill(toy.cache), std::invalid_argument);
+  FlatCache flat;
+  flat.rows[17] = std::numeric_limits<float>::quiet_NaN();
+  CHECK_THROWS_AS(flat.decoder.prefill(flat.cache), std::invalid_argument);
 
-  Toy other;
-  const ClusterIndex index = ClusterIndex::build(other.cache.head(0), 0, kTokens, {});
-  const QueryGroup group = other.queries.group(0, kKvHeads);
+  FlatCache other;
+  const ClusterIndex index = ClusterIndex::build(other.cache.head(0), 0, FlatCache::kTokens, {});
+  const QueryGroup group = other.queries.group(0, FlatCache::kKvHeads);
   CHECK_THROWS_AS(estimate_log_masses(index, group, Estimator::kDiagonal), std::invalid_argument);
 }
 

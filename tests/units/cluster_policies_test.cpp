@@ -6,12 +6,8 @@
 
 using namespace doublep;
 using namespace doublep::test;
-using Tokens = std::vector<std::int32_t>;
 
 namespace {
-
-std::int64_t i64(std::int64_t x) { return x; }
-ParamValue text(const char* value) { return std::string(value); }
 
 // Tokens 0 (sink) and 7 (window) of weight 1; clusters {1 2}, {3 4}, {5 6} of equal keys, so of
 // mass 2 * 6 = 12, 2 * 3 = 6, 2 * 1 = 2 of 20 for q = 1 (shares 0.6, 0.3, 0.1), and for q = -1 of

@@ -21,7 +21,6 @@ StepResult step_of(const RandomCache& cache, const std::string& policy, const Gi
   decoder->prefill(cache.view());
   return decoder->step(cache.block(), Detail::kSelections);
 }
-std::int64_t i64(std::int64_t x) { return x; }
 }  // namespace
 
 TEST_CASE("data types by name") {

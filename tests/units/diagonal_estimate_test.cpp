@@ -14,7 +14,8 @@ namespace {
 
 constexpr IndexMoments kPerDimension{true, false};
 
-ClusterIndex one_cluster(const HandCache& cache, const std::vector<float>& centroid) {
+ClusterIndex one_cluster_with_variances(const HandCache& cache,
+                                        const std::vector<float>& centroid) {
   auto index = ClusterIndex::from_assignment(cache.head(), 0, cache.tokens(),
                                              ConstMapF(centroid.data(), 1, cache.head_dim),
                                              std::vector<std::int32_t>(cache.tokens(), 0));
@@ -30,7 +31,7 @@ double estimate(const ClusterIndex& index, const QueryGroup& group, Estimator e)
 
 TEST_CASE("variance counts in the dimension that the query looks at") {
   const HandCache cache(2, {-1, 0, 1, 0}, std::vector<float>(4, 0));
-  const auto index = one_cluster(cache, {0, 0});
+  const auto index = one_cluster_with_variances(cache, {0, 0});
   CHECK(index.dimension_variances()(0, 0) == 1);
   CHECK(index.dimension_variances()(0, 1) == 0);
   CHECK(index.radii()[0] == Approx(1).epsilon(1e-6));
@@ -48,7 +49,7 @@ TEST_CASE("an isotropic cluster has the second-order mass") {
     for (float sign : {-0.75f, 0.75f})
       for (int j = 0; j < d; ++j) keys.push_back(i == j ? sign : 0);
   const HandCache cache(d, keys, std::vector<float>(keys.size(), 0));
-  const auto index = one_cluster(cache, std::vector<float>(d, 0));
+  const auto index = one_cluster_with_variances(cache, std::vector<float>(d, 0));
   const float q[d] = {0.3f, -0.7f, 0.2f, 0.5f, -0.4f};
   const QueryGroup group{q, 1, d, 0.5, 0};
   CHECK(estimate(index, group, Estimator::kDiagonal) ==

@@ -9,6 +9,7 @@
 #include "core/policy/registry.h"
 #include "tests/catch.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 
 using namespace doublep;
@@ -17,24 +18,22 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const fs::path kRoot = DOUBLEP_SOURCE_DIR;
-
-using Texts = std::map<std::string, std::string>;
+using Sources = std::map<std::string, std::string>;
 
 // Files below some folders that are compiled, run or tell what is built, by path.
-Texts sources(const std::vector<std::string>& folders) {
+Sources sources(const std::vector<std::string>& folders) {
   static const std::set<std::string> kinds = {".cpp", ".h",  ".def", ".cu",
                                               ".cuh", ".in", ".py",  ".txt"};
-  Texts texts;
+  Sources texts;
   for (const std::string& folder : folders)
-    for (const auto& entry : fs::recursive_directory_iterator(kRoot / folder))
+    for (const auto& entry : fs::recursive_directory_iterator(kRoot + "/" + folder))
       if (kinds.count(entry.path().extension().string()))
         texts[fs::relative(entry.path(), kRoot).string()] = slurp(entry.path());
   REQUIRE(!texts.empty());
   return texts;
 }
 
-std::set<std::string> those_with(const Texts& texts, const std::string& pattern) {
+std::set<std::string> those_with(const Sources& texts, const std::string& pattern) {
   const std::regex regex(pattern);
   std::set<std::string> found;
   for (const auto& [path, text] : texts)
@@ -54,10 +53,10 @@ std::set<std::string> words(const std::string& text, const std::string& pattern)
 }  // namespace
 
 TEST_CASE("a policy on the GPU is its file, a line of the list and a word of the page") {
-  const std::string list = "cuda/policies/builtin.def", page = slurp(kRoot / "cuda/README.md");
-  const auto names = words(slurp(kRoot / list), "DOUBLEP_CUDA_POLICY\\((\\w+)\\)");
+  const std::string list = "cuda/policies/builtin.def", page = slurp(kRoot + "/cuda/README.md");
+  const auto names = words(slurp(kRoot + "/" + list), "DOUBLEP_CUDA_POLICY\\((\\w+)\\)");
   REQUIRE(names.size() > 5);
-  const Texts all = sources({"cuda"});
+  const Sources all = sources({"cuda"});
   for (const std::string& name : names) {
     INFO(name);
     const std::string file = "cuda/policies/" + name + ".cpp";
@@ -72,8 +71,8 @@ TEST_CASE("a policy on the GPU is its file, a line of the list and a word of the
 }
 
 TEST_CASE("a policy on the CPU is its file, a line of the list and a row of the README") {
-  const Texts all = sources({"core", "sim"});
-  const std::string page = slurp(kRoot / "README.md");
+  const Sources all = sources({"core", "sim"});
+  const std::string page = slurp(kRoot + "/README.md");
   for (const PolicyInfo& policy : PolicyRegistry::instance().all()) {
     INFO(policy.name);
     CHECK(those_with(all, "\\b" + policy.name + "_policy\\(|POLICY\\(" + policy.name + "\\)") ==
@@ -83,7 +82,7 @@ TEST_CASE("a policy on the CPU is its file, a line of the list and a row of the 
 }
 
 TEST_CASE("a subcommand is its file, a declaration and a call") {
-  const Texts all = sources({"experiments"});
+  const Sources all = sources({"experiments"});
   const std::string list = "experiments/commands/commands.h";
   const auto names = words(all.at(list), "void (add_\\w+)\\(CLI::App&");
   REQUIRE(names.size() > 8);
@@ -98,10 +97,10 @@ TEST_CASE("a subcommand is its file, a declaration and a call") {
 
 TEST_CASE("a machine or a model is a file") {
   // Every word of a source in quotes, or what a configuration lists: none of them is looked for.
-  const Texts all = sources({"core", "cuda", "sim", "experiments"});
+  const Sources all = sources({"core", "cuda", "sim", "experiments"});
   int read = 0;
   for (const char* folder : {"configs/hardware", "configs/models"})
-    for (const auto& entry : fs::directory_iterator(kRoot / folder)) {
+    for (const auto& entry : fs::directory_iterator(kRoot + "/" + folder)) {
       const std::string name = entry.path().stem().string();
       INFO(name);
       CHECK(those_with(all, "\"" + name + "(\\.yaml)?\"") == std::set<std::string>{});

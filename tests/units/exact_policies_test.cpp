@@ -5,11 +5,8 @@
 
 using namespace doublep;
 using namespace doublep::test;
-using Tokens = std::vector<std::int32_t>;
 
 namespace {
-
-std::int64_t i64(std::int64_t x) { return x; }
 
 // d = 1, scale 1, q = 1: weights 1 8 2 4 2 16 2 1 of 36, for tokens 0 .. 7.
 struct EightTokens {

@@ -1,15 +1,15 @@
 // The README's example of a policy: compiled here as it stands there, and run.
 #include "tests/catch.h"
 #include "tests/example/strided.cpp"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 
 using namespace doublep;
 
 TEST_CASE("the README shows the example policy as it is compiled") {
-  const std::string root = DOUBLEP_SOURCE_DIR;
-  const std::string code = test::slurp(root + "/tests/example/strided.cpp");
+  const std::string code = test::slurp(test::kRoot + "/tests/example/strided.cpp");
   REQUIRE(!code.empty());
-  CHECK(test::slurp(root + "/README.md").find(code) != std::string::npos);
+  CHECK(test::slurp(test::kRoot + "/README.md").find(code) != std::string::npos);
 }
 
 TEST_CASE("the example policy registers, resolves its parameters and selects") {

@@ -14,38 +14,38 @@ using namespace doublep::test;
 
 namespace {
 
-using Row = std::vector<float>;  // 4 numbers
-constexpr int kDim = 4;
-const Row kX = {1, 0, 0, 0}, kY = {0, 1, 0, 0}, kZ = {0, 0, 1, 0};
+using Vector4 = std::vector<float>;
+constexpr int kToyDim = 4;
+const Vector4 kX = {1, 0, 0, 0}, kY = {0, 1, 0, 0}, kZ = {0, 0, 1, 0};
 
 /// One layer, one KV head of 4 dimensions, softmax scale 1; the last dimension is where clusters of
 /// 8 tokens lie apart, 20 from one to the next.
-class Toy {
+class ToyHead {
  public:
   /// `offsets`: the members' distances from their centroid, the same in each of the clusters.
-  Toy(const std::vector<Row>& offsets, int clusters) {
-    info_.num_kv_heads = 1, info_.head_dim = info_.value_dim = kDim;
+  ToyHead(const std::vector<Vector4>& offsets, int clusters) {
+    info_.num_kv_heads = 1, info_.head_dim = info_.value_dim = kToyDim;
     info_.model = "toy", info_.task = "synthetic", info_.softmax_scale = 1, info_.layers = {0};
     for (int c = 0; c < clusters; ++c)
-      for (const Row& offset : offsets) {
-        Row key = offset;
+      for (const Vector4& offset : offsets) {
+        Vector4 key = offset;
         key[3] += 20 * static_cast<float>(c);
         add(layer_.keys, key);
       }
     prompt_ = clusters * static_cast<std::int64_t>(offsets.size());
   }
   /// Of one position or step, a row a query head.
-  void prefill(const std::vector<Row>& heads) {
-    for (const Row& q : heads) add(layer_.prefill_queries, q);
+  void prefill(const std::vector<Vector4>& heads) {
+    for (const Vector4& q : heads) add(layer_.prefill_queries, q);
   }
-  void step(const std::vector<Row>& heads) {
+  void step(const std::vector<Vector4>& heads) {
     info_.num_query_heads = static_cast<int>(heads.size());
     info_.positions.push_back(prompt_ - 1 + info_.num_steps());
-    for (const Row& q : heads) add(layer_.queries, q);
+    for (const Vector4& q : heads) add(layer_.queries, q);
   }
   std::vector<HeadStatistics> inspect() {
     info_.path = folder_.file("t.h5"), info_.num_tokens = info_.positions.back() + 1;
-    while (static_cast<std::int64_t>(layer_.keys.size()) < info_.num_tokens * kDim)
+    while (static_cast<std::int64_t>(layer_.keys.size()) < info_.num_tokens * kToyDim)
       add(layer_.keys, {0, 0, 0, 1000});  // of the steps; in no cluster
     layer_.values = layer_.keys;
     TraceWriter writer(info_, StoredType::kFloat32);
@@ -58,7 +58,7 @@ class Toy {
   }
 
  private:
-  static void add(std::vector<float>& to, const Row& row) {
+  static void add(std::vector<float>& to, const Vector4& row) {
     to.insert(to.end(), row.begin(), row.end());
   }
   TempDir folder_;
@@ -68,14 +68,14 @@ class Toy {
 };
 
 // 8 members as far as 1 from the centroid: either way along every axis; along the first axis only.
-std::vector<Row> isotropic() {
-  std::vector<Row> rows;
-  for (int axis = 0; axis < kDim; ++axis)
-    for (float side : {1.F, -1.F}) rows.emplace_back(kDim, 0.F)[axis] = side;
+std::vector<Vector4> isotropic() {
+  std::vector<Vector4> rows;
+  for (int axis = 0; axis < kToyDim; ++axis)
+    for (float side : {1.F, -1.F}) rows.emplace_back(kToyDim, 0.F)[axis] = side;
   return rows;
 }
-std::vector<Row> along_x() {
-  std::vector<Row> rows(8, Row(kDim, 0.F));
+std::vector<Vector4> along_x() {
+  std::vector<Vector4> rows(8, Vector4(kToyDim, 0.F));
   for (int i = 0; i < 8; ++i) rows[i][0] = i % 2 ? 1.F : -1.F;
   return rows;
 }
@@ -83,7 +83,7 @@ std::vector<Row> along_x() {
 }  // namespace
 
 TEST_CASE("isotropic clusters: second order is right, and pooled, which costs more, no better") {
-  Toy toy(isotropic(), 3);
+  ToyHead toy(isotropic(), 3);
   toy.step({{0.5F, 0.5F, 0, 0}});
   const HeadStatistics s = toy.inspect().at(0);
   // Logits +-0.5 of four members, 0 of four; variance per dimension 1/4.
@@ -98,7 +98,7 @@ TEST_CASE("isotropic clusters: second order is right, and pooled, which costs mo
 }
 
 TEST_CASE("clusters of one shared direction: pooled is right where the query looks along it") {
-  Toy toy(along_x(), 3);
+  ToyHead toy(along_x(), 3);
   toy.step({{0.5F, 1, 0, 0}, {0, 0.5F, 0, 0}});
   const auto heads = toy.inspect();
   const double truth = std::log(std::cosh(0.5));
@@ -117,9 +117,10 @@ TEST_CASE("clusters of one shared direction: pooled is right where the query loo
 
 TEST_CASE("errors are weighted by true mass, and what holds none has no say") {
   const std::vector<float> keys(12, 0.F);
-  const KvHead cache{keys.data(), keys.data(), 3, kDim};
+  const KvHead cache{keys.data(), keys.data(), 3, kToyDim};
   const std::vector<std::int32_t> assignment = {0, 1, 2};
-  const auto index = ClusterIndex::from_assignment(cache, 0, 3, MatrixF::Zero(3, kDim), assignment);
+  const auto index =
+      ClusterIndex::from_assignment(cache, 0, 3, MatrixF::Zero(3, kToyDim), assignment);
   const double logits[] = {std::log(3.0), 0, -1e6}, weights[] = {0.75, 0.25, 0};
   const double jensen[] = {std::log(3.0) + 1, -3, 0}, second[] = {std::log(3.0), 0, 0},
                pooled[] = {std::log(3.0), 4, 0};
@@ -132,7 +133,8 @@ TEST_CASE("errors are weighted by true mass, and what holds none has no say") {
 }
 
 TEST_CASE("the share within clusters is that of the metric it is asked in") {
-  Toy toy(isotropic(), 2);  // centroids 20 apart: 100 along the last axis, against 1/4 along each
+  // Centroids 20 apart: 100 along the last axis, against 1/4 along each.
+  ToyHead toy(isotropic(), 2);
   toy.prefill({kX, {1, 0, 0, 1}});
   toy.step({kX, {1, 0, 0, 1}});
   const auto heads = toy.inspect();
@@ -142,8 +144,8 @@ TEST_CASE("the share within clusters is that of the metric it is asked in") {
 }
 
 TEST_CASE("drift: none, to other directions, and half way") {
-  Toy toy(isotropic(), 2);
-  for (const Row& q : {kX, kY}) toy.prefill({q, q, kX});
+  ToyHead toy(isotropic(), 2);
+  for (const Vector4& q : {kX, kY}) toy.prefill({q, q, kX});
   toy.step({kX, kZ, kX});
   toy.step({kY, kZ, kY});
   const auto heads = toy.inspect();
@@ -157,20 +159,20 @@ TEST_CASE("drift: none, to other directions, and half way") {
 }
 
 TEST_CASE("without the prompt's queries the first half of the steps stands in") {
-  Toy toy(isotropic(), 2);
-  for (const Row& q : {kX, kX, kY, kY}) toy.step({q});
+  ToyHead toy(isotropic(), 2);
+  for (const Vector4& q : {kX, kX, kY, kY}) toy.step({q});
   const HeadStatistics s = toy.inspect().at(0);
   CHECK(s.prompt_positions == 0);
   CHECK(s.drift == Approx(1));
   CHECK(s.query_rank == Approx(1));
   CHECK(s.query_within == Approx(1));
-  Toy single(isotropic(), 2);
+  ToyHead single(isotropic(), 2);
   single.step({kX});
   CHECK(std::isnan(single.inspect().at(0).drift));  // nothing to compare with
 }
 
 TEST_CASE("of the prompt's queries the last 64 positions count") {
-  Toy toy(isotropic(), 10);
+  ToyHead toy(isotropic(), 10);
   toy.prefill({kZ});
   for (int i = 0; i < 64; ++i) toy.prefill({kX});
   toy.step({kX});

@@ -24,7 +24,6 @@ std::vector<std::int32_t> tokens_of(const ExactZone& zone) {
     CHECK(zone.contains(j) == (std::count(tokens.begin(), tokens.end(), j) == 1));
   return tokens;
 }
-using Tokens = std::vector<std::int32_t>;
 }  // namespace
 
 TEST_CASE("log-sum-exp by hand, far from zero, and of nothing") {

@@ -4,6 +4,7 @@
 
 #include "core/policy/registry.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 
 using namespace doublep;
@@ -49,8 +50,7 @@ TEST_CASE("a comparison with a policy's name is found, a mention is not") {
 TEST_CASE("nobody but policies compares a policy's name") {
   int read = 0;
   for (const char* room : {"core", "cuda", "sim", "experiments"})
-    for (const auto& entry :
-         fs::recursive_directory_iterator(std::string(DOUBLEP_SOURCE_DIR) + "/" + room)) {
+    for (const auto& entry : fs::recursive_directory_iterator(kRoot + "/" + room)) {
       const std::string path = entry.path().string();
       if (!is_source(entry.path()) || contains(path, "/core/policy/") ||
           contains(path, "/cuda/policies/"))

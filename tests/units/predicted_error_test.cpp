@@ -14,8 +14,6 @@ using namespace doublep::test;
 
 namespace {
 
-std::string text(const char* s) { return s; }
-
 // One dimension of keys and values. Clusters {0, 1} (keys 0 and 2, values 1 and 3) and {2, 3} (keys
 // 0 and 1, values 5 and 5), then a token by itself.
 struct TwoClusters {

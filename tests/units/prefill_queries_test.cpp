@@ -14,13 +14,13 @@ namespace {
 struct Seen {
   std::vector<float> queries;  // [P, group, d]
 };
-std::map<int, Seen> seen;
+std::map<int, Seen> seen_by_head;
 
 class Listener final : public Policy {
  public:
   Listener(const Parameters&, const PolicyContext& context) : kv_head_(context.kv_head) {}
   void prefill(const KvHead& cache) override {
-    Seen& mine = seen.at(kv_head_);
+    Seen& mine = seen_by_head.at(kv_head_);
     const PrefillQueries& p = cache.prefill_queries;
     for (std::int64_t i = 0; i < p.count; ++i)
       for (int h = 0; h < p.heads; ++h)
@@ -53,14 +53,14 @@ TEST_CASE("prefill queries reach each KV head's policy, of its own group") {
 
   const PolicyInfo info = describe<Listener>("listener", "listens", "a test", {});
   ReferenceDecoder decoder(info, resolve(info, {}), {});
-  seen = {{0, {}}, {1, {}}};
+  seen_by_head = {{0, {}}, {1, {}}};
   decoder.prefill(trace.cache(data).first(17));
   for (int kv = 0; kv < 2; ++kv) {
     std::vector<float> expected;
     for (int p = 0; p < 5; ++p)
       for (int i = 0; i < 2 * 8; ++i)
         expected.push_back(static_cast<float>((p * 4 + kv * 2) * 8 + i));
-    CHECK(seen[kv].queries == expected);
+    CHECK(seen_by_head[kv].queries == expected);
   }
 }
 

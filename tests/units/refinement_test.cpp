@@ -14,10 +14,8 @@ using namespace doublep::test;
 
 namespace {
 
-std::string text(const char* s) { return s; }
-
 // Four clusters of one dimension: {0,1}, {2,3}, {4}, {5,6,7}; a zone that holds nothing.
-struct Clusters {
+struct FourClusters {
   HandCache cache{1, {1, 3, 2, 2, 4, 0, 0.5f, 1}, {1, 3, 5, 5, 2, 0, 1, 2}};
   ClusterIndex index =
       ClusterIndex::from_assignment(cache.head(), 0, 8, (MatrixF(4, 1) << 2, 2, 4, 0.5f).finished(),
@@ -39,7 +37,7 @@ struct Clusters {
 }  // namespace
 
 TEST_CASE("term errors: p, the spread of weights and that of values, by hand") {
-  const Clusters c;
+  const FourClusters c;
   const double z[4] = {2 * std::exp(2.0), 2 * std::exp(2.0), std::exp(4.0), 3 * std::exp(0.5)};
   const double total = z[0] + z[1] + z[2] + z[3];
   for (int i = 0; i < 4; ++i) CHECK(c.errors.shares(0, i) == Approx(z[i] / total));
@@ -54,7 +52,7 @@ TEST_CASE("term errors: p, the spread of weights and that of values, by hand") {
 }
 
 TEST_CASE("each order takes its own cluster first") {
-  const Clusters c;
+  const FourClusters c;
   RefinementOptions options;
   options.stop = RefinementOptions::Stop::kTokens, options.tokens = 1;
   options.order = RefinementOptions::Order::kError;
@@ -69,7 +67,7 @@ TEST_CASE("each order takes its own cluster first") {
 }
 
 TEST_CASE("stops: a share or number of tokens, a price, a predicted error") {
-  const Clusters c;
+  const FourClusters c;
   RefinementOptions options;
   options.order = RefinementOptions::Order::kError;
   using Stop = RefinementOptions::Stop;

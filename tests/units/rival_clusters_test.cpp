@@ -6,7 +6,6 @@
 
 using namespace doublep;
 using namespace doublep::test;
-using Tokens = std::vector<std::int32_t>;
 
 namespace {
 Given with(Given given, std::int64_t sink, std::int64_t window, std::int64_t per_cluster) {
@@ -192,7 +191,6 @@ TEST_CASE("ClusterKV by hand: the mean of the group's queries ranks for all of i
 TEST_CASE("ClusterKV with the budget of all is dense, and never exceeds one beyond its sinks") {
   const RandomCache data({2, 4, 600, 32});
   CHECK(distance_to_dense("cluster_kv", {{"budget", std::int64_t{600}}}, data) < 1e-5);
-  const auto i64 = [](std::int64_t x) { return x; };
   for (const auto& [budget, tokens] : std::vector<std::pair<ParamValue, std::size_t>>{
            {i64(1), 16}, {i64(16), 16}, {i64(17), 17}, {i64(300), 300}, {0.5, 300}}) {
     const auto out =

@@ -4,7 +4,6 @@
 
 using namespace doublep;
 using namespace doublep::test;
-using Tokens = std::vector<std::int32_t>;
 
 namespace {
 const std::int64_t kOne = 1;

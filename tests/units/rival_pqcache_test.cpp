@@ -111,7 +111,6 @@ TEST_CASE("PQCache by hand: one selection a group, by the sum of its heads' soft
     const auto out = HeadPolicy("pqcache", given, cache.head()).select(group);
     return std::pair{out.heads[0].tokens, out.heads[1].tokens};
   };
-  using Tokens = std::vector<std::int32_t>;
   CHECK(chosen(1, 0, "group_sum") == std::pair{Tokens{3}, Tokens{3}});
   CHECK(chosen(2, 0, "group_sum") == std::pair{Tokens{1, 3}, Tokens{1, 3}});
   CHECK(chosen(1, 0, "per_head") == std::pair{Tokens{1}, Tokens{3}});

@@ -5,7 +5,6 @@
 
 using namespace doublep;
 using namespace doublep::test;
-using Tokens = std::vector<std::int32_t>;
 
 namespace {
 Given plain(std::int64_t budget, std::int64_t page) {

@@ -70,7 +70,6 @@ TEST_CASE("Tactic by hand: clusters in order of q.C until the mass is there") {
         .heads[0]
         .tokens;
   };
-  using Tokens = std::vector<std::int32_t>;
   CHECK(chosen(0.3) == Tokens{4, 5});  // one token would do: a cluster is never cut
   CHECK(chosen(0.6) == Tokens{4, 5});
   CHECK(chosen(0.7) == Tokens{0, 1, 4, 5});

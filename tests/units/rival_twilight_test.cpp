@@ -4,7 +4,6 @@
 
 using namespace doublep;
 using namespace doublep::test;
-using Tokens = std::vector<std::int32_t>;
 
 TEST_CASE("4-bit keys are within half a step, and the extremes are kept") {
   const RandomCache data({1, 1, 100, 80});

@@ -4,7 +4,6 @@
 
 using namespace doublep;
 using namespace doublep::test;
-using Tokens = std::vector<std::int32_t>;
 
 namespace {
 // No token for sure but sink, window and heavy as given.

@@ -7,6 +7,7 @@
 #include "experiments/gate/gate.h"
 #include "experiments/results/stored_run.h"
 #include "tests/catch.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 
 using namespace doublep;
@@ -15,14 +16,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const fs::path kRoot = DOUBLEP_SOURCE_DIR;
-
 // The C++ sources below core, experiments, sim and cuda, by path.
-const std::map<std::string, std::string>& sources() {
+const std::map<std::string, std::string>& cpp_sources() {
   static const auto all = [] {
     std::map<std::string, std::string> texts;
     for (const char* room : {"core", "experiments", "sim", "cuda"})
-      for (const auto& entry : fs::recursive_directory_iterator(kRoot / room)) {
+      for (const auto& entry : fs::recursive_directory_iterator(kRoot + "/" + room)) {
         const std::string suffix = entry.path().extension().string();
         if (suffix == ".cpp" || suffix == ".h" || suffix == ".def" || suffix == ".cu")
           texts[fs::relative(entry.path(), kRoot).string()] = slurp(entry.path());
@@ -41,7 +40,7 @@ bool holds_word(const std::string& text, const std::string& word) {
 
 std::set<std::string> sources_with(const std::string& word) {
   std::set<std::string> found;
-  for (const auto& [path, text] : sources())
+  for (const auto& [path, text] : cpp_sources())
     if (holds_word(text, word)) found.insert(path);
   return found;
 }
@@ -55,7 +54,7 @@ std::string page_line(const RowField& field) {
 }  // namespace
 
 TEST_CASE("RESULT_FORMAT.md's table of rows is the list of fields, line by line") {
-  const std::string page = slurp(kRoot / "experiments/RESULT_FORMAT.md");
+  const std::string page = slurp(kRoot + "/experiments/RESULT_FORMAT.md");
   std::string expected = "| field | type | unit | meaning |\n| --- | --- | --- | --- |\n";
   for (const RowField& field : row_fields()) expected += page_line(field) + "\n";
   INFO("expected:\n" << expected);

@@ -6,6 +6,7 @@
 #include "experiments/config/sweep.h"
 #include "experiments/results/result_store.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -17,8 +18,7 @@ namespace {
 struct Folder : TempDir {
   Sweep sweep(const std::string& text, const std::vector<std::string>& overrides = {},
               bool any_number = false) const {
-    spill(file("s.yaml"),
-          "traces: [" + std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5]\n" + text);
+    spill(file("s.yaml"), "traces: [" + needle_4k() + "]\n" + text);
     return load_sweep(file("s.yaml"), overrides, any_number);
   }
   std::string refusal(const std::string& text,

@@ -6,6 +6,7 @@
 #include "experiments/results/result_store.h"
 #include "tests/catch.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
@@ -17,12 +18,12 @@ namespace {
 Sweep sweep_of(const std::string& policies, const std::vector<std::string>& overrides = {}) {
   const TempDir folder;
   const auto file = std::filesystem::path(folder.path()) / "s.yaml";
-  spill(file,
-        "traces: [" + std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/needle-4k.h5]\n" + policies);
+  spill(file, "traces: [" + needle_4k() + "]\n" + policies);
   return load_sweep(file.string(), overrides);
 }
 
-std::string refusal(const std::string& policies, const std::vector<std::string>& overrides = {}) {
+std::string sweep_refusal(const std::string& policies,
+                          const std::vector<std::string>& overrides = {}) {
   try {
     sweep_of(policies, overrides);
   } catch (const InputError& e) {
@@ -63,7 +64,7 @@ TEST_CASE("a variant of a policy multiplies out like a parameter, and names its 
   CHECK(s.runs[2].label == "double_p paper");
   CHECK(s.runs[2].parameters.choice("stop") == "mass");
   CHECK(s.runs[3].label == "double_p best estimator=jensen share=0.04");
-  const std::string unknown = refusal("policies: [{policy: double_p, variant: bset}]\n");
+  const std::string unknown = sweep_refusal("policies: [{policy: double_p, variant: bset}]\n");
   CHECK(contains(unknown, "no variant is called 'bset'; there are paper, best"));
   CHECK(contains(unknown, "s.yaml:2:"));
 }
@@ -82,24 +83,23 @@ TEST_CASE("--set overrides the root, or a parameter of every entry of a policy")
   CHECK(sweep_of(text, {"seed=7"}).seeds == std::vector<std::uint64_t>{7});
   CHECK(sweep_of(text, {"double_p.p2=[0.1, 0.2]"}).runs.size() == 3);
   CHECK(sweep_of(text, {"replay.max_steps=2"}).replay.max_steps == 2);
-  CHECK(refusal(text, {"seed"}).find("expected key=value") != std::string::npos);
-  CHECK(refusal(text, {"colour=7"}).find("unknown key 'colour'") != std::string::npos);
+  CHECK(sweep_refusal(text, {"seed"}).find("expected key=value") != std::string::npos);
+  CHECK(sweep_refusal(text, {"colour=7"}).find("unknown key 'colour'") != std::string::npos);
 }
 
 TEST_CASE("a refusal names the line and key of the parameter at fault") {
-  CHECK(refusal("policies:\n  - policy: double_p\n    p1: 0.0\n")
+  CHECK(sweep_refusal("policies:\n  - policy: double_p\n    p1: 0.0\n")
             .find("s.yaml:4:9: policies[0].p1") != std::string::npos);
-  CHECK(refusal("policies:\n  - {policy: double_p, p1: 0.5, p2: 0.7}\n")
+  CHECK(sweep_refusal("policies:\n  - {policy: double_p, p1: 0.5, p2: 0.7}\n")
             .find("p2 (0.7) exceeds p1") != std::string::npos);
-  CHECK(refusal("defaults: {p: 2}\npolicies:\n  - policy: oracle_top_p\n")
+  CHECK(sweep_refusal("defaults: {p: 2}\npolicies:\n  - policy: oracle_top_p\n")
             .find(":2:15: defaults.p") != std::string::npos);
-  CHECK(refusal("policies:\n  - policy: nope\n").find("no policy is called 'nope'") !=
+  CHECK(sweep_refusal("policies:\n  - policy: nope\n").find("no policy is called 'nope'") !=
         std::string::npos);
-  CHECK(
-      refusal("backend: gpu\npolicies:\n  - policy: dense\n").find("expected cpu, cuda or auto") !=
-      std::string::npos);
-  CHECK(refusal("kv_dtype: int4\npolicies:\n  - policy: dense\n").find("fp32, fp16, bf16 or fp8") !=
-        std::string::npos);
+  CHECK(sweep_refusal("backend: gpu\npolicies:\n  - policy: dense\n")
+            .find("expected cpu, cuda or auto") != std::string::npos);
+  CHECK(sweep_refusal("kv_dtype: int4\npolicies:\n  - policy: dense\n")
+            .find("fp32, fp16, bf16 or fp8") != std::string::npos);
 }
 
 TEST_CASE("a run's key moves with everything that moves its rows, and with nothing else") {

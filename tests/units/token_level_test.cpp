@@ -18,7 +18,7 @@ using namespace doublep::test;
 namespace {
 
 // Two clusters of two dimensions: keys 0, 1, 2 and 15 steps from one another along x; 10 apart.
-struct Clusters {
+struct WideCluster {
   HandCache cache{2, {0, 0, 1, 0, 2, 0, 15, 0, 0, 10, 1, 10}, {1, 0, 2, 0, 3, 0, 9, 9, 5, 5, 7, 5}};
   std::shared_ptr<const ClusterIndex> index =
       std::make_shared<const ClusterIndex>(ClusterIndex::from_assignment(
@@ -27,13 +27,13 @@ struct Clusters {
   float q[2] = {0.5f, 0.1f};
   QueryGroup group{q, 1, 2, 1, 0};
   ResidualKeys keys{4, KvDtype::kBf16};
-  Clusters() { keys.follow(cache.head(), index); }
+  WideCluster() { keys.follow(cache.head(), index); }
 };
 
 }  // namespace
 
 TEST_CASE("residual keys: off by half a step of what a key differs from its centroid by") {
-  const Clusters c;
+  const WideCluster c;
   // Residuals of key 3 are 10.5 and 0: a step of 0.7, which both ends lie on.
   CHECK(c.keys.logits(c.group, 0)(0, 3) == Approx(7.5).margin(1e-5));
   // Those of key 0 are -4.5 and 0: ends again, so is every key of two dimensions.
@@ -62,7 +62,7 @@ TEST_CASE("residual keys: off by half a step of what a key differs from its cent
 }
 
 TEST_CASE("single tokens: the heaviest are picked, a term stands for the rest") {
-  const Clusters c;
+  const WideCluster c;
   VectorD logits(6);
   logits << 0, 0.5, 1, 7.5, 1, 1.5;
   const VectorD log_totals = VectorD::Constant(1, std::log(logits.array().exp().sum()));
@@ -97,7 +97,7 @@ TEST_CASE("single tokens: the heaviest are picked, a term stands for the rest") 
 }
 
 TEST_CASE("a term that stands for some of its members: covered once, predicted by its own spread") {
-  const Clusters c;
+  const WideCluster c;
   const GroundTruth truth = GroundTruth::of(c.cache.head(), c.group);
   Selection selection;
   selection.tokens = {3, 4, 5}, selection.index = c.index;

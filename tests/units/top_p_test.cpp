@@ -13,7 +13,6 @@
 using namespace doublep;
 
 namespace {
-constexpr double kInf = std::numeric_limits<double>::infinity();
 
 double sum_of_first(const std::vector<double>& m, const std::vector<std::int32_t>& order,
                     std::size_t n) {
@@ -114,13 +113,14 @@ TEST_CASE("a top-p as a set is what its prefix takes: ties, zeros, masses far ap
 }
 
 TEST_CASE("relative masses neither overflow nor underflow as a whole") {
+  constexpr double inf = std::numeric_limits<double>::infinity();
   double shift = -1;
   CHECK(relative_masses(std::vector<double>{1e4, 1e4 - std::log(2.0)}, &shift)[1] == Approx(0.5));
   CHECK(shift == 1e4);
-  const auto low = relative_masses(std::vector<double>{-1e4, -2e4, -kInf}, &shift);
+  const auto low = relative_masses(std::vector<double>{-1e4, -2e4, -inf}, &shift);
   CHECK(low == std::vector<double>{1, 0, 0});  // a gap of 1e4 underflows, the largest never does
   CHECK(shift == -1e4);
-  CHECK(relative_masses(std::vector<double>{-kInf, -kInf}, &shift) == std::vector<double>{0, 0});
+  CHECK(relative_masses(std::vector<double>{-inf, -inf}, &shift) == std::vector<double>{0, 0});
   CHECK(shift == 0);
   CHECK(relative_masses({}, &shift).empty());
   CHECK(shift == 0);

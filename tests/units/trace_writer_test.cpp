@@ -13,25 +13,12 @@
 #include "core/base/half.h"
 #include "core/base/random.h"
 #include "tests/catch.h"
+#include "tests/support/temp_dir.h"
 
 namespace doublep {
 namespace {
 
 namespace fs = std::filesystem;
-
-class Folder {
- public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "doublep-writer-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~Folder() { fs::remove_all(path_); }
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-  bool empty() const { return fs::is_empty(path_); }
-
- private:
-  fs::path path_;
-};
 
 TraceInfo small_info(const std::string& path) {
   TraceInfo info;
@@ -68,7 +55,7 @@ bool equal_after_rounding(const std::vector<float>& read, std::vector<float> wri
 }
 
 TEST_CASE("a written trace is read back, rounded to its type", "[trace_writer]") {
-  const Folder folder;
+  const test::TempDir folder;
   const auto type = GENERATE(StoredType::kFloat16, StoredType::kBfloat16, StoredType::kFloat32);
   const TraceInfo info = small_info(folder.file("a.h5"));
   TraceLayer first = random_layer(info, 1), second = random_layer(info, 5);
@@ -98,7 +85,7 @@ TEST_CASE("a written trace is read back, rounded to its type", "[trace_writer]")
 }
 
 TEST_CASE("runs of tokens make the same file as whole layers", "[trace_writer]") {
-  const Folder folder;
+  const test::TempDir folder;
   TraceInfo whole = small_info(folder.file("whole.h5")), runs = small_info(folder.file("runs.h5"));
   whole.layers = runs.layers = {1};
   const TraceLayer layer = random_layer(whole, 1);
@@ -122,7 +109,7 @@ TEST_CASE("runs of tokens make the same file as whole layers", "[trace_writer]")
 }
 
 TEST_CASE("an unfinished or refused trace leaves nothing behind", "[trace_writer]") {
-  const Folder folder;
+  const test::TempDir folder;
   TraceInfo info = small_info(folder.file("a.h5"));
   SECTION("the writer goes away") {
     TraceWriter writer(info, StoredType::kFloat32);
@@ -155,11 +142,11 @@ TEST_CASE("an unfinished or refused trace leaves nothing behind", "[trace_writer
     info.path = folder.file("missing/a.h5");
     CHECK_THROWS_AS(TraceWriter(info, StoredType::kFloat32), InputError);
   }
-  CHECK(folder.empty());
+  CHECK(fs::is_empty(folder.path()));
 }
 
 TEST_CASE("a full disk is one error, and the earlier file stays", "[trace_writer]") {
-  const Folder folder;
+  const test::TempDir folder;
   TraceInfo info = small_info(folder.file("a.h5"));
   info.num_tokens = 20000, info.layers = {1};
   std::ofstream(info.path) << "earlier";

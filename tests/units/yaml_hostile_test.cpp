@@ -5,6 +5,7 @@
 
 #include "core/yaml/yaml.h"
 #include "tests/support/message.h"
+#include "tests/support/paths.h"
 #include "tests/support/temp_dir.h"
 
 using namespace doublep;
@@ -12,7 +13,7 @@ using namespace doublep::test;
 
 namespace {
 
-std::string refusal(const std::string& text) {
+std::string parse_refusal(const std::string& text) {
   const auto start = std::chrono::steady_clock::now();
   const std::string message = message_of([&] { Yaml::parse(text, "f.yaml"); });
   // A second is the goal; a machine that is busy otherwise gets some more.
@@ -26,7 +27,7 @@ std::string refusal(const std::string& text) {
 TEST_CASE("an alias that contains itself is refused, in a list and in a map") {
   for (const char* text : {"a: &x [*x]\n", "a: &x {b: *x}\n", "a: &x [1, {b: [*x, *x]}]\n",
                            "&x [*x, *x, *x, *x]\n", "a: &x\n  - &y [*x, *y]\n"}) {
-    const std::string message = refusal(text);
+    const std::string message = parse_refusal(text);
     INFO(text << message);
     CHECK(contains(message, "f.yaml:"));
     CHECK(contains(message, "alias"));
@@ -40,23 +41,23 @@ TEST_CASE("aliases that unfold without end are refused, those of use are not") {
     for (int k = 0; k < 10; ++k) laughs += concat(k ? ", " : "", "*a", i - 1);
     laughs += "]\n";
   }
-  CHECK(contains(refusal(laughs), "aliases unfold"));
+  CHECK(contains(parse_refusal(laughs), "aliases unfold"));
   const Yaml root = Yaml::parse("base: &b {sink: 4, window: 64}\nuse: [*b, *b]\n", "f.yaml");
   CHECK(root.at("use").items()[1].integer("window", 0) == 64);
 }
 
 TEST_CASE("nesting is bounded") {
   const std::string deep = std::string(65, '[') + std::string(65, ']');
-  CHECK(contains(refusal("a: " + deep + "\n"), "levels deep"));
+  CHECK(contains(parse_refusal("a: " + deep + "\n"), "levels deep"));
   const std::string deepest(100000, '[');
-  CHECK(contains(refusal("a: " + deepest), "not YAML"));
+  CHECK(contains(parse_refusal("a: " + deepest), "not YAML"));
   CHECK(Yaml::parse("a: [[[[[[1]]]]]]\n", "f.yaml").has("a"));
 }
 
 TEST_CASE("a second document and merge keys are named") {
-  CHECK(contains(refusal("a: 1\n---\nb: 2\n"), "f.yaml:3:1: a second document"));
+  CHECK(contains(parse_refusal("a: 1\n---\nb: 2\n"), "f.yaml:3:1: a second document"));
   CHECK(Yaml::parse("---\na: 1\n...\n", "f.yaml").integer("a", 0) == 1);
-  CHECK(contains(refusal("base: &b {x: 1}\nuse:\n  <<: *b\n  y: 2\n"),
+  CHECK(contains(parse_refusal("base: &b {x: 1}\nuse:\n  <<: *b\n  y: 2\n"),
                  "f.yaml:3:3: use: merge keys (<<) are not supported"));
   CHECK(Yaml::parse("'<<': 1\n", "f.yaml").integer("<<", 0) == 1);
 }
@@ -97,7 +98,7 @@ TEST_CASE("an error in what --set brought points at --set, any other at the file
 }
 
 TEST_CASE("a damaged file in which the parser finds documents without end is refused") {
-  const std::string path = std::string(DOUBLEP_SOURCE_DIR) + "/tests/data/endless_documents.yaml";
+  const std::string path = kRoot + "/tests/data/endless_documents.yaml";
   const std::string message = message_of([&] { Yaml::load(path); });
   CHECK(contains(message, "endless_documents.yaml:13:"));
   CHECK(contains(message, "a second document"));
