@@ -18,6 +18,7 @@
 using namespace doublep;
 using namespace doublep::sim;
 using namespace doublep::sim::test;
+using doublep::test::kRoot;
 
 namespace {
 

@@ -16,6 +16,7 @@ using namespace doublep::sim;
 using namespace doublep::sim::test;
 using doublep::test::contains;
 using doublep::test::message_of;
+using doublep::test::needle_4k;
 using doublep::test::TempDir;
 
 TEST_CASE("Hits of a least-recently-used cache, by hand", "[sim]") {

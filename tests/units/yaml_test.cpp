@@ -1,23 +1,14 @@
 // The YAML reader: what it refuses, and where it says the fault stands.
 #include "core/yaml/yaml.h"
 
-#include <functional>
-
 #include "experiments/config/values.h"
 #include "tests/catch.h"
+#include "tests/support/message.h"
 
 using namespace doublep;
+using namespace doublep::test;
 
 namespace {
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const InputError& e) {
-    return e.what();
-  }
-  return "";
-}
 
 std::vector<std::string> texts(const std::string& yaml) {
   std::vector<std::string> out;
