@@ -79,14 +79,14 @@ std::string cycle_of(const Graph& graph) {
 }  // namespace
 
 TEST_CASE("Folders of core include each other without a cycle") {
-  const Graph graph = include_graph(test::kRoot, "core");
+  const Graph graph = include_graph(doublep::test::kRoot, "core");
   INFO(drawn(graph));
   REQUIRE(graph.at("core/policy").count("core/index") == 1);  // the drawing sees includes at all
   CHECK(cycle_of(graph) == "");
 }
 
 TEST_CASE("core includes no other room") {
-  const Graph graph = include_graph(test::kRoot, "core");
+  const Graph graph = include_graph(doublep::test::kRoot, "core");
   INFO(drawn(graph));
   for (const auto& [folder, targets] : graph)
     for (const std::string& target : targets) CHECK(target.rfind("core/", 0) == 0);
