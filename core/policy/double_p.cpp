@@ -189,6 +189,11 @@ PolicyInfo double_p_policy() {
       throw ParameterError(
           "p2", concat("policy double_p: p2 (", to_text(p.real("p2")), ") exceeds p1 (",
                        to_text(p.real("p1")), "); refined clusters are a part of the kept ones"));
+    if (p.choice("objective") == "error" && p.choice("order") != "error")
+      throw ParameterError(
+          "objective",
+          concat("policy double_p: objective: error weighs predicted errors, and order: ",
+                 p.choice("order"), " knows none; set order to error, or leave objective out"));
     check_promise(p);
     if (p.real("guarantee") == 0) return;
     if (p.integer("audit") == 0)

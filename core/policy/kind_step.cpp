@@ -48,9 +48,9 @@ std::size_t KindStep::reach(HeadKind kind, int unit, double wanted) const {
 
 WeighedTokens& KindStep::weighed(int unit) {
   if (!weighed_[unit])
-    weighed_[unit] =
-        std::make_unique<WeighedTokens>(keys_, *index_, group_, unit * rows(), rows(),
-                                        ranked_.orders[unit].clusters, ranked_.errors.log_totals);
+    weighed_[unit] = std::make_unique<WeighedTokens>(keys_, *index_, group_, unit * rows(), rows(),
+                                                     ranked_.orders[unit].clusters,
+                                                     ranked_.errors.log_totals, ranked_.votes);
   return *weighed_[unit];
 }
 

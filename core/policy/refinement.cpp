@@ -89,6 +89,9 @@ ParamSpecs refinement_params() {
       choice("order", "mass", {"mass", "similarity", "error", "p2"},
              "clusters are refined by estimated mass, by q.C alone, by the squared error that each "
              "token read removes, or by p^2 a token"),
+      choice("objective", "squared_error", {"squared_error", "error"},
+             "with order: error, what heads that share a selection make small together: the sum of "
+             "their squared errors, or of their errors"),
       choice("stop", "mass", {"mass", "share", "tokens", "error", "price"},
              "refinement ends at mass p2, at a share or number of tokens, at a predicted error, or "
              "where a token removes less squared error than its price"),
@@ -113,6 +116,9 @@ RefinementOptions refinement_options(const Parameters& p) {
                   : order == "p2"         ? Order::kP2
                   : order == "similarity" ? Order::kSimilarity
                                           : Order::kMass;
+  options.objective = p.choice("objective") == "error"
+                          ? RefinementOptions::Objective::kError
+                          : RefinementOptions::Objective::kSquaredError;
   const auto& stop = p.choice("stop");
   options.stop = stop == "share"    ? Stop::kShare
                  : stop == "tokens" ? Stop::kTokens
@@ -125,6 +131,16 @@ RefinementOptions refinement_options(const Parameters& p) {
   return options;
 }
 
+VectorD head_votes(const RefinementOptions& options, const TermErrors& errors) {
+  VectorD votes = VectorD::Ones(errors.weights.rows());
+  if (options.order != Order::kError || options.objective != RefinementOptions::Objective::kError)
+    return votes;
+  for (Eigen::Index h = 0; h < votes.size(); ++h)
+    if (const double squared = errors.weights.row(h).sum(); squared > 0)
+      votes[h] = 1 / std::sqrt(squared);
+  return votes;
+}
+
 MatrixD refinement_scores(const RefinementOptions& options, const ClusterIndex& index,
                           const QueryGroup& group, const TermErrors& errors) {
   const VectorD sizes = sizes_of(index).cwiseMax(1);
@@ -132,7 +148,8 @@ MatrixD refinement_scores(const RefinementOptions& options, const ClusterIndex& 
     case Order::kMass:
       return errors.shares;
     case Order::kError:
-      return errors.weights * sizes.cwiseInverse().asDiagonal();
+      return head_votes(options, errors).asDiagonal() * errors.weights *
+             sizes.cwiseInverse().asDiagonal();
     case Order::kP2:
       return errors.shares.cwiseAbs2() * sizes.cwiseAbs2().cwiseInverse().asDiagonal();
     case Order::kSimilarity:
@@ -243,6 +260,7 @@ RankedClusters rank_clusters(const RankingRule& rule, const KvHead& cache, const
   ranked.orders = refinement_orders(rule.refinement, rule.gqa, index, group,
                                     refinement_scores(rule.refinement, index, group, ranked.errors),
                                     ranked.errors);
+  ranked.votes = head_votes(rule.refinement, ranked.errors);
   return ranked;
 }
 

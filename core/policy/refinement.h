@@ -23,6 +23,11 @@ struct RefinementOptions {
   enum class Stop { kMass, kShare, kTokens, kError, kPrice } stop = Stop::kMass;
   double share = 0.04, error = 0.05, price = 1e-6;
   std::int64_t tokens = 1024;
+  /// With order: error, what a shared selection makes small, summed over its heads. squared_error:
+  /// e^2, which the heads that err most decide by themselves. error: e, so that each head's e^2
+  /// counts over the error that it would have with nothing refined, the slope of a root at its
+  /// beginning: a head that looks up one token among heads that attend broadly is heard, too.
+  enum class Objective { kSquaredError, kError } objective = Objective::kSquaredError;
   /// With stop: error: a cluster is refined whatever the sum says where one token, so many standard
   /// deviations above its centroid, would alone move a head's output by more than the error. The
   /// sum of squares knows typical tokens only, and a single one may hold all that a cluster has. 0:
@@ -42,6 +47,9 @@ struct RefinementOptions {
 ParamSpecs refinement_params();
 RefinementOptions refinement_options(const Parameters& parameters);
 
+/// What each head's squared errors are multiplied with before heads are added up, by the objective:
+/// one a head.
+VectorD head_votes(const RefinementOptions& options, const TermErrors& errors);
 /// What clusters are ordered by, the first highest: [group size, clusters].
 MatrixD refinement_scores(const RefinementOptions& options, const ClusterIndex& index,
                           const QueryGroup& group, const TermErrors& errors);
@@ -91,6 +99,7 @@ struct RankingRule {
 struct RankedClusters {
   MatrixD log_masses;  ///< the estimate: [group size, clusters]
   TermErrors errors;
+  VectorD votes;  ///< head_votes()
   std::vector<RefinementOrder>
       orders;  ///< one where the group shares its selection, else one a head
 };

@@ -40,13 +40,15 @@ MatrixD ResidualKeys::logits(const QueryGroup& group, std::int32_t cluster) cons
 
 WeighedTokens::WeighedTokens(const ResidualKeys& keys, const ClusterIndex& index,
                              const QueryGroup& group, int first, int count,
-                             std::span<const std::int32_t> order, const VectorD& log_totals)
+                             std::span<const std::int32_t> order, const VectorD& log_totals,
+                             const VectorD& votes)
     : keys_(keys),
       index_(index),
       heads_(group),
       first_(first),
       order_(order),
-      log_totals_(log_totals) {
+      log_totals_(log_totals),
+      votes_(votes) {
   heads_.queries = group.query(first), heads_.size = count;
 }
 
@@ -55,7 +57,8 @@ void WeighedTokens::look_into(std::size_t clusters) {
     MatrixD p = keys_.logits(heads_, order_[i]);
     for (int h = 0; h < heads_.size; ++h)
       p.row(h) = (p.row(h).array() - log_totals_[first_ + h]).min(300.0).exp();
-    for (Eigen::Index j = 0; j < p.cols(); ++j) worth_.push_back(p.col(j).squaredNorm());
+    const auto votes = votes_.segment(first_, heads_.size);
+    for (Eigen::Index j = 0; j < p.cols(); ++j) worth_.push_back(p.col(j).cwiseAbs2().dot(votes));
     places_.push_back(worth_.size());
     shares_.push_back(std::move(p));
   }

@@ -54,10 +54,11 @@ struct TokenPicks {
 /// sum over the heads of p_j^2, p_j the share of a head's mass that the token's logit comes to.
 class WeighedTokens {
  public:
-  /// `log_totals`: log of all of a head's mass, of every head of the group. All outlive this.
+  /// Of every head of the group, `log_totals`: log of all of its mass; `votes`: what its squared
+  /// errors count, as head_votes() has them. All outlive this.
   WeighedTokens(const ResidualKeys& keys, const ClusterIndex& index, const QueryGroup& group,
                 int first, int count, std::span<const std::int32_t> order,
-                const VectorD& log_totals);
+                const VectorD& log_totals, const VectorD& votes);
 
   /// `wanted` tokens of the first `clusters` of the order.
   TokenPicks pick(std::size_t clusters, double wanted);
@@ -84,7 +85,7 @@ class WeighedTokens {
   QueryGroup heads_;
   int first_;
   std::span<const std::int32_t> order_;
-  const VectorD& log_totals_;
+  const VectorD &log_totals_, &votes_;
   std::vector<MatrixD> shares_;         // of each cluster's members: [heads, members]
   std::vector<std::size_t> places_{0};  // where a cluster's tokens begin in `worth_`
   std::vector<double> worth_;

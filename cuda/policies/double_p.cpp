@@ -30,6 +30,7 @@ Plan plan(const Parameters& p) {
   plan.step.value_shift = plan.index.clustering.value_map = p.choice("value_side") == "shifted";
   const std::string &order = p.choice("order"), &stop = p.choice("stop");
   plan.step.rank = order == "error" ? RankBy::kError : order == "p2" ? RankBy::kP2 : RankBy::kMass;
+  plan.step.votes = order == "error" && p.choice("objective") == "error";
   if (stop == "mass") return plan;
   plan.stop.rule = stop == "error" ? StopPlan::Rule::kError : StopPlan::Rule::kVisible;
   plan.mass_with_zone = false;  // no share of a mass decides
@@ -52,6 +53,7 @@ DevicePolicy double_p_on_device() {
                                      {"value_side"},
                                      {"guarantee", {"0.0"}},
                                      {"order", {"mass", "error", "p2"}},
+                                     {"objective", {"squared_error", "error"}},
                                      {"stop", {"mass", "share", "tokens", "error"}},
                                      {"share"},
                                      {"tokens"},

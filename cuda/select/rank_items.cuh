@@ -72,7 +72,9 @@ struct RankShared {
   std::uint32_t all[kDigits];               // in the first block: the team's
   Listed list[kFewest], gathered[kFewest];  // of this block; of all of them
   Total warp_totals[kMostWarps], totals[kMaxGroup];
+  Total warp_errors[kMostWarps], errors[kMaxGroup];  // with p.votes: squared errors, times totals^2
   float forms[kMaxGroup], log_totals[kMaxGroup];
+  float log_votes[kMaxGroup];  // of what a head's squared errors are multiplied with
   Place place;
   Limit limit;
   uint2 listed;              // this block's items in the place; runs of those before it
@@ -151,8 +153,13 @@ __device__ inline void copy_async(float* to, const float* from) {
 /// This thread's own.
 __device__ inline void copies_wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-/// log masses of this block's items, and the log of every head's total over the team. Every head
-/// has as many warps as come out even.
+/// 1 - exp(-v), to 1e-4 of it.
+__device__ inline float saturation(float v) {
+  return v < 0.02f ? v * (1 - 0.5f * v) : 1 - __expf(-v);
+}
+
+/// log masses of this block's items, and over the team the log of every head's total and, with
+/// p.votes, of its vote. Every head has as many warps as come out even.
 __device__ inline void weigh(const Ranked& r) {
   const SelectParams& p = r.p;
   RankShared& s = r.s;
@@ -171,7 +178,7 @@ __device__ inline void weigh(const Ranked& r) {
     for (int copied = i; held && copied < r.count; copied += 128 * parts)
       copy_async(masses + copied, logits + copied);
     const float* zone = p.zone_logits + head * p.zone_capacity;
-    Total total{z < p.zone_capacity ? zone[z] : -INFINITY, 1};
+    Total total{z < p.zone_capacity ? zone[z] : -INFINITY, 1}, errors = Total::none();
     const float form = pooled ? unit_logit_variance(p.pooled, head, p.shape.head_dim) : 0.f;
     if (pooled && part == 0 && lane == 0) {
       s.forms[h] = form;
@@ -192,19 +199,31 @@ __device__ inline void weigh(const Ranked& r) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) four.sum += __expf(v[j] - four.max);
       total.merge(four);
+      // p^2 (exp(sigma^2) - 1) / s, without the total's square; nothing where no item is.
+#pragma unroll 1
+      for (int j = 0; p.votes && j < 4; ++j) {
+        const float mass = masses[i + j];
+        if (mass == -INFINITY) continue;
+        const float spread = fminf(r.variance(i + j) * form, 300.f);
+        errors.add(2 * mass - r.log_size(i + j) + spread + __logf(saturation(spread)));
+      }
     }
 #pragma unroll 1
     for (z += Team::size() * 32 * parts; z < p.zone_capacity; z += Team::size() * 32 * parts)
       total.add(zone[z]);
     total.merge_lanes(32);
-    if (lane == 0) s.warp_totals[warp] = total;
+    if (p.votes) errors.merge_lanes(32);
+    if (lane == 0) s.warp_totals[warp] = total, s.warp_errors[warp] = errors;
   }
   __syncthreads();
   if (static_cast<int>(threadIdx.x) < group) {
-    Total total = s.warp_totals[threadIdx.x * parts];
+    Total total = s.warp_totals[threadIdx.x * parts], errors = s.warp_errors[threadIdx.x * parts];
 #pragma unroll 1
-    for (int i = 1; i < parts; ++i) total.merge(s.warp_totals[threadIdx.x * parts + i]);
-    s.totals[threadIdx.x] = total;
+    for (int i = 1; i < parts; ++i) {
+      total.merge(s.warp_totals[threadIdx.x * parts + i]);
+      if (p.votes) errors.merge(s.warp_errors[threadIdx.x * parts + i]);
+    }
+    s.totals[threadIdx.x] = total, s.errors[threadIdx.x] = errors;
   }
   Team::sync();
   if (static_cast<int>(threadIdx.x) < kMaxGroup * kMostBlocks) {
@@ -213,16 +232,21 @@ __device__ inline void weigh(const Ranked& r) {
         head < group && block < Team::size() ? Team::of(s.totals, block)[head] : Total::none();
     total.merge_lanes(kMostBlocks);
     if (block == 0) s.log_totals[head] = total.log();
+    if (p.votes) {
+      Total errors =
+          head < group && block < Team::size() ? Team::of(s.errors, block)[head] : Total::none();
+      errors.merge_lanes(kMostBlocks);
+      // What is nothing in float64 has no vote, as in core; nor is there anything to count.
+      const float squared = errors.log() - 2 * total.log();
+      const bool any = errors.max != -INFINITY && errors.sum > 0 && squared > kLowest;
+      if (block == 0) s.log_votes[head] = any ? -0.5f * squared : 0.f;
+    }
   }
   __syncthreads();
 }
 
-/// 1 - exp(-v), to 1e-4 of it.
-__device__ inline float saturation(float v) {
-  return v < 0.02f ? v * (1 - 0.5f * v) : 1 - __expf(-v);
-}
-
-/// What refining an item removes of the group's squared error, a token, as a log. Errors grow with
+/// What refining an item removes of the group's squared error, a token, or of its heads' votes of
+/// it, as a log. Errors grow with
 /// exp(sigma^2), which is beyond float32 from sigma^2 = 88 on and within float64 up to the 300 that
 /// the reference takes it to be at most: so it is their logs that are added.
 __device__ inline void score(const Ranked& r) {
@@ -240,6 +264,7 @@ __device__ inline void score(const Ranked& r) {
       float x = v - s.log_totals[h];
       if (h + 1 < p.shape.group) v = *(mass += r.mass_stride);
       if (squared) x = 2 * (x - log_size);
+      if (p.votes) x += s.log_votes[h];
       const float spread = error ? fminf(variance * s.forms[h], 300.f) : 0.f;  // sigma^2
       sum.merge({x + spread, error ? saturation(spread) : 1.f});  // x + log(exp(spread) - 1)
     }

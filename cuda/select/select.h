@@ -40,6 +40,9 @@ struct SelectParams {
   double keep = 0.95, refine = 0.70;  ///< kMass: p1 and p2; 1 takes every item of any mass
   const int2* budgets = nullptr;      ///< [pairs]: items kept, of which refined (kCount)
   RankBy rank = RankBy::kMass;        ///< kTokens, kError
+  /// kError in the order, as core's Objective::kError: a head's squared errors count over the error
+  /// that it would have with nothing refined.
+  bool votes = false;
   double share = 0;         ///< kTokens: of the visible tokens; 0: `wanted` of them instead
   std::int64_t wanted = 0;  ///< kTokens
   /// kError, whose estimate is pooled: log of 1 / the squared error that a head may leave, infinite

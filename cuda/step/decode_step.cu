@@ -68,7 +68,8 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     SelectParams& s = select_;
     s.shape = shape, s.capacity = item_capacity_;
     s.logits = ranked() ? logits_.get() : log_masses();
-    s.rank = options.rank, s.share = options.share, s.wanted = options.tokens;
+    s.rank = options.rank, s.votes = options.votes, s.share = options.share,
+    s.wanted = options.tokens;
     s.masses = masses_.get(), s.pooled = pooled_;
     if (options.rule == SelectRule::kError) {
       lifts_.upload(std::vector<float>(heads, INFINITY));

@@ -31,6 +31,7 @@ struct StepOptions {
   GroupMode group_mode = GroupMode::kPerHead;
   bool rank_without_size = false;
   RankBy rank = RankBy::kMass;  ///< kTokens, kError
+  bool votes = false;           ///< SelectParams::votes
   double share = 0;             ///< kTokens: of the visible tokens; 0: `tokens` of them
   std::int64_t tokens = 0;
   /// kError: as core's RefinementOptions has them; every head's factor comes by set_factors().

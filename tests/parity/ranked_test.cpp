@@ -111,6 +111,8 @@ TEST_CASE("clusters are refined by error until the tokens are enough, as the ref
   const std::vector<Setup> setups = {
       best(),
       best({{"share", 0.3}, {"value_side", std::string("mean")}}),
+      best({{"objective", std::string("error")}}),
+      best({{"objective", std::string("error")}, {"share", 0.3}}),
       best({{"share", 1.0}}),
       best({{"stop", std::string("tokens")}, {"tokens", std::int64_t{1}}}),
       best({{"stop", std::string("tokens")}, {"tokens", std::int64_t{0}}}),
@@ -176,12 +178,14 @@ TEST_CASE("blocks that share a KV head keep masses in global memory where they a
 // scores and by ids where no score differs, and ...
 TEST_CASE("several blocks share a small KV head", "[parity][quick][race]") {
   if (without_device()) return;
-  for (const char* order : {"mass", "error"}) {
-    Case c;
-    c.kv_heads = 1, c.group = 2, c.head_dim = 64, c.length = c.capacity = 600;
-    c.fill();
+  Case c;
+  c.kv_heads = 1, c.group = 2, c.head_dim = 64, c.length = c.capacity = 600;
+  c.fill();
+  for (const char* order : {"mass", "error"})
     check_ranked(c, of_single_tokens({{"order", std::string(order)}, {"share", 0.3}}));
-  }
+  check_ranked(c, best({{"objective", std::string("error")},
+                        {"tokens_per_cluster", std::int64_t{2}},
+                        {"share", 0.3}}));
 }
 
 // ... more KV heads than there are multiprocessors, each a block that holds no masses.
@@ -202,7 +206,9 @@ TEST_CASE("clusters whose logits vary widely keep their order by error", "[parit
     c.dtype = KvDtype::kFp32, c.length = c.capacity = 900;
     c.fill();
     for (float& q : c.queries) q *= longer;
-    for (const double share : {0.1, 0.3}) check_ranked(c, best({{"share", share}}));
+    for (const double share : {0.1, 0.3})
+      for (const char* objective : {"squared_error", "error"})
+        check_ranked(c, best({{"share", share}, {"objective", std::string(objective)}}));
   }
 }
 

@@ -97,6 +97,47 @@ TEST_CASE("stops: a share or number of tokens, a price, a predicted error") {
   CHECK(c.refine(options) == std::vector<std::int32_t>{0, 3});
 }
 
+TEST_CASE("what heads make small together: squared errors, or errors") {
+  const FourClusters c;
+  // Of four clusters the first head has much to lose at two, the second little, all of it at one.
+  TermErrors errors;
+  errors.weights.resize(2, 4);
+  errors.weights << 0.16, 0.09, 0, 0, 0, 0, 0, 0.09;
+  RefinementOptions options;
+  options.order = RefinementOptions::Order::kError;
+  const VectorD sizes = (VectorD(4) << 2, 2, 1, 3).finished();
+  const auto ordered = [&] {
+    const MatrixD scores = refinement_scores(options, c.index, c.group, errors);
+    for (int h = 0; h < 2; ++h)
+      for (int i = 0; i < 4; ++i)
+        CHECK(scores(h, i) ==
+              Approx(head_votes(options, errors)[h] * errors.weights(h, i) / sizes[i]));
+    return refinement_orders(options, NucleusOptions::Gqa::kGroupSum, c.index, c.group, scores,
+                             errors)[0]
+        .clusters;
+  };
+  CHECK(head_votes(options, errors) == VectorD::Ones(2));
+  CHECK(ordered()[2] == 3);  // 0.08, 0.045 and 0.03 a token
+  options.objective = RefinementOptions::Objective::kError;
+  CHECK(head_votes(options, errors)[0] == Approx(1 / 0.5));
+  CHECK(head_votes(options, errors)[1] == Approx(1 / 0.3));
+  CHECK(ordered()[1] == 3);         // 0.16, 0.09 and 0.1 a token
+  errors.weights.row(1).setZero();  // nothing to lose, nothing to say
+  CHECK(ordered()[0] == 0);
+  CHECK(std::isfinite(head_votes(options, errors)[1]));
+  options.order = RefinementOptions::Order::kP2;  // knows no errors
+  CHECK(head_votes(options, errors) == VectorD::Ones(2));
+}
+
+TEST_CASE("an objective wants the order that it is of") {
+  const PolicyInfo& info = PolicyRegistry::instance().find("double_p");
+  const std::string message = message_of([&] {
+    resolve(info, {{"objective", text("error")}, {"order", text("mass")}});
+  });
+  CHECK(message.find("objective: error") != std::string::npos);
+  CHECK(message.find("set order to error") != std::string::npos);
+}
+
 TEST_CASE("a group's shared set leaves every head within its predicted error, and no smaller one") {
   const RandomCache cache({1, 4, 400, 16});
   ClusteringOptions clustering;

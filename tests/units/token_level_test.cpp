@@ -68,7 +68,8 @@ TEST_CASE("single tokens: the heaviest are picked, a term stands for the rest") 
   const VectorD log_totals = VectorD::Constant(1, std::log(logits.array().exp().sum()));
   GroupSelection out(1);
   const std::int32_t both[] = {0, 1};
-  WeighedTokens weighed(c.keys, *c.index, c.group, 0, 1, both, log_totals);
+  const VectorD votes = VectorD::Ones(1);
+  WeighedTokens weighed(c.keys, *c.index, c.group, 0, 1, both, log_totals, votes);
   const TokenPicks picks = weighed.pick(2, 2);
   weighed.charge(2, out);
   CHECK(picks.tokens == std::vector<std::int32_t>{3, 5});
