@@ -15,13 +15,14 @@ cores=$(nproc)
 traces=("$@")
 [ ${#traces[@]} -gt 0 ] || traces=("$root/tests/data/needle-4k.h5")
 read -ra other_model <<< "${E2E_TRACES:-}"
-mkdir -p "$out"
-rm -f "$out/settings.txt"
 all_steps="parity sanitizers backends bench mixed to_error profile pytorch shapes whole"
 steps=${STEPS:-$all_steps}
+[[ $steps =~ [^[:space:]] ]] || steps=nothing
 for name in $steps; do
   [[ " $all_steps " == *" $name "* ]] || { echo "cuda/visit.sh: STEPS names $name; there are: $all_steps"; exit 2; }
 done
+mkdir -p "$out"
+rm -f "$out/settings.txt"
 failed=0
 step() { echo "== $1 ($SECONDS s)"; }
 check() { if [ "$1" -ne 0 ]; then echo "FAILED: $2 (exit code $1)"; failed=1; fi; }
@@ -40,7 +41,7 @@ parity=$(find "$build" -type f -name doublep_test_parity | head -1)
   echo "date     $(date -u +%FT%TZ)"
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
   nvcc --version | tail -1
-  "$(find "$build" -type f -name doublep_device | head -1)"; } | tee "$out/device.txt"
+  "$(find "$build" -type f -name doublep_device | head -1)"; } | tee ${STEPS:+-a} "$out/device.txt"  # where a visit goes on: it may be another card
 
 step "what will be timed"
 end_to_end=$(find "$build" -type f -name doublep_e2e -perm -u+x | head -1)

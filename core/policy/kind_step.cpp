@@ -50,7 +50,7 @@ WeighedTokens& KindStep::weighed(int unit) {
   if (!weighed_[unit])
     weighed_[unit] = std::make_unique<WeighedTokens>(keys_, *index_, group_, unit * rows(), rows(),
                                                      ranked_.orders[unit].clusters,
-                                                     ranked_.errors.log_totals, ranked_.votes);
+                                                     ranked_.errors.log_totals, ranked_.token_votes);
   return *weighed_[unit];
 }
 

@@ -131,13 +131,12 @@ RefinementOptions refinement_options(const Parameters& p) {
   return options;
 }
 
-VectorD head_votes(const RefinementOptions& options, const TermErrors& errors) {
-  VectorD votes = VectorD::Ones(errors.weights.rows());
+VectorD head_votes(const RefinementOptions& options, const MatrixD& squared) {
+  VectorD votes = VectorD::Ones(squared.rows());
   if (options.order != Order::kError || options.objective != RefinementOptions::Objective::kError)
     return votes;
   for (Eigen::Index h = 0; h < votes.size(); ++h)
-    if (const double squared = errors.weights.row(h).sum(); squared > 0)
-      votes[h] = 1 / std::sqrt(squared);
+    if (const double all = squared.row(h).sum(); all > 0) votes[h] = 1 / std::sqrt(all);
   return votes;
 }
 
@@ -148,7 +147,7 @@ MatrixD refinement_scores(const RefinementOptions& options, const ClusterIndex& 
     case Order::kMass:
       return errors.shares;
     case Order::kError:
-      return head_votes(options, errors).asDiagonal() * errors.weights *
+      return head_votes(options, errors.weights).asDiagonal() * errors.weights *
              sizes.cwiseInverse().asDiagonal();
     case Order::kP2:
       return errors.shares.cwiseAbs2() * sizes.cwiseAbs2().cwiseInverse().asDiagonal();
@@ -260,7 +259,7 @@ RankedClusters rank_clusters(const RankingRule& rule, const KvHead& cache, const
   ranked.orders = refinement_orders(rule.refinement, rule.gqa, index, group,
                                     refinement_scores(rule.refinement, index, group, ranked.errors),
                                     ranked.errors);
-  ranked.votes = head_votes(rule.refinement, ranked.errors);
+  ranked.token_votes = head_votes(rule.refinement, ranked.errors.squared);
   return ranked;
 }
 

@@ -48,8 +48,9 @@ ParamSpecs refinement_params();
 RefinementOptions refinement_options(const Parameters& parameters);
 
 /// What each head's squared errors are multiplied with before heads are added up, by the objective:
-/// one a head.
-VectorD head_votes(const RefinementOptions& options, const TermErrors& errors);
+/// one a head. `squared`: of every cluster, [group, k]; their sum is the error with nothing
+/// refined.
+VectorD head_votes(const RefinementOptions& options, const MatrixD& squared);
 /// What clusters are ordered by, the first highest: [group size, clusters].
 MatrixD refinement_scores(const RefinementOptions& options, const ClusterIndex& index,
                           const QueryGroup& group, const TermErrors& errors);
@@ -99,7 +100,7 @@ struct RankingRule {
 struct RankedClusters {
   MatrixD log_masses;  ///< the estimate: [group size, clusters]
   TermErrors errors;
-  VectorD votes;  ///< head_votes()
+  VectorD token_votes;  ///< head_votes() by bounded errors, for what is one token's: p_j^2
   std::vector<RefinementOrder>
       orders;  ///< one where the group shares its selection, else one a head
 };

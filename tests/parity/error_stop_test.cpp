@@ -133,6 +133,7 @@ TEST_CASE("clusters are refined until the error left is allowed, as the referenc
       to_error({{"promise_to", std::string("heads")}, {"alpha", 0.2}}),
       to_error({{"order", std::string("p2")}, {"metric", std::string("query")}}),
       to_error({{"order", std::string("mass")}, {"tokens_per_cluster", std::int64_t{32}}}),
+      to_error({{"objective", std::string("error")}}),
       to_error({{"error", 1e-4}}),
       to_error({{"error", 10.0}}),
   };

@@ -17,7 +17,7 @@ using namespace doublep::test;
 
 namespace {
 
-Given promising(double error, Given more = {}) {
+Given kinds_promising(double error, Given more = {}) {
   more.insert({{"stop", text("error")}, {"calibration", text("prompt")}, {"error", error}});
   return best(more);
 }
@@ -34,7 +34,7 @@ struct Step {
   explicit Step(const char* gqa = "group_sum", double tail = 0)
       : prompt(2, 1),
         parameters(resolve(PolicyRegistry::instance().find("double_p"),
-                           promising(0.05, {{"gqa", text(gqa)}, {"tail", tail}}))),
+                           kinds_promising(0.05, {{"gqa", text(gqa)}, {"tail", tail}}))),
         clusters(parameters, KvDtype::kBf16),
         rule(parameters, KvDtype::kBf16) {
     rule.refinement.calibrated = true;
@@ -138,7 +138,7 @@ TEST_CASE("clusters where one token may exceed the error are looked into, wherev
 TEST_CASE("kinds keep a promise of error: the cheapest that does, by what the prompt asked for") {
   const auto kinds = [](double query, double spread, double error) {
     const Prompt prompt(query, spread);
-    HeadPolicy policy("double_p", promising(error), prompt.head());
+    HeadPolicy policy("double_p", kinds_promising(error), prompt.head());
     policy.select(prompt.cache.group());
     return std::string(policy.policy->head_kinds().at(0));
   };
@@ -147,7 +147,7 @@ TEST_CASE("kinds keep a promise of error: the cheapest that does, by what the pr
   CHECK(kinds(2, 1, 1e-6) == "dense");  // all tokens are cheaper read once
   const Prompt prompt(2, 1, 60);
   for (const char* to : {"group", "heads"}) {
-    HeadPolicy policy("double_p", promising(0.1, {{"promise_to", text(to)}}), prompt.head());
+    HeadPolicy policy("double_p", kinds_promising(0.1, {{"promise_to", text(to)}}), prompt.head());
     int kept[2] = {0, 0};
     for (std::int64_t t = 0; t < 60; ++t) {
       const QueryGroup group = prompt.cache.group(0, t);
@@ -171,7 +171,7 @@ TEST_CASE("kinds with a promise want its calibration, and the queries that it as
   CHECK(none.policy->head_kinds().empty());
   KvHead few = prompt.head();
   few.prefill_queries.count = 18;
-  CHECK(contains(message_of([&] { HeadPolicy("double_p", promising(0.05), few); }),
+  CHECK(contains(message_of([&] { HeadPolicy("double_p", kinds_promising(0.05), few); }),
                  "needs 19 of the prompt's last queries, and the trace holds 18"));
 }
 
@@ -182,12 +182,12 @@ TEST_CASE(
     HeadPolicy policy("double_p", given, prompt.head());
     return policy.policy->index_cost().build;
   };
-  const Work one = build(promising(0.05, {{"head_kinds", text("one")}})),
-             kinds = build(promising(0.05));
+  const Work one = build(kinds_promising(0.05, {{"head_kinds", text("one")}})),
+             kinds = build(kinds_promising(0.05));
   // 64 queries: every index ends 64, 128 or as many as leave half of it before the whole one's.
   PromptReplay replay;
-  ClusteredCache clusters(resolve(PolicyRegistry::instance().find("double_p"), promising(0.05)),
-                          KvDtype::kBf16);
+  ClusteredCache clusters(
+      resolve(PolicyRegistry::instance().find("double_p"), kinds_promising(0.05)), KvDtype::kBf16);
   clusters.prefill(prompt.head());
   replay.prefill(prompt.head(), 64);
   const ClusterIndex& index = *clusters.index();

@@ -97,6 +97,25 @@ TEST_CASE("single tokens: the heaviest are picked, a term stands for the rest") 
   CHECK(all.rests[0].empty());
 }
 
+TEST_CASE("single tokens: what heads pick together is the sum of their votes") {
+  const WideCluster c;
+  // The second head looks the other way: what is heavy for one is light for the other.
+  const float queries[4] = {c.group.queries[0], c.group.queries[1], -c.group.queries[0],
+                            -c.group.queries[1]};
+  QueryGroup two = c.group;
+  two.queries = queries, two.size = 2;
+  const std::int32_t both[] = {0, 1};
+  const VectorD log_totals = VectorD::Zero(2);
+  const auto pick = [&](double first, double second) {
+    const VectorD votes = (VectorD(2) << first, second).finished();
+    return WeighedTokens(c.keys, *c.index, two, 0, 2, both, log_totals, votes).pick(2, 1).tokens;
+  };
+  CHECK(pick(1, 0) == std::vector<std::int32_t>{3});
+  CHECK(pick(1, 1) == std::vector<std::int32_t>{3});  // e^7.5 against at most e^0
+  CHECK(pick(1e-9, 1) != std::vector<std::int32_t>{3});
+  CHECK(pick(1e-9, 1) == pick(0, 1));
+}
+
 TEST_CASE("a term that stands for some of its members: covered once, predicted by its own spread") {
   const WideCluster c;
   const GroundTruth truth = GroundTruth::of(c.cache.head(), c.group);
