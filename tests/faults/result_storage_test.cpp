@@ -108,7 +108,7 @@ TEST_CASE("a result and a part hold no text of variable length, and checksums of
     struct Counts {
       int texts = 0, variable = 0, tables = 0, unchecked = 0;
     } counts;
-    const auto look = [](hid_t root, const char* name, const H5O_info_t*, void* out) -> herr_t {
+    const auto look = [](hid_t root, const char* name, const H5L_info_t*, void* out) -> herr_t {
       Counts& n = *static_cast<Counts*>(out);
       const h5::Handle object(H5Oopen(root, name, H5P_DEFAULT), H5Oclose);
       const auto attribute = [](hid_t of, const char* called, const H5A_info_t*,
@@ -136,7 +136,9 @@ TEST_CASE("a result and a part hold no text of variable length, and checksums of
       return 0;
     };
     const h5::Handle file = h5::open_file(path);
-    REQUIRE(H5Ovisit(file.get(), H5_INDEX_NAME, H5_ITER_INC, look, &counts) >= 0);
+    // By links: H5Ovisit has other arguments in HDF5 1.12. The root has none to it.
+    REQUIRE(look(file.get(), ".", nullptr, &counts) >= 0);
+    REQUIRE(H5Lvisit(file.get(), H5_INDEX_NAME, H5_ITER_INC, look, &counts) >= 0);
     CHECK(counts.texts > 5);
     CHECK(counts.tables >= 2);
     CHECK(counts.variable == 0);
