@@ -48,8 +48,8 @@ ParamSpecs refinement_params();
 RefinementOptions refinement_options(const Parameters& parameters);
 
 /// What each head's squared errors are multiplied with before heads are added up, by the objective:
-/// one a head. `squared`: of every cluster, [group, k]; their sum is the error with nothing
-/// refined.
+/// one a head. `squared`: squared errors of every cluster, [group, k]; their sum is the square of
+/// what is foreseen with nothing refined. A head that has nothing to lose counts as it is.
 VectorD head_votes(const RefinementOptions& options, const MatrixD& squared);
 /// What clusters are ordered by, the first highest: [group size, clusters].
 MatrixD refinement_scores(const RefinementOptions& options, const ClusterIndex& index,

@@ -30,7 +30,7 @@ Plan plan(const Parameters& p) {
   plan.step.value_shift = plan.index.clustering.value_map = p.choice("value_side") == "shifted";
   const std::string &order = p.choice("order"), &stop = p.choice("stop");
   plan.step.rank = order == "error" ? RankBy::kError : order == "p2" ? RankBy::kP2 : RankBy::kMass;
-  plan.step.votes = order == "error" && p.choice("objective") == "error";
+  plan.step.votes = p.choice("objective") == "error";  // core takes it with order: error alone
   if (stop == "mass") return plan;
   plan.stop.rule = stop == "error" ? StopPlan::Rule::kError : StopPlan::Rule::kVisible;
   plan.mass_with_zone = false;  // no share of a mass decides

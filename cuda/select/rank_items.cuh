@@ -74,7 +74,7 @@ struct RankShared {
   Total warp_totals[kMostWarps], totals[kMaxGroup];
   Total warp_errors[kMostWarps], errors[kMaxGroup];  // with p.votes: squared errors, times totals^2
   float forms[kMaxGroup], log_totals[kMaxGroup];
-  float log_votes[kMaxGroup];  // of what a head's squared errors are multiplied with
+  float log_votes[kMaxGroup];  // logs of what heads' squared errors are multiplied with
   Place place;
   Limit limit;
   uint2 listed;              // this block's items in the place; runs of those before it
@@ -238,17 +238,17 @@ __device__ inline void weigh(const Ranked& r) {
       errors.merge_lanes(kMostBlocks);
       // What is nothing in float64 has no vote, as in core; nor is there anything to count.
       const float squared = errors.log() - 2 * total.log();
-      const bool any = errors.max != -INFINITY && errors.sum > 0 && squared > kLowest;
+      const bool any = errors.max != -INFINITY && squared > kLowest;
       if (block == 0) s.log_votes[head] = any ? -0.5f * squared : 0.f;
     }
   }
   __syncthreads();
 }
 
-/// What refining an item removes of the group's squared error, a token, or of its heads' votes of
-/// it, as a log. Errors grow with
-/// exp(sigma^2), which is beyond float32 from sigma^2 = 88 on and within float64 up to the 300 that
-/// the reference takes it to be at most: so it is their logs that are added.
+/// What refining an item removes of the group's squared error, a token, as a log; with p.votes each
+/// head's times its vote. Errors grow with exp(sigma^2), which is beyond float32 from sigma^2 = 88
+/// on and within float64 up to the 300 that the reference takes it to be at most: so it is their
+/// logs that are added.
 __device__ inline void score(const Ranked& r) {
   const SelectParams& p = r.p;
   const RankShared& s = r.s;

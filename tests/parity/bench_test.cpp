@@ -207,14 +207,13 @@ TEST_CASE("a setting that stops by error is told what its factors are learnt fro
   const TempDir folder;
   const std::string setting =
       "double_p:variant=best,head_kinds=one,stop=error,error=0.05,calibration=prompt";
-  const std::string data = kRoot + "/";
-  const ProgramResult taken = run_program(
-      {"bench", data + "data/qwen-needle-8k.h5", "--dry-run", "-p", setting}, folder.path());
+  const ProgramResult taken =
+      run_program({"bench", shipped_trace(), "--dry-run", "-p", setting}, folder.path());
   INFO(taken.err);
   CHECK(taken.code == 0);
   CHECK(contains(taken.out, "\"stop\": \"error\""));
-  const ProgramResult none = run_program(
-      {"bench", data + "tests/data/needle-4k.h5", "--dry-run", "-p", setting}, folder.path());
+  const ProgramResult none =
+      run_program({"bench", needle_4k(), "--dry-run", "-p", setting}, folder.path());
   CHECK(none.code == 2);
   CHECK(is_one_clear_line(none.err, {"needle-4k.h5", setting,
                                      "learns from 19 of the prompt's last "

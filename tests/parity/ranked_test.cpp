@@ -175,7 +175,7 @@ TEST_CASE("blocks that share a KV head keep masses in global memory where they a
 }
 
 // Caches so small that a sanitizer gets through: four blocks for a KV head of 532 clusters, by
-// scores and by ids where no score differs, and ...
+// scores and by ids where no score differs, two for one of 266 by votes, and ...
 TEST_CASE("several blocks share a small KV head", "[parity][quick][race]") {
   if (without_device()) return;
   Case c;
