@@ -55,11 +55,14 @@ said "$program" bench "${traces[@]}"
 [ -z "$end_to_end" ] || [ ${#other_model[@]} -eq 0 ] || said "$end_to_end" "${other_model[@]}" "${models[@]}"
 
 parity() {
-  # Side by side: most of their time is the CPU's, which replays what the GPU did.
-  shards=1
-  "$parity" --shard-count 2 --list-tests > /dev/null 2>&1 && [ "$cores" -ge 4 ] && shards=4  # Catch2 2 has no shards
+  # Side by side: most of their time is the CPU's, which replays what the GPU did. By lists of names, since Catch2 2 has no shards.
+  shards=$((cores > 4 ? cores - 2 : 1))
+  names=$("$parity" --list-test-names-only 2> /dev/null)  # Catch2 2, whose exit code is their number
+  [ -n "$names" ] || names=$("$parity" --list-tests --verbosity quiet 2> /dev/null)
+  sed '/^[[:space:]]*$/d; s/^[[:space:]]*//; s/[],[]/\\&/g' <<< "$names" > "$out/parity.names"
   for i in $(seq 0 $((shards - 1))); do
-    ( DOUBLEP_TRACES=$(IFS=:; echo "${traces[*]}") "$parity" $([ $shards -eq 1 ] || echo --shard-count $shards --shard-index "$i") > "$out/parity-$i.txt" 2>&1
+    ( awk "NR % $shards == $i" "$out/parity.names" > "$out/parity-$i.names"
+      DOUBLEP_TRACES=$(IFS=:; echo "${traces[*]}") "$parity" -f "$out/parity-$i.names" > "$out/parity-$i.txt" 2>&1
       echo $? > "$out/parity-$i.rc" ) &
   done
   if [ ${#package[@]} -gt 0 ]; then
@@ -74,8 +77,13 @@ parity() {
   for i in $(seq 0 $((shards - 1))); do
     check "$(cat "$out/parity-$i.rc" || echo 1)" "parity, shard $((i + 1)) of $shards, see parity.txt"
     { echo "== shard $((i + 1)) of $shards"; cat "$out/parity-$i.txt"; } >> "$out/parity.txt"
-    rm -f "$out/parity-$i.txt" "$out/parity-$i.rc"
+    rm -f "$out/parity-$i."{txt,rc,names}
   done
+  ran=$(awk '/^All tests passed/ {gsub(/[(]/, ""); cases += $7} /^test cases:/ {cases += $3} END {print cases + 0}' "$out/parity.txt")
+  echo "parity: $ran of $(wc -l < "$out/parity.names") cases, $(grep -c "^SKIPPED" "$out/parity.txt") of them skipped"
+  [ "$ran" -eq "$(wc -l < "$out/parity.names")" ]
+  check $? "parity ran $ran cases, not all, see parity.txt"
+  rm -f "$out/parity.names"
   grep -E "^(test cases|assertions|All tests)" "$out/parity.txt"
 }
 
