@@ -6,49 +6,13 @@
 #include "cuda/common/types.h"
 #include "cuda/estimate/estimate.h"
 #include "cuda/estimate/pooled.cuh"
+#include "cuda/estimate/tiles.cuh"
 
 namespace doublep::cuda {
 namespace {
 
 constexpr int kWarps = 4;
 constexpr std::int64_t kLittle = 48ll << 20;  // bytes: some 15 us of an H100's memory
-
-/// Where a zone slot's key lies: sinks first, then the tail; null beyond.
-__device__ const void* zone_row(const EstimateParams& p, int pair, int slot, int bytes) {
-  const int b = pair / p.shape.kv_heads;
-  const int sink = p.sink_end[b], row = slot < sink ? slot : p.tail_begin[b] + slot - sink;
-  if (row >= p.lengths[b]) return nullptr;
-  return static_cast<const char*>(p.keys) +
-         (pair * p.key_capacity + row) * p.shape.head_dim * bytes;
-}
-
-/// What lies on top of the scaled dot product, as far as this launch knows it.
-__device__ float correction(const EstimateParams& p, const ClusterMeta& meta, float spread) {
-  return meta.log_size + (p.estimator == MassEstimate::kSecondOrder ? spread * meta.variance : 0.f);
-}
-
-/// Tiles of 16 rows: clusters or pages, then the zone's tokens, then the value map's and the key
-/// shape's.
-struct Regions {
-  int zone, map, shape, end;  ///< first tiles after the clusters'; the end of all
-
-  enum Kind { kItems, kZone, kMap, kShape };
-  __device__ Kind kind(int tile) const {
-    return tile < zone ? kItems : tile < map ? kZone : tile < shape ? kMap : kShape;
-  }
-  /// First row of a tile within its region.
-  __device__ int first(int tile) const {
-    return (tile - (tile < zone ? 0 : tile < map ? zone : tile < shape ? map : shape)) * kTile;
-  }
-};
-
-/// The matrix of a region of rows that are one, and where its products go.
-__device__ inline const void* matrix_of(const EstimateParams& p, Regions::Kind kind) {
-  return kind == Regions::kMap ? p.value_map : p.key_shape;
-}
-__device__ inline float* products_of(const EstimateParams& p, Regions::Kind kind) {
-  return kind == Regions::kMap ? p.directions : p.shape_directions;
-}
 
 /// Tiles that a warp has under way at once, as far as registers go.
 template <int D, bool kPages>
@@ -61,7 +25,7 @@ template <class T, int D, bool kPages>
 __global__ void __launch_bounds__(32 * kWarps)
     estimate_mma(const __grid_constant__ EstimateParams p, Regions regions, bool ahead) {
   constexpr int kTiles = kAtOnce<D, kPages>;
-  const int pair = blockIdx.y, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+  const int pair = blockIdx.y, g = threadIdx.x % 32 / 4;
   const int group = p.shape.group, warp = blockIdx.x * kWarps + threadIdx.x / 32;
   dependency_release();
   dependency_wait();
@@ -88,9 +52,10 @@ __global__ void __launch_bounds__(32 * kWarps)
         if (kind >= Regions::kMap)
           return static_cast<Bits*>(matrix_of(p, kind)) +
                  (static_cast<std::int64_t>(pair) * D + first + r) * D;
-        if (kind == Regions::kZone)
-          return first + r < p.zone_capacity ? static_cast<Bits*>(zone_row(p, pair, first + r, 2))
-                                             : nullptr;
+        if (kind == Regions::kZone) {
+          const int at = first + r < p.zone_capacity ? Zone(p, pair).row(first + r) : -1;
+          return at < 0 ? nullptr : static_cast<Bits*>(p.keys) + (pair * p.key_capacity + at) * D;
+        }
         if (ahead ? first + r >= p.capacity : first + r >= num_rows) return nullptr;
         return static_cast<Bits*>(from) + (pair * p.capacity + first + r) * D;
       };
@@ -113,9 +78,6 @@ __global__ void __launch_bounds__(32 * kWarps)
     for (int t = 0; t < kTiles; ++t) {
       const int tile = base + t, first = regions.first(tile);
       const Regions::Kind kind = regions.kind(tile);
-      const int count = kind >= Regions::kMap    ? D
-                        : kind == Regions::kZone ? static_cast<int>(p.zone_capacity)
-                                                 : num_rows;
       float s[4] = {0, 0, 0, 0};
       if constexpr (kPages) {
         rows[t].dot(halves(Packed<T>::positive), s);
@@ -123,22 +85,8 @@ __global__ void __launch_bounds__(32 * kWarps)
       } else {
         rows[t].dot(q, s);
       }
-      if (tile >= regions.end || first >= count) continue;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int head = 2 * c + (i & 1), r = first + (i < 2 ? g : g + 8);
-        if (head >= group || (kind != Regions::kItems && r >= count)) continue;
-        const std::int64_t out = static_cast<std::int64_t>(pair) * group + head;
-        if (kind >= Regions::kMap)
-          products_of(p, kind)[out * D + r] = s[i] * p.scale;
-        else if (kind == Regions::kZone)
-          p.zone_logits[out * p.zone_capacity + r] = present[t][i / 2] ? s[i] * p.scale : -INFINITY;
-        else  // the capacity is a multiple of 16
-          p.logits[out * p.capacity + r] =
-              r < count ? s[i] * (kPages ? 1.f : p.scale) +
-                              correction(p, meta[t][i / 2], i & 1 ? spread.y : spread.x)
-                        : -INFINITY;
-      }
+      if (tile < regions.end)
+        store_products<kPages>(p, pair, kind, first, num_rows, s, meta[t], present[t], spread);
     }
   }
 }
@@ -159,10 +107,13 @@ __global__ void estimate_simt(const __grid_constant__ EstimateParams p, Regions 
   if (r >= (items ? (count + 3) / 4 * 4 : count)) return;
   const bool absent = r >= count;  // -infinity up to a multiple of 4
   const std::int64_t at = (pair * p.capacity + (absent ? 0 : r)) * d;
-  const float* row = kind >= Regions::kMap
-                         ? static_cast<const float*>(matrix_of(p, kind)) + (pair * d + r) * d
-                     : kind == Regions::kZone ? static_cast<const float*>(zone_row(p, pair, r, 4))
-                                              : static_cast<const float*>(p.rows) + at;
+  const float* row = static_cast<const float*>(p.rows) + at;
+  if (kind == Regions::kZone) {
+    const int key = Zone(p, pair).row(r);
+    row = key < 0 ? nullptr : static_cast<const float*>(p.keys) + (pair * p.key_capacity + key) * d;
+  } else if (!items) {
+    row = static_cast<const float*>(matrix_of(p, kind)) + (pair * d + r) * d;
+  }
   const bool pages = p.lows && items;
   for (int h = 0; h < p.shape.group; ++h) {
     const std::int64_t head = static_cast<std::int64_t>(pair) * p.shape.group + h;
