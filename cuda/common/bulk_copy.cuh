@@ -50,6 +50,15 @@ __device__ inline void bulk_copy(void* shared, const void* global, std::uint32_t
       "l"(global), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
 }
+/// The same for what is read again soon: it stays in L2 as long as anything.
+__device__ inline void bulk_copy_of_lasting(void* shared, const void* global, std::uint32_t bytes,
+                                            std::uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(shared)),
+      "l"(global), "r"(bytes), "r"(shared_address(barrier))
+      : "memory");
+}
 
 #endif
 

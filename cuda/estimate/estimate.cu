@@ -4,6 +4,7 @@
 #include "cuda/common/launch.h"
 #include "cuda/common/mma.cuh"
 #include "cuda/common/types.h"
+#include "cuda/estimate/bulk.h"
 #include "cuda/estimate/estimate.h"
 #include "cuda/estimate/pooled.cuh"
 #include "cuda/estimate/tiles.cuh"
@@ -13,6 +14,17 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr std::int64_t kLittle = 48ll << 20;  // bytes: some 15 us of an H100's memory
+constexpr std::int64_t kMuch = 16ll << 20;    // bytes: more than registers of an H100 hold at once
+
+std::int64_t row_bytes(const EstimateParams& p) {
+  return p.shape.pairs * p.capacity * p.shape.head_dim * 2;
+}
+
+/// Pages have two rows each, of which the ring knows nothing.
+bool by_ring(const EstimateParams& p) {
+  if (p.lows || p.dtype == DType::kFp32 || p.path == EstimatePath::kRegisters) return false;
+  return p.path == EstimatePath::kRing || row_bytes(p) >= kMuch;
+}
 
 /// Tiles that a warp has under way at once, as far as registers go.
 template <int D, bool kPages>
@@ -166,7 +178,7 @@ __global__ void __launch_bounds__(kCorrectThreads)
 
 template <class T>
 void launch_mma(const EstimateParams& p, LaunchConfig config, const Regions& regions) {
-  const bool ahead = !p.sparse && p.shape.pairs * p.capacity * p.shape.head_dim * 2 < kLittle;
+  const bool ahead = !p.sparse && row_bytes(p) < kLittle;
   int device = 0, sms = 0;
   DP_CUDA(cudaGetDevice(&device));
   DP_CUDA(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device));
@@ -193,6 +205,7 @@ void estimate(const EstimateParams& p, cudaStream_t stream, bool overlap) {
   regions.map = regions.zone + (p.zone_logits ? tiles(p.zone_capacity) : 0);
   regions.shape = regions.map + (p.directions ? tiles(p.shape.head_dim) : 0);
   regions.end = regions.shape + (p.shape_directions ? tiles(p.shape.head_dim) : 0);
+  if (by_ring(p) && bulk_estimate(p, regions, stream, overlap)) return;
   LaunchConfig config{dim3(1, p.shape.pairs), dim3(32 * kWarps), 0, stream, overlap};
   if (p.dtype == DType::kFp32) {
     config.grid.x = (regions.end * kTile + kWarps - 1) / kWarps;

@@ -22,6 +22,11 @@ struct ClusterMeta {
 /// the logits next adds the rest (correct(), or a ranked selection).
 enum class MassEstimate { kJensen, kSecondOrder, kPooled };
 
+/// How rows reach the products: straight into registers, or through a ring in shared memory by bulk
+/// copies (bulk.cu; 16-bit clusters from sm_90 on, registers elsewhere). kAny: the ring where there
+/// is much to read. Results are the same to the last bit.
+enum class EstimatePath { kAny, kRegisters, kRing };
+
 struct EstimateParams {
   Shape shape;
   DType dtype = DType::kBf16;
@@ -37,6 +42,7 @@ struct EstimateParams {
   const std::int32_t* num_rows = nullptr;  ///< [pairs]
   std::int64_t capacity = 0;
   bool sparse = false;  ///< pairs have far fewer rows than `capacity`: none is read on suspicion
+  bool full = false;  ///< they have nearly as many: the ring need not know how many before it reads
   float* logits = nullptr;  ///< [pairs * group, capacity]; -infinity up to a multiple of 4
 
   /// Also the exact logits of the tokens [0, sink_end) and [tail_begin, length) where
@@ -56,6 +62,9 @@ struct EstimateParams {
   /// The same of the shape S (kPooled): S q scale. [pairs, head_dim, head_dim] in `dtype`.
   const void* key_shape = nullptr;
   float* shape_directions = nullptr;  ///< [pairs * group, head_dim]
+
+  EstimatePath path = EstimatePath::kAny;
+  int blocks = 0;  ///< of the ring's launch; 0: one a multiprocessor
 };
 
 void estimate(const EstimateParams& params, cudaStream_t stream, bool overlap = false);
