@@ -34,6 +34,9 @@ DecodeStep::DecodeStep(Cache& cache, ItemIndex* index, const StepOptions& option
     // More than a quarter of the room is empty, as where sequences differ in length.
     const int full_pairs = index->full_pairs();
     estimate_.sparse = 4 * full_pairs < 3 * shape.pairs;
+    // What little is empty takes less time to read than a round trip that says where it is.
+    estimate_.full = 16 * full_pairs >= 15 * shape.pairs;
+    estimate_.path = options.estimate_path;
     if (estimate_.sparse) select_.full_pairs = full_pairs;
     estimate_.logits = logits_.get();
     if (options.value_shift) {

@@ -40,7 +40,8 @@ struct StepOptions {
   bool value_shift = false;        ///< terms move with the query; the index has a value map
   std::int64_t zone_capacity = 0;  ///< > 0: p is of the mass with sinks and tail, at most so many
   double twilight_p = 0.85;
-  bool attend_registers = false;            ///< as AttendParams::registers
+  EstimatePath estimate_path = EstimatePath::kAny;  ///< as EstimateParams::path
+  bool attend_registers = false;                    ///< as AttendParams::registers
   int attend_warps = 0, attend_blocks = 0;  ///< as AttendParams::warps and blocks; 0: a full chip
   int select_team = 0, select_threads = 0;  ///< as SelectParams::team and threads
   bool overlap = true;                      ///< programmatic dependent launch (sm_90 and later)

@@ -1,7 +1,9 @@
 // doublep bench: what a decode step costs on this GPU.
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "experiments/bench/bench.h"
 #include "experiments/commands/commands.h"
@@ -53,6 +55,14 @@ void add_bench(CLI::App& app) {
       ->add_option("--select-threads", options->launch.select_threads,
                    "of a block that selects; 0: as the kernel has it")
       ->check(CLI::IsMember({0, 512, 1024}));
+  command
+      ->add_option("--estimate", options->launch.estimate_path,
+                   "centroids through registers, or a ring in shared memory; any: the ring where "
+                   "there is much to read")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, cuda::EstimatePath>{{"any", cuda::EstimatePath::kAny},
+                                                    {"registers", cuda::EstimatePath::kRegisters},
+                                                    {"ring", cuda::EstimatePath::kRing}}));
   command->add_flag("--registers", options->launch.registers,
                     "dense through registers, not the ring in shared memory");
   command->add_flag("--fp8", options->fp8,

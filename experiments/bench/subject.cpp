@@ -74,6 +74,7 @@ void Subject::prepare(const Setting& setting, cuda::Cache* source, const Launch&
   }
   cuda::StepOptions options = plan_.options(heads_.scale(), contexts_[longest_], zone(longest_));
   options.overlap = launch.overlap;
+  options.estimate_path = launch.estimate_path;
   options.attend_warps = launch.warps, options.attend_registers = launch.registers;
   options.select_team = launch.select_team, options.select_threads = launch.select_threads;
   step_ = std::make_unique<cuda::DecodeStep>(cache_, index_.get(), options);

@@ -16,6 +16,7 @@ namespace doublep::bench {
 /// How kernels are launched, whatever the policy: as StepOptions' members of these names.
 struct Launch {
   bool overlap = true, registers = false;
+  cuda::EstimatePath estimate_path = cuda::EstimatePath::kAny;
   int warps = 0, select_team = 0, select_threads = 0;
 };
 
