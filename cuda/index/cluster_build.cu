@@ -79,10 +79,9 @@ void ClusterBuilder::write_clusters(const ClusterBuildParams& p, int clusters,
 void ClusterBuilder::finish(const ClusterBuildParams& p, int clusters, cudaStream_t stream) {
   write_clusters(p, clusters, stream);
   if (!p.value_map && !p.key_shape) return;
-  const auto space = static_cast<std::size_t>(pooled_moments_space(p.pairs, p.head_dim));
+  const auto space = static_cast<std::size_t>(pooled_moments_space(p));
   if (map_space_.size() < space) map_space_.resize(space);
-  if (p.value_map) build_value_map(p, clusters, sorted_.get(), map_space_.get(), stream);
-  if (p.key_shape) build_key_shape(p, clusters, sorted_.get(), map_space_.get(), stream);
+  build_pooled_moments(p, clusters, sorted_.get(), map_space_.get(), stream);
 }
 
 void ClusterBuilder::assign(const ClusterBuildParams& p, const std::int32_t* labels, int clusters,

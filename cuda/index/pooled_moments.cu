@@ -5,25 +5,42 @@
 #include "cuda/common/mma.cuh"
 #include "cuda/common/types.h"
 #include "cuda/index/cluster_build.h"
+#include "cuda/index/mma_moments.cuh"
 #include "cuda/index/stages.h"
 
 namespace doublep::cuda {
 namespace {
 
+// Of the kernel for float32 caches, which the tensor cores would round.
 constexpr int kThreads = 256, kSide = 16;  // threads as kSide x kSide
 constexpr int kRows = 32;                  // staged at a time
 constexpr int kMaxTile = 128;              // of the map's rows and columns, per block
 
 int tiles_of(int head_dim) { return head_dim > kMaxTile ? head_dim / kMaxTile : 1; }
 
-/// Two blocks per multiprocessor take all their registers. Their work is equal, so that as many
-/// blocks as fit at once finish together.
-int max_splits(int pairs, int head_dim) {
+/// How the rows are shared out: a block's stages, and how many blocks the chip holds at once.
+/// Their work is equal, so that as many as those finish together.
+struct Layout {
+  int sides = 1;  ///< maps made in one pass
+  int stage = kRows, per_processor = 2;
+};
+Layout layout_of(const ClusterBuildParams& p) {
+  if (p.dtype == DType::kFp32) return {};
+  const int sides = p.value_map && p.key_shape ? 2 : 1;
+  return for_head_dim(p.head_dim, [&](auto dim) -> Layout {
+    using One = MomentTiles<decltype(dim)::value, 1>;
+    using Both = MomentTiles<decltype(dim)::value, 2>;
+    return sides == 2 ? Layout{sides, Both::kRows, Both::kPerProcessor}
+                      : Layout{sides, One::kRows, One::kPerProcessor};
+  });
+}
+
+int max_splits(const ClusterBuildParams& p, const Layout& layout) {
   int device = 0, processors = 0;
   DP_CUDA(cudaGetDevice(&device));
   DP_CUDA(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
-  const int tiles = tiles_of(head_dim);
-  return std::max(1, 2 * processors / std::max(1, pairs * tiles * tiles));
+  const int tiles = tiles_of(p.head_dim);
+  return std::max(1, layout.per_processor * processors / std::max(1, p.pairs * tiles * tiles));
 }
 
 /// The dimension of a tile that thread t of a side holds as its r-th: four neighbours where that
@@ -47,10 +64,7 @@ __device__ void load_mine(const float* row, int t, float (&out)[kPer]) {
 }
 
 /// Sums over `rows_per_split` rows of (value - mean value)(key - centroid)^T, and of
-/// |key - centroid|^2. What is taken off are the means as stored, in 16 bits rounded: the true
-/// means would give the same sum but for, per cluster, its size times the product of the two
-/// roundings, which nothing notices. Sums of the products themselves would cancel to the last
-/// digits instead. grid: splits, KV heads, tiles of the map (value tile * tiles + key tile).
+/// |key - centroid|^2. grid: splits, KV heads, tiles of the map (value tile * tiles + key tile).
 template <class T, int kTileDim>
 __global__ void __launch_bounds__(kThreads, 2)
     cross_products(ClusterBuildParams p, int clusters, const std::uint32_t* sorted,
@@ -120,15 +134,20 @@ __global__ void __launch_bounds__(kThreads, 2)
 }
 
 /// Adds the splits in their order, over the mean spread of a dimension. grid.y: KV head.
+/// `symmetric`: what is meant is the sum and its transpose. spreads: [pairs, parts]
 template <class T>
-__global__ void finish_moments(const float* cross, const float* spreads, int splits, int tiles,
-                               int d, T* map) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const std::int64_t pair = blockIdx.y, elements = static_cast<std::int64_t>(d) * d;
+__global__ void finish_moments(const float* cross, const float* spreads, int splits, int parts,
+                               int d, bool symmetric, T* map) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), elements = d * d;
+  const std::int64_t pair = blockIdx.y;
   if (i >= elements) return;
+  const int mirrored = i % d * d + i / d;
   float sum = 0, spread = 0;
-  for (int s = 0; s < splits; ++s) sum += cross[(pair * splits + s) * elements + i];
-  for (int s = 0; s < splits * tiles; ++s) spread += spreads[pair * splits * tiles + s];
+  for (int s = 0; s < splits; ++s) {
+    const float* of_split = cross + (pair * splits + s) * elements;
+    sum += symmetric ? of_split[i] + of_split[mirrored] : of_split[i];
+  }
+  for (int s = 0; s < parts; ++s) spread += spreads[pair * parts + s];
   float slope = spread > 0 ? sum / (spread / static_cast<float>(d)) : 0.f;
   // A slope beyond the type goes with a spread next to nothing, which it is multiplied by: an
   // infinity would make NaN of what does not count.
@@ -140,48 +159,74 @@ __global__ void finish_moments(const float* cross, const float* spreads, int spl
 template <class T>
 void build(const ClusterBuildParams& p, int clusters, const std::uint32_t* sorted, float* space,
            cudaStream_t stream) {
-  const int d = p.head_dim, tiles = tiles_of(d), most = max_splits(p.pairs, d);
+  const int d = p.head_dim;
+  const Layout layout = layout_of(p);
+  const int most = max_splits(p, layout);
   // Whole stages, and none without rows: a short cache has fewer splits.
-  const int rows = ((p.points + most - 1) / most + kRows - 1) / kRows * kRows;
+  const int rows = ((p.points + most - 1) / most + layout.stage - 1) / layout.stage * layout.stage;
   const int splits = (p.points + rows - 1) / rows;
-  float* cross = space;
-  float* spreads = space + static_cast<std::int64_t>(p.pairs) * splits * d * d;
+  const std::int64_t side = static_cast<std::int64_t>(p.pairs) * splits * d * d;
+  float *cross = space, *spreads = space + layout.sides * side;
+  int parts = splits;  // of a spread
   for_head_dim(d, [&](auto dim) {
-    constexpr int kTileDim = std::min<int>(decltype(dim)::value, kMaxTile);
-    launch({dim3(splits, p.pairs, tiles * tiles), dim3(kThreads), 0, stream},
-           cross_products<T, kTileDim>, p, clusters, sorted, rows, cross, spreads);
+    constexpr int kDim = decltype(dim)::value;
+    if constexpr (std::is_same_v<T, float>) {
+      const int tiles = tiles_of(d);
+      parts = splits * tiles;
+      launch({dim3(splits, p.pairs, tiles * tiles), dim3(kThreads), 0, stream},
+             cross_products<T, std::min<int>(kDim, kMaxTile)>, p, clusters, sorted, rows, cross,
+             spreads);
+    } else {
+      const auto run = [&]<int kSides>(std::integral_constant<int, kSides>) {
+        using Tiles = MomentTiles<kDim, kSides>;
+        launch({dim3(splits, p.pairs, Tiles::kTiles * Tiles::kTiles), dim3(Tiles::kThreads),
+                sizeof(MomentStages<kDim, kSides>), stream},
+               mma_cross_products<T, kDim, kSides>,
+               MomentParams{p, clusters, sorted, rows, cross, spreads});
+      };
+      layout.sides == 2 ? run(std::integral_constant<int, 2>{})
+                        : run(std::integral_constant<int, 1>{});
+    }
   });
-  launch({dim3((d * d + kThreads - 1) / kThreads, p.pairs), dim3(kThreads), 0, stream},
-         finish_moments<T>, static_cast<const float*>(cross), static_cast<const float*>(spreads),
-         splits, tiles, d, static_cast<T*>(p.value_map));
+  const auto finish = [&](const float* sums, bool symmetric, void* map) {
+    launch({dim3((d * d + kThreads - 1) / kThreads, p.pairs), dim3(kThreads), 0, stream},
+           finish_moments<T>, sums, static_cast<const float*>(spreads), splits, parts, d, symmetric,
+           static_cast<T*>(map));
+  };
+  finish(cross, false, p.value_map);
+  if (layout.sides == 2) finish(cross + side, true, p.key_shape);
+}
+
+/// A key shape by itself is a map from keys to keys.
+ClusterBuildParams of_keys(ClusterBuildParams p) {
+  p.out_values = p.out_keys, p.mean_values = p.centroids;
+  p.value_map = p.key_shape, p.key_shape = nullptr;
+  return p;
 }
 
 }  // namespace
 
-std::int64_t pooled_moments_space(int pairs, int head_dim) {
-  const std::int64_t d = head_dim;
-  return static_cast<std::int64_t>(pairs) * max_splits(pairs, head_dim) *
-         (d * d + tiles_of(head_dim));
+std::int64_t pooled_moments_space(const ClusterBuildParams& p) {
+  const Layout layout = layout_of(p);
+  const std::int64_t d = p.head_dim;
+  return static_cast<std::int64_t>(p.pairs) * max_splits(p, layout) *
+         (layout.sides * d * d + tiles_of(p.head_dim));
 }
 
-void build_value_map(const ClusterBuildParams& p, int clusters, const std::uint32_t* sorted,
-                     float* space, cudaStream_t stream) {
+void build_pooled_moments(const ClusterBuildParams& p, int clusters, const std::uint32_t* sorted,
+                          float* space, cudaStream_t stream) {
+  if (!p.value_map && p.key_shape)
+    return build_pooled_moments(of_keys(p), clusters, sorted, space, stream);
   switch (p.dtype) {
     case DType::kFp32:
-      return build<float>(p, clusters, sorted, space, stream);
+      build<float>(p, clusters, sorted, space, stream);
+      if (p.key_shape) build<float>(of_keys(p), clusters, sorted, space, stream);
+      return;
     case DType::kFp16:
       return build<__half>(p, clusters, sorted, space, stream);
     case DType::kBf16:
       return build<__nv_bfloat16>(p, clusters, sorted, space, stream);
   }
-}
-
-void build_key_shape(const ClusterBuildParams& p, int clusters, const std::uint32_t* sorted,
-                     float* space, cudaStream_t stream) {
-  // A map from keys to keys.
-  ClusterBuildParams keys = p;
-  keys.out_values = p.out_keys, keys.mean_values = p.centroids, keys.value_map = p.key_shape;
-  build_value_map(keys, clusters, sorted, space, stream);
 }
 
 }  // namespace doublep::cuda

@@ -49,15 +49,14 @@ void assign_nearest(const AssignParams& params, cudaStream_t stream);
 /// (core/index/value_shift.h), and the covariance of the keys themselves, which the pooled estimate
 /// of a cluster's mass reads (core/index/mass_estimate.h).
 ///
-/// Floats of workspace that either needs, however many tokens are clustered.
-std::int64_t pooled_moments_space(int pairs, int head_dim);
+/// Floats of workspace that those of the two which are asked for need, however many tokens are
+/// clustered.
+std::int64_t pooled_moments_space(const ClusterBuildParams& params);
 
-/// Fills params.value_map, or params.key_shape, from the rows in cluster order, the centroids and
-/// the mean values that the build has just written. `sorted`: [pairs, points], of each row in order
-/// pair * clusters + cluster. Deterministic.
-void build_value_map(const ClusterBuildParams& params, int clusters, const std::uint32_t* sorted,
-                     float* space, cudaStream_t stream);
-void build_key_shape(const ClusterBuildParams& params, int clusters, const std::uint32_t* sorted,
-                     float* space, cudaStream_t stream);
+/// Fills params.value_map and params.key_shape, whichever is not null, from the rows in cluster
+/// order, the centroids and the mean values that the build has just written. `sorted`:
+/// [pairs, points], of each row in order pair * clusters + cluster. Deterministic.
+void build_pooled_moments(const ClusterBuildParams& params, int clusters,
+                          const std::uint32_t* sorted, float* space, cudaStream_t stream);
 
 }  // namespace doublep::cuda
