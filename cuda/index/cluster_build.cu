@@ -53,10 +53,11 @@ void ClusterBuilder::send(DeviceBuffer<T>& to, std::vector<T>& held, const T* fr
 
 void ClusterBuilder::sort(const ClusterBuildParams& p, int clusters, cudaStream_t stream) {
   const int n = p.pairs * p.points, labels = p.pairs * clusters;
+  const int bits = std::max(1, static_cast<int>(std::bit_width(labels - 1u)));
   // Stable: the members of a cluster stay in the order of the tokens.
   DP_CUDA(cub::DeviceRadixSort::SortPairs(sort_space_.get(), sort_bytes_, labels_.get(),
                                           sorted_.get(), tokens_.get(), sorted_tokens_.get(), n, 0,
-                                          std::bit_width(static_cast<unsigned>(labels)), stream));
+                                          bits, stream));
   launch({dim3(blocks_for(labels + 1, kThreads)), dim3(kThreads), 0, stream}, find_starts,
          static_cast<const std::uint32_t*>(sorted_.get()), n, labels, starts_.get());
 }
@@ -66,14 +67,18 @@ void ClusterBuilder::write_clusters(const ClusterBuildParams& p, int clusters,
   const int total = p.pairs * clusters;
   const LaunchConfig config{dim3(blocks_for(total, kWarps)), dim3(kThreads), 0, stream};
   const std::int32_t *starts = starts_.get(), *tokens = sorted_tokens_.get();
-  switch (p.dtype) {
-    case DType::kFp32:
-      return launch(config, finish_clusters<float>, p, clusters, total, starts, tokens);
-    case DType::kFp16:
-      return launch(config, finish_clusters<__half>, p, clusters, total, starts, tokens);
-    case DType::kBf16:
-      return launch(config, finish_clusters<__nv_bfloat16>, p, clusters, total, starts, tokens);
-  }
+  for_head_dim(p.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
+    constexpr int kPairs = kPairsOf<kDim>;
+    switch (p.dtype) {
+      case DType::kFp32:
+        return launch(config, finish_clusters<float, kPairs>, p, clusters, total, starts, tokens);
+      case DType::kFp16:
+        return launch(config, finish_clusters<__half, kPairs>, p, clusters, total, starts, tokens);
+      case DType::kBf16:
+        return launch(config, finish_clusters<__nv_bfloat16, kPairs>, p, clusters, total, starts,
+                      tokens);
+    }
+  });
 }
 
 void ClusterBuilder::finish(const ClusterBuildParams& p, int clusters, cudaStream_t stream) {
@@ -153,13 +158,18 @@ void ClusterBuilder::lloyd(const ClusterBuildParams& p, const std::vector<Segmen
     const bool last = i + 1 == options.iterations;
     assign_nearest(a, stream);
     sort(p, clusters, stream);
-    if (!last)  // a cluster moved by the last one would have no member to show for it
-      launch({dim3(num_segments, p.pairs), dim3(kRefillThreads), 0, stream}, refill_empty<T>,
-             points, a.segments, p.points, starts, static_cast<const std::uint32_t*>(labels_.get()),
-             distances_.get(), centroids, half_norms_.get());
-    if (!last || spherical)  // a Euclidean one's last move happens in finish, in full precision
-      launch({dim3(blocks_for(total, kWarps)), dim3(kThreads), 0, stream}, move_centroids<T>,
-             points, total, starts, tokens, centroids, half_norms_.get());
+    for_head_dim(d, [&]<int kDim>(std::integral_constant<int, kDim>) {
+      constexpr int kPairs = kPairsOf<kDim>;
+      if (!last)  // a cluster moved by the last one would have no member to show for it
+        launch({dim3(num_segments, p.pairs), dim3(kRefillThreads), 0, stream},
+               refill_empty<T, kPairs>, points, a.segments, p.points, starts,
+               static_cast<const std::uint32_t*>(labels_.get()), distances_.get(), centroids,
+               half_norms_.get());
+      if (!last || spherical)  // a Euclidean one's last move happens in finish, in full precision
+        launch({dim3(blocks_for(total, kWarps)), dim3(kThreads), 0, stream},
+               move_centroids<T, kPairs>, points, total, starts, tokens, centroids,
+               half_norms_.get());
+    });
   }
   if (!spherical) return;
   a.segments += num_segments, a.num_segments = 1, a.max_segment = p.points;

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
+#include <type_traits>
 
 #include "cuda/common/mma.cuh"
 #include "cuda/index/cluster_build.h"
@@ -11,15 +13,63 @@ namespace doublep::cuda {
 
 inline constexpr int kMaxPairs = 4;  // of dimensions per lane: head_dim up to 256
 
+/// Of those, how many a head dimension has: what lacks takes no registers.
+template <int kDim>
+inline constexpr int kPairsOf = (kDim / 2 + 31) / 32;
+
 /// Calls visit(i, dimension pair) for this lane's pairs of dimensions.
-template <class Visit>
+template <int kPairs, class Visit>
 __device__ void for_lane_pairs(int head_dim, Visit visit) {
 #pragma unroll
-  for (int i = 0; i < kMaxPairs; ++i) {
+  for (int i = 0; i < kPairs; ++i) {
     const int pair = 32 * i + threadIdx.x % 32;
     if (2 * pair < head_dim) visit(i, pair);
   }
 }
+
+/// Two neighbouring elements of a row as they are stored.
+template <class T>
+using RawPair = std::conditional_t<sizeof(T) == 2, std::uint32_t, float2>;
+
+/// A few members of a cluster at a time, so that a warp has all their rows on the way at once
+/// instead of waiting for one after the other: tokens come 32 by one load. Calls
+/// visit(first, tokens, count) with a token for each of kBatch places, of which `count` are members
+/// in their order from place `first` on; the last one stands for those that lack.
+template <int kBatch, class Visit>
+__device__ void for_members(const std::int32_t* tokens, int begin, int end, Visit visit) {
+  static_assert(32 % kBatch == 0);
+  for (int first = begin; first < end; first += 32) {
+    const int count = min(32, end - first);
+    const std::int32_t mine = tokens[first + min(static_cast<int>(threadIdx.x % 32), count - 1)];
+    for (int j = 0; j < count; j += kBatch) {
+      std::int32_t batch[kBatch];
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) batch[b] = __shfl_sync(~0u, mine, min(j + b, count - 1));
+      visit(first + j, batch, min(kBatch, count - j));
+    }
+  }
+}
+
+/// This lane's pairs of some rows, all loaded before any is looked at.
+template <class T, int kPairs, int kBatch>
+struct RowBatch {
+  RawPair<T> raw[kBatch][kPairs];
+
+  __device__ void load(const T* rows, const std::int32_t (&tokens)[kBatch], int head_dim) {
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      const auto* row = reinterpret_cast<const RawPair<T>*>(
+          rows + static_cast<std::int64_t>(tokens[b]) * head_dim);
+      for_lane_pairs<kPairs>(head_dim, [&](int i, int n) { raw[b][i] = row[n]; });
+    }
+  }
+  __device__ float2 pair(int b, int i) const {
+    if constexpr (sizeof(T) == 2)
+      return Packed<T>::unpack(raw[b][i]);
+    else
+      return raw[b][i];
+  }
+};
 
 __device__ inline int global_warp() {
   return static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / 32);
@@ -35,8 +85,9 @@ struct Points {
   const float* means;       ///< [pairs, head_dim]; null: Euclidean, on the keys as they are
 
   /// This lane's part of the mean; zero where there is none.
-  __device__ void load_mean(int pair, float2 (&mean)[kMaxPairs]) const {
-    for_lane_pairs(head_dim, [&](int i, int n) {
+  template <int kPairs>
+  __device__ void load_mean(int pair, float2 (&mean)[kPairs]) const {
+    for_lane_pairs<kPairs>(head_dim, [&](int i, int n) {
       mean[i] =
           means ? load_pair(means + static_cast<std::int64_t>(pair) * head_dim, n) : float2{0, 0};
     });
@@ -44,9 +95,11 @@ struct Points {
 };
 
 /// 1 / |sum|, or 0 for a zero vector.
-__device__ inline float inverse_norm(const float2 (&sum)[kMaxPairs], int d) {
+template <int kPairs>
+__device__ float inverse_norm(const float2 (&sum)[kPairs], int d) {
   float squares = 0;
-  for_lane_pairs(d, [&](int i, int) { squares += sum[i].x * sum[i].x + sum[i].y * sum[i].y; });
+  for_lane_pairs<kPairs>(d,
+                         [&](int i, int) { squares += sum[i].x * sum[i].x + sum[i].y * sum[i].y; });
   squares = warp_sum(squares);
   return squares > 0 ? rsqrtf(squares) : 0.f;
 }
@@ -54,11 +107,11 @@ __device__ inline float inverse_norm(const float2 (&sum)[kMaxPairs], int d) {
 /// Writes a centroid in 16 bits, and what a dot product with it lacks to order points by distance:
 /// half the squared norm of what was written, and the mean's product with it, since
 /// (k - m).c = k.c - m.c. T is 16-bit.
-template <class T>
-__device__ void store_centroid(const float2 (&sum)[kMaxPairs], float factor,
-                               const float2 (&mean)[kMaxPairs], int d, T* row, float* half_norm) {
+template <class T, int kPairs>
+__device__ void store_centroid(const float2 (&sum)[kPairs], float factor,
+                               const float2 (&mean)[kPairs], int d, T* row, float* half_norm) {
   float norm = 0, offset = 0;
-  for_lane_pairs(d, [&](int i, int pair) {
+  for_lane_pairs<kPairs>(d, [&](int i, int pair) {
     store_pair(row, pair, {sum[i].x * factor, sum[i].y * factor});
     const float2 v = load_pair(row, pair);
     norm += v.x * v.x + v.y * v.y;
@@ -85,7 +138,7 @@ __global__ void first_centroids(Points<T> p, const Segment* segments, int num_se
       p.keys + blockIdx.y * p.key_stride + static_cast<std::int64_t>(s.point + point) * d;
   float2 mean[kMaxPairs], sum[kMaxPairs];
   p.load_mean(blockIdx.y, mean);
-  for_lane_pairs(d, [&](int i, int pair) {
+  for_lane_pairs<kMaxPairs>(d, [&](int i, int pair) {
     sum[i] = load_pair(row, pair);
     sum[i].x -= mean[i].x, sum[i].y -= mean[i].y;
   });
@@ -95,24 +148,29 @@ __global__ void first_centroids(Points<T> p, const Segment* segments, int num_se
 
 /// Means of the members, or their directions; without a member the old centroid stays. One warp per
 /// (KV head, cluster).
-template <class T>
+template <class T, int kPairs>
 __global__ void move_centroids(Points<T> p, int total, const std::int32_t* starts,
                                const std::int32_t* tokens, T* centroids, float* half_norms) {
+  constexpr int kBatch = 8;
   const int at = global_warp(), d = p.head_dim;
   if (at >= total) return;
   const int begin = starts[at], end = starts[at + 1];
   if (begin == end) return;
   const T* base = p.keys + at / p.clusters * p.key_stride;
-  float2 mean[kMaxPairs], sum[kMaxPairs] = {};
+  float2 mean[kPairs], sum[kPairs] = {};
   p.load_mean(at / p.clusters, mean);
-#pragma unroll 4
-  for (int j = begin; j < end; ++j) {
-    const T* row = base + static_cast<std::int64_t>(tokens[j]) * d;
-    for_lane_pairs(d, [&](int i, int pair) {
-      const float2 v = load_pair(row, pair);
-      sum[i].x += v.x - mean[i].x, sum[i].y += v.y - mean[i].y;
-    });
-  }
+  for_members<kBatch>(tokens, begin, end, [&](int, const auto& batch, int count) {
+    RowBatch<T, kPairs, kBatch> rows;
+    rows.load(base, batch, d);
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      if (b >= count) break;
+      for_lane_pairs<kPairs>(d, [&](int i, int) {
+        const float2 v = rows.pair(b, i);
+        sum[i].x += v.x - mean[i].x, sum[i].y += v.y - mean[i].y;
+      });
+    }
+  });
   const float factor = p.means ? inverse_norm(sum, d) : 1.f / static_cast<float>(end - begin);
   if (factor == 0) return;  // members that cancel out point nowhere
   store_centroid(sum, factor, mean, d, centroids + static_cast<std::int64_t>(at) * d,
@@ -120,9 +178,10 @@ __global__ void move_centroids(Points<T> p, int total, const std::int32_t* start
 }
 
 /// What the decode step reads, and the cache in cluster order. One warp per (KV head, cluster).
-template <class T>
+template <class T, int kPairs>
 __global__ void finish_clusters(ClusterBuildParams p, int clusters, int total,
                                 const std::int32_t* starts, const std::int32_t* tokens) {
+  constexpr int kBatch = 4;
   const int at = global_warp(), d = p.head_dim, lane = threadIdx.x % 32;
   if (at >= total) return;
   const int pair = at / clusters, cluster = at % clusters, begin = starts[at], end = starts[at + 1];
@@ -132,33 +191,44 @@ __global__ void finish_clusters(ClusterBuildParams p, int clusters, int total,
   const std::int64_t out = pair * p.out_capacity;
   const T* keys = static_cast<const T*>(p.keys) + source * d;
   const T* values = static_cast<const T*>(p.values) + source * d;
-  float2 key_mean[kMaxPairs] = {}, value_mean[kMaxPairs] = {};
-  for (int j = begin; j < end; ++j) {
-    const std::int64_t from = static_cast<std::int64_t>(tokens[j]) * d;
-    const std::int64_t to = (out + first_row + j - begin) * d;
-    for_lane_pairs(d, [&](int i, int n) {
-      const float2 k = load_pair(keys + from, n), v = load_pair(values + from, n);
-      key_mean[i].x += k.x, key_mean[i].y += k.y, value_mean[i].x += v.x, value_mean[i].y += v.y;
-      store_pair(static_cast<T*>(p.out_keys) + to, n, k);
-      store_pair(static_cast<T*>(p.out_values) + to, n, v);
-    });
-    if (lane == 0) p.order[out + first_row + j - begin] = p.begin + tokens[j];
-  }
-  const float inverse = end > begin ? 1.f / static_cast<float>(end - begin) : 0.f;
-  for_lane_pairs(d, [&](int i, int n) {
-    key_mean[i].x *= inverse, key_mean[i].y *= inverse;
-    store_pair(static_cast<T*>(p.centroids) + slot * d, n, key_mean[i]);
-    store_pair(static_cast<T*>(p.mean_values) + slot * d, n,
-               {value_mean[i].x * inverse, value_mean[i].y * inverse});
-  });
+  T* out_keys = static_cast<T*>(p.out_keys) + (out + first_row) * d;
+  T* out_values = static_cast<T*>(p.out_values) + (out + first_row) * d;
+  // The spread about the mean, from that about the first member: keys are read once, and nothing
+  // cancels where clusters are far from the origin.
+  float2 key_sum[kPairs] = {}, value_sum[kPairs] = {}, origin[kPairs] = {}, away[kPairs] = {};
   float squares = 0;
-  for (int j = begin; j < end; ++j)
-    for_lane_pairs(d, [&](int i, int n) {
-      const float2 k = load_pair(keys + static_cast<std::int64_t>(tokens[j]) * d, n);
-      squares += (k.x - key_mean[i].x) * (k.x - key_mean[i].x) +
-                 (k.y - key_mean[i].y) * (k.y - key_mean[i].y);
-    });
+  for_members<kBatch>(tokens, begin, end, [&](int first, const auto& batch, int count) {
+    RowBatch<T, kPairs, kBatch> key, value;
+    key.load(keys, batch, d);
+    value.load(values, batch, d);
+    if (first == begin) for_lane_pairs<kPairs>(d, [&](int i, int) { origin[i] = key.pair(0, i); });
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      if (b >= count) break;
+      const std::int64_t to = static_cast<std::int64_t>(first - begin + b) * d;
+      for_lane_pairs<kPairs>(d, [&](int i, int n) {
+        reinterpret_cast<RawPair<T>*>(out_keys + to)[n] = key.raw[b][i];
+        reinterpret_cast<RawPair<T>*>(out_values + to)[n] = value.raw[b][i];
+        const float2 k = key.pair(b, i), v = value.pair(b, i);
+        const float2 from_origin = {k.x - origin[i].x, k.y - origin[i].y};
+        key_sum[i].x += k.x, key_sum[i].y += k.y, value_sum[i].x += v.x, value_sum[i].y += v.y;
+        away[i].x += from_origin.x, away[i].y += from_origin.y;
+        squares += from_origin.x * from_origin.x + from_origin.y * from_origin.y;
+      });
+    }
+  });
+  for (int j = begin + lane; j < end; j += 32)
+    p.order[out + first_row + j - begin] = p.begin + tokens[j];
+  const float inverse = end > begin ? 1.f / static_cast<float>(end - begin) : 0.f;
+  for_lane_pairs<kPairs>(d, [&](int i, int n) {
+    store_pair(static_cast<T*>(p.centroids) + slot * d, n,
+               {key_sum[i].x * inverse, key_sum[i].y * inverse});
+    store_pair(static_cast<T*>(p.mean_values) + slot * d, n,
+               {value_sum[i].x * inverse, value_sum[i].y * inverse});
+    squares -= (away[i].x * away[i].x + away[i].y * away[i].y) * inverse;
+  });
   squares = warp_sum(squares);
+  if (squares < 0) squares = 0;  // by rounding; not a number stays one
   if (lane == 0) {
     p.meta[slot] = {end > begin ? logf(static_cast<float>(end - begin)) : -INFINITY,
                     squares * inverse / static_cast<float>(d)};

@@ -29,7 +29,7 @@ struct Farthest {
 /// grid (segments, pairs), kRefillThreads threads. Between assignment and move: reads the centroids
 /// that points were assigned to, writes those without members. A point helps one cluster at most.
 /// labels: [pairs, points] as AssignParams has them; distances: workspace of the same shape.
-template <class T>
+template <class T, int kPairs>
 __global__ void __launch_bounds__(kRefillThreads)
     refill_empty(Points<T> p, const Segment* segments, std::int32_t points,
                  const std::int32_t* starts, const std::uint32_t* labels, float* distances,
@@ -47,19 +47,31 @@ __global__ void __launch_bounds__(kRefillThreads)
   const T* keys = p.keys + pair * p.key_stride + static_cast<std::int64_t>(s.point) * d;
   const std::int64_t at = static_cast<std::int64_t>(pair) * points + s.point;
   float* mine = distances + at;
-  float2 mean[kMaxPairs];
+  float2 mean[kPairs];
   p.load_mean(pair, mean);
-  for (int j = warp; j < s.points; j += kRefillThreads / 32) {
-    const T* key = keys + static_cast<std::int64_t>(j) * d;
-    const T* centroid = centroids + static_cast<std::int64_t>(labels[at + j]) * d;
-    float squares = 0;
-    for_lane_pairs(d, [&](int i, int n) {
-      const float2 k = load_pair(key, n), c = load_pair(centroid, n);
-      const float x = k.x - mean[i].x - c.x, y = k.y - mean[i].y - c.y;
-      squares += x * x + y * y;
-    });
-    squares = warp_sum(squares);
-    if (lane == 0) mine[j] = squares;
+  constexpr int kWarps = kRefillThreads / 32;
+  constexpr int kBatch = kPairs > 2 ? 4 : 8;  // a warp's rows that are on their way at once
+  for (int j = warp; j < s.points; j += kBatch * kWarps) {
+    std::int32_t rows[kBatch], nearest[kBatch];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      rows[b] = min(j + b * kWarps, s.points - 1);
+      nearest[b] = static_cast<std::int32_t>(labels[at + rows[b]]);
+    }
+    RowBatch<T, kPairs, kBatch> key, centroid;
+    key.load(keys, rows, d);
+    centroid.load(centroids, nearest, d);
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      float squares = 0;
+      for_lane_pairs<kPairs>(d, [&](int i, int) {
+        const float2 k = key.pair(b, i), c = centroid.pair(b, i);
+        const float x = k.x - mean[i].x - c.x, y = k.y - mean[i].y - c.y;
+        squares += x * x + y * y;
+      });
+      squares = warp_sum(squares);
+      if (lane == 0 && j + b * kWarps < s.points) mine[rows[b]] = squares;
+    }
   }
   __syncthreads();
 
@@ -68,6 +80,7 @@ __global__ void __launch_bounds__(kRefillThreads)
   Farthest own;  // of every kRefillThreads-th point
   const auto look = [&] {
     own = Farthest();
+#pragma unroll 8
     for (int j = threadIdx.x; j < s.points; j += kRefillThreads) own.take(mine[j], j);
   };
   look();
@@ -88,8 +101,8 @@ __global__ void __launch_bounds__(kRefillThreads)
         if (best.distance <= 0) return;  // the same in every thread
         if (warp == 0) {
           const T* key = keys + static_cast<std::int64_t>(best.point) * d;
-          float2 sum[kMaxPairs];
-          for_lane_pairs(d, [&](int i, int n) {
+          float2 sum[kPairs];
+          for_lane_pairs<kPairs>(d, [&](int i, int n) {
             sum[i] = load_pair(key, n);
             sum[i].x -= mean[i].x, sum[i].y -= mean[i].y;
           });
