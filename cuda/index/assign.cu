@@ -9,7 +9,8 @@ namespace doublep::cuda {
 namespace {
 
 constexpr int kWarps = 8, kThreads = 32 * kWarps;
-constexpr int kStage = 64;  // centroids in shared memory at a time, two stages
+constexpr int kStage = 64;  // centroids in shared memory at a time
+constexpr int kRing = 3;    // stages: one is multiplied while two are on their way
 
 /// A row of centroids in shared memory: 64 bytes beyond a multiple of 128, so that the eight lanes
 /// that read 16 bytes each in one cycle touch every bank once.
@@ -19,7 +20,12 @@ constexpr int kPitch = (2 * D + 127) / 128 * 128 + 64;
 __device__ void copy_async(void* shared, const void* global, bool valid) {
   const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global),
-               "r"(valid ? 16 : 0));
+               "r"(valid ? 16 : 0)
+               : "memory");
+}
+__device__ void copy_async(float* shared, const float* global) {
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(address), "l"(global) : "memory");
 }
 
 template <int D>
@@ -38,8 +44,10 @@ struct Stage {
       copy_async(rows + r * kPitch<D> + piece * 16, from, valid);
     }
     for (int r = threadIdx.x; r < kStage; r += kThreads)
-      half_norms[r] = first + r < count ? norms[first + r] : INFINITY;
-    asm volatile("cp.async.commit_group;");
+      if (first + r < count)
+        copy_async(half_norms + r, norms + first + r);
+      else
+        half_norms[r] = INFINITY;
   }
 };
 
@@ -49,7 +57,7 @@ template <class T, int D, int kTiles>
 __global__ void __launch_bounds__(kThreads, 2)
     assign_kernel(const __grid_constant__ AssignParams p) {
   extern __shared__ __align__(16) unsigned char shared[];
-  auto* stages = reinterpret_cast<Stage<D>*>(shared);
+  auto* ring = reinterpret_cast<Stage<D>*>(shared);
   const Segment segment = p.segments[blockIdx.y];
   const int pair = blockIdx.z, warp = threadIdx.x / 32;
   const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
@@ -75,16 +83,21 @@ __global__ void __launch_bounds__(kThreads, 2)
   for (int t = 0; t < kTiles; ++t)
     best[t][0] = best[t][1] = -INFINITY, nearest[t][0] = nearest[t][1] = 0;
 
-  stages[0].fill(centroids, norms, 0, segment.clusters);
-  for (int first = 0, now = 0; first < segment.clusters; first += kStage, now ^= 1) {
-    if (first + kStage < segment.clusters) {
-      stages[now ^ 1].fill(centroids, norms, first + kStage, segment.clusters);
-      asm volatile("cp.async.wait_group 1;");
-    } else {
-      asm volatile("cp.async.wait_group 0;");
-    }
+  const int count = (segment.clusters + kStage - 1) / kStage;
+  const auto fill = [&](int i) {
+    if (i < count) ring[i % kRing].fill(centroids, norms, i * kStage, segment.clusters);
+    asm volatile("cp.async.commit_group;" ::: "memory");  // an empty one where there is no more
+  };
+#pragma unroll
+  for (int i = 0; i < kRing - 1; ++i) fill(i);
+  for (int i = 0; i < count; ++i) {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kRing - 2) : "memory");
+    // Everybody's part of stage i is there, and everybody is through with stage i - 1, whose place
+    // the next one takes.
     __syncthreads();
-    const Stage<D>& stage = stages[now];
+    fill(i + kRing - 1);
+    const Stage<D>& stage = ring[i % kRing];
+    const int first = i * kStage;
 #pragma unroll 2
     for (int n = 0; n < kStage; n += 8) {
       float s[kTiles][4] = {};
@@ -109,7 +122,6 @@ __global__ void __launch_bounds__(kThreads, 2)
           if (score > best[t][i / 2]) best[t][i / 2] = score, nearest[t][i / 2] = id + (i & 1);
         }
     }
-    __syncthreads();
   }
 #pragma unroll
   for (int t = 0; t < kTiles; ++t)
@@ -134,8 +146,8 @@ void launch_assign(const AssignParams& p, cudaStream_t stream) {
   for_head_dim(p.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
     constexpr int kTiles = kDim > 128 ? 1 : 2, kPoints = kWarps * 16 * kTiles;
     const dim3 grid((p.max_segment + kPoints - 1) / kPoints, p.num_segments, p.pairs);
-    launch({grid, dim3(kThreads), 2 * sizeof(Stage<kDim>), stream}, assign_kernel<T, kDim, kTiles>,
-           p);
+    launch({grid, dim3(kThreads), kRing * sizeof(Stage<kDim>), stream},
+           assign_kernel<T, kDim, kTiles>, p);
   });
 }
 
