@@ -43,21 +43,23 @@ struct Mapped {
                           static_cast<std::int32_t>(c.length), options, nullptr);
     DP_CUDA(cudaDeviceSynchronize());
   }
-  std::vector<unsigned char> bytes(int b, int kv) {
+  /// Of the value map or, `shape`, of the covariance that clusters share.
+  std::vector<unsigned char> bytes(int b, int kv, bool shape = false) {
     const Case& c = cases[b];
+    const int pair = b * c.kv_heads + kv;
     std::vector<unsigned char> host(c.head_dim * cache->row_bytes());
-    DP_CUDA(cudaMemcpy(host.data(), index->value_map(b * c.kv_heads + kv), host.size(),
-                       cudaMemcpyDeviceToHost));
+    DP_CUDA(cudaMemcpy(host.data(), shape ? index->key_shape(pair) : index->value_map(pair),
+                       host.size(), cudaMemcpyDeviceToHost));
     return host;
   }
-  MatrixF map(int b, int kv) {
+  MatrixF map(int b, int kv, bool shape = false) {
     const int d = cases[b].head_dim;
     MatrixF out(d, d);
-    from_device_type(bytes(b, kv).data(), out.size(), cache->dtype(), out.data());
+    from_device_type(bytes(b, kv, shape).data(), out.size(), cache->dtype(), out.data());
     return out;
   }
-  /// Core's map from the clusters and centroids that the device has.
-  MatrixF expected(int b, int kv) {
+  /// Core's moments from the clusters and centroids that the device has.
+  ClusterIndex expected(int b, int kv) {
     const Case& c = cases[b];
     const int pair = b * c.kv_heads + kv;
     const std::int64_t d = c.head_dim;
@@ -78,14 +80,16 @@ struct Mapped {
         labels[order[row] - sink] = i;
     ClusterIndex made = ClusterIndex::from_assignment(c.cache().head(kv), sink, tail(b),
                                                       std::move(centroids), labels);
-    made.add_moments(c.cache().head(kv), {.value_map = true});
-    return made.value_map();
+    made.add_moments(c.cache().head(kv), {.value_map = true, .key_shape = true});
+    return made;
   }
 };
 
-Case sloped(KvDtype dtype, int head_dim, std::int64_t length, std::uint64_t seed = 1) {
+Case sloped(KvDtype dtype, int head_dim, std::int64_t length, std::uint64_t seed = 1,
+            int kv_heads = 2) {
   Case c;
   c.dtype = dtype, c.head_dim = head_dim, c.length = length, c.capacity = length + 5;
+  c.kv_heads = kv_heads;
   c.fill(seed);
   c.slope_values();
   return c;
@@ -101,16 +105,23 @@ double allowed(KvDtype dtype) {
                                            : std::ldexp(1.0, -8));
 }
 
+/// Whatever the device made of the two.
 void check_map(Mapped& made, int b, int kv) {
-  const MatrixF map = made.map(b, kv), expected = made.expected(b, kv);
-  INFO(made.cases[b].text() << ", sequence " << b << ", KV head " << kv << ", norm "
-                            << expected.norm());
-  CHECK(distance(map.data(), expected.data(), map.size()) < allowed(made.cases[b].dtype));
+  const ClusterIndex expected = made.expected(b, kv);
+  for (const bool shape : {false, true}) {
+    if (!(shape ? made.index->key_shape() : made.index->value_map())) continue;
+    const MatrixF map = made.map(b, kv, shape);
+    const MatrixF& wanted = shape ? expected.key_shape() : expected.value_map();
+    INFO(made.cases[b].text() << ", sequence " << b << ", KV head " << kv
+                              << (shape ? ", key shape" : ", value map") << ", norm "
+                              << wanted.norm());
+    CHECK(distance(map.data(), wanted.data(), map.size()) < allowed(made.cases[b].dtype));
+  }
 }
 
-ItemIndex::Clustering with_map() {
+ItemIndex::Clustering with_map(bool values = true, bool keys = true) {
   ItemIndex::Clustering options;
-  options.value_map = true;
+  options.value_map = values, options.key_shape = keys;
   return options;
 }
 
@@ -134,6 +145,27 @@ TEST_CASE("the value map is core's from the same clustering", "[parity]") {
           CHECK(std::abs(map(3, 2)) < 0.15);  // row: value, column: key
         }
       }
+}
+
+TEST_CASE("a value map without a key shape, and the other way round", "[parity][quick]") {
+  if (without_device()) return;
+  for (const KvDtype dtype : {KvDtype::kFp32, KvDtype::kFp16, KvDtype::kBf16})
+    for (const int d : {64, 80, 128, 256})
+      for (const bool values : {false, true}) {
+        Mapped made({sloped(dtype, d, 700)});
+        made.build(0, with_map(values, !values));
+        CHECK((made.index->value_map() != nullptr) == values);
+        CHECK((made.index->key_shape() != nullptr) != values);
+        for (int kv = 0; kv < made.cases[0].kv_heads; ++kv) check_map(made, 0, kv);
+      }
+}
+
+// So many heads that a block sums up all rows of one: more than leave the tensor cores at once.
+TEST_CASE("moments of more rows than a tensor core sums up", "[parity]") {
+  if (without_device()) return;
+  Mapped made({sloped(KvDtype::kFp16, 64, 9000, 1, 80)});
+  made.build(0, with_map());
+  for (const int kv : {0, 41, 79}) check_map(made, 0, kv);
 }
 
 TEST_CASE("value maps: from given labels, per sequence, the same every time", "[parity][quick]") {
