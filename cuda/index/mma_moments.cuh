@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/common/mma.cuh"
 #include "cuda/index/cluster_build.h"
@@ -185,12 +186,13 @@ __global__ void __launch_bounds__(MomentTiles<D, kSides>::kThreads,
   const int right_at = moments::fragment_offset(Tiles::kKeyPitch) + right;
   float sum[kUnitsM][2 * kUnitsN][4] = {};
 
-  const auto products = [&](int buffer) {
+  const auto products = [&]<bool kSymmetric>(std::bool_constant<kSymmetric>, int buffer) {
+    constexpr int kLeftPitch = kSymmetric ? Tiles::kKeyPitch : Tiles::kValuePitch;
     const __nv_bfloat16* lefts[2];
     const __nv_bfloat16* rights[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      lefts[i] = (side == 0 ? &s.values[buffer][i][0][0] : &s.keys[buffer][i][0][0]) + left_at;
+      lefts[i] = (kSymmetric ? &s.keys[buffer][i][0][0] : &s.values[buffer][i][0][0]) + left_at;
       rights[i] = &s.keys[buffer][i][0][0] + right_at;
     }
 #pragma unroll
@@ -204,7 +206,7 @@ __global__ void __launch_bounds__(MomentTiles<D, kSides>::kThreads,
 #pragma unroll
       for (int u = 0; u < kUnitsM; ++u) {
         std::uint32_t a[4], rest[4];
-        moments::load_transposed(a, lefts[0] + k * left_pitch + 16 * u);
+        moments::load_transposed(a, lefts[0] + k * kLeftPitch + 16 * u);
         const auto add = [&](const std::uint32_t(&x)[4], int part) {
 #pragma unroll
           for (int n = 0; n < 2 * kUnitsN; ++n)
@@ -212,8 +214,8 @@ __global__ void __launch_bounds__(MomentTiles<D, kSides>::kThreads,
                       b[part][n / 2][n % 2 + 2]);
         };
         add(a, 1);
-        if (side == 0) {
-          moments::load_transposed(rest, lefts[1] + k * left_pitch + 16 * u);
+        if constexpr (!kSymmetric) {
+          moments::load_transposed(rest, lefts[1] + k * kLeftPitch + 16 * u);
           add(rest, 0);
         } else {
 #pragma unroll
@@ -262,7 +264,10 @@ __global__ void __launch_bounds__(MomentTiles<D, kSides>::kThreads,
     copy(i + 2, next);
     next = label_of(i + 3);
     __syncthreads();
-    products(buffer);
+    if (kSides == 1 || side == 0)
+      products(std::false_type{}, buffer);
+    else
+      products(std::true_type{}, buffer);
     if (i + 1 == stages || (i + 1) % Tiles::kFlush == 0) flush(i >= Tiles::kFlush);
   }
 
