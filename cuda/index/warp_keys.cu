@@ -14,7 +14,9 @@ constexpr int kWarps = 8, kRowTiles = 8;  // tiles of 16 keys that a warp takes 
 constexpr int kPad = 32;
 
 /// grid (blocks of kWarps * kRowTiles tiles, pairs). A warp multiplies 16 keys with all of W, which
-/// lies in shared memory, eight columns at a time; W is symmetric, so its columns are rows.
+/// lies in shared memory, eight columns a product; W is symmetric, so its columns are rows. Four
+/// products take their columns in turns of two, so that a lane ends with eight neighbours of a row:
+/// 16 bytes to store, where two of every product would be 4.
 template <class T, int D>
 __global__ void __launch_bounds__(32 * kWarps)
     warp_kernel(const __grid_constant__ WarpKeysParams p) {
@@ -29,34 +31,46 @@ __global__ void __launch_bounds__(32 * kWarps)
   const std::uint16_t* keys = p.keys + pair * p.key_stride;
   std::uint16_t* out = p.out + static_cast<std::int64_t>(pair) * p.points * D;
   const int tiles = (p.points + kTile - 1) / kTile;
-  for (int i = 0; i < kRowTiles; ++i) {
+  const auto load = [&](RowFragment<D>& rows, int i) {
+    const int low = ((blockIdx.x * kRowTiles + i) * kWarps + threadIdx.x / 32) * kTile + g;
+    const auto row = [&](int r) {
+      return i < kRowTiles && r < p.points ? keys + static_cast<std::int64_t>(r) * D : nullptr;
+    };
+    rows.load(row(low), row(low + 8));
+  };
+  RowFragment<D> rows, next;
+  load(rows, 0);
+  for (int i = 0; i < kRowTiles; ++i, rows = next) {
     const int tile = (blockIdx.x * kRowTiles + i) * kWarps + threadIdx.x / 32;
     if (tile >= tiles) return;
-    const int low = tile * kTile + g, high = low + 8;
-    const auto row = [&](int r) {
-      return r < p.points ? keys + static_cast<std::int64_t>(r) * D : nullptr;
-    };
-    RowFragment<D> rows;
-    rows.load(row(low), row(high));
-#pragma unroll 4
-    for (int first = 0; first < D; first += 8) {
-      QueryFragment<T, D> columns;
+    load(next, i + 1);  // on its way meanwhile
+#pragma unroll 1
+    for (int first = 0; first < D; first += 32) {
+      float s[4][4] = {};
 #pragma unroll
-      for (int j = 0; j < QueryFragment<T, D>::kChunks; ++j) {
-        const int at = 32 * j + 8 * c;
-        columns.chunk[j] = D % 32 == 0 || at < D
-                               ? *reinterpret_cast<const uint4*>(w + (first + g) * (D + kPad) + at)
-                               : make_uint4(0, 0, 0, 0);
+      for (int n = 0; n < 4; ++n) {
+        const int column = first + 8 * (g / 2) + 2 * n + g % 2;
+        QueryFragment<T, D> columns;
+#pragma unroll
+        for (int j = 0; j < QueryFragment<T, D>::kChunks; ++j) {
+          const int at = 32 * j + 8 * c;
+          columns.chunk[j] = (D % 32 == 0 || (at < D && column < D))
+                                 ? *reinterpret_cast<const uint4*>(w + column * (D + kPad) + at)
+                                 : make_uint4(0, 0, 0, 0);
+        }
+        rows.dot(columns, s[n]);
       }
-      float s[4] = {0, 0, 0, 0};
-      rows.dot(columns, s);
-      const auto store = [&](int r, float even, float odd) {
-        if (r < p.points)
-          *reinterpret_cast<std::uint32_t*>(out + static_cast<std::int64_t>(r) * D + first +
-                                            2 * c) = Packed<T>::pack(even, odd);
-      };
-      store(low, s[0], s[1]);
-      store(high, s[2], s[3]);
+      if (D % 32 != 0 && first + 8 * c >= D) continue;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {  // rows g and g + 8
+        const int r = tile * kTile + g + 8 * half;
+        if (r >= p.points) continue;
+        const auto pair_of = [&](int n) {
+          return Packed<T>::pack(s[n][2 * half], s[n][2 * half + 1]);
+        };
+        *reinterpret_cast<uint4*>(out + static_cast<std::int64_t>(r) * D + first + 8 * c) =
+            make_uint4(pair_of(0), pair_of(1), pair_of(2), pair_of(3));
+      }
     }
   }
 }
