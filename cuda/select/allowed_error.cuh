@@ -93,6 +93,7 @@ __device__ inline void force_tails(const Ranked& r) {
   const SelectParams& p = r.p;
   const RankShared& s = r.s;
   const float log_error = logf(p.error);
+  __syncthreads();  // whoever scored them
 #pragma unroll 1
   for (int i = threadIdx.x; i < r.count && p.tail > 0; i += block_threads()) {
     if (r.size(i) == 0) continue;
@@ -107,7 +108,7 @@ __device__ inline void force_tails(const Ranked& r) {
       forced = excess > 0 &&
                share - s.log_totals[h] - log_size + excess + __logf(saturation(excess)) > log_error;
     }
-    if (forced) r.scores[i] = INFINITY;
+    if (forced) r.keys[i] = kForced;
   }
   __syncthreads();
 }
@@ -225,7 +226,7 @@ __device__ __noinline__ inline void settle_error_ties(const ErrorSearch x) {
   ErrorShared& e = x.e;
   const std::uint32_t key = s.place.prefix;
   const auto tied = [&](int i, int h) {
-    return i < r.count && key_of(r.scores[i]) == key ? error_of(x, h, i) : 0;
+    return i < r.count && r.keys[i] == key ? error_of(x, h, i) : 0;
   };
 #pragma unroll 1
   for (int h = 0; h < x.group(); ++h) {

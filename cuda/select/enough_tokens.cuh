@@ -14,9 +14,13 @@ __device__ inline void narrow(const Ranked& r, std::uint32_t target) {
   const Place old = s.place;
   const int above = static_cast<int>(old.shift), bits = min(above, kDigitBits),
             shift = above - bits;
-  r.for_items([&](std::uint32_t key, int i) {
-    if (above == 32 || key >> above == old.prefix)
-      atomicAdd(&s.tokens[key >> shift & (kDigits - 1)], r.size(i));
+  r.for_fours([&](int i) {
+    std::uint32_t keys[4], sizes[4];
+    r.read_keys(i, keys), r.read_sizes(i, sizes);
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      if (sizes[j] > 0 && (above == 32 || keys[j] >> above == old.prefix))
+        atomicAdd(&s.tokens[keys[j] >> shift & (kDigits - 1)], sizes[j]);
   });
   __syncthreads();
   const int t = threadIdx.x;
@@ -39,15 +43,24 @@ __device__ inline uint2 list_place(const Ranked& r, std::uint32_t room, Note not
   RankShared& s = r.s;
   const Place place = s.place;
   std::uint32_t runs = 0;
-  r.for_items([&](std::uint32_t key, int i) {
-    const std::uint32_t prefix = key >> place.shift;
-    if (prefix < place.prefix) runs += r.runs(i);
-    if (prefix != place.prefix) return;
-    const std::uint32_t at = atomicAdd(&s.listed.x, 1u);
-    if (at >= room) return;
-    s.list[at] = {static_cast<std::uint64_t>(key) << 32 | static_cast<std::uint32_t>(r.begin + i),
-                  r.size(i)};
-    note(key, i, at);
+  r.for_fours([&](int first) {
+    std::uint32_t keys[4], sizes[4], within = 0;
+    r.read_keys(first, keys), r.read_sizes(first, sizes);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const std::uint32_t prefix = keys[j] >> place.shift;
+      if (prefix < place.prefix) runs += Ranked::runs_of(sizes[j]);
+      if (prefix == place.prefix && sizes[j] > 0) within |= 1u << j;
+    }
+#pragma unroll 1
+    for (; within != 0; within &= within - 1) {
+      const int i = first + __ffs(within) - 1;
+      const std::uint32_t key = r.keys[i], at = atomicAdd(&s.listed.x, 1u);
+      if (at >= room) continue;
+      s.list[at] = {static_cast<std::uint64_t>(key) << 32 | static_cast<std::uint32_t>(r.begin + i),
+                    r.size(i)};
+      note(key, i, at);
+    }
   });
   runs = __reduce_add_sync(~0u, runs);
   if (threadIdx.x % 32 == 0 && runs > 0) atomicAdd(&s.listed.y, runs);
@@ -133,9 +146,7 @@ __device__ inline std::uint32_t runs_below(const Ranked& r) {
 __device__ __noinline__ inline std::uint32_t settle_ties(const Ranked r, std::uint32_t target) {
   RankShared& s = r.s;
   const std::uint32_t key = s.place.prefix;
-  const auto tied = [&](int i) {
-    return i < r.count && key_of(r.scores[i]) == key ? r.size(i) : 0u;
-  };
+  const auto tied = [&](int i) { return i < r.count && r.keys[i] == key ? r.size(i) : 0u; };
   std::uint32_t mine = 0, total, these;
   for (int i = threadIdx.x; i < r.count; i += block_threads()) mine += tied(i);
   scan_block(mine, s.scratch, &total);
@@ -147,6 +158,7 @@ __device__ __noinline__ inline std::uint32_t settle_ties(const Ranked r, std::ui
       for (int block = 0; block < Team::size(); ++block)
         *Team::of(&s.limit, block) = {key, static_cast<std::uint32_t>(r.begin + i) + 1};
     at += these;
+    __syncthreads();  // the scratch has been read
   }
   Team::sync();
   return runs_below(r);

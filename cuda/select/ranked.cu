@@ -18,48 +18,64 @@ namespace doublep::cuda {
 namespace {
 
 /// Runs of what is refined, in ascending order of the items and after those of the zone, `before`
-/// of them by lower blocks; and every head's masses of the terms.
-__device__ void emit_ranked(const Ranked& r, std::uint32_t before) {
+/// of them by lower blocks; and every head's masses of the terms. Every thread has the items that
+/// it scored, so that nobody waits for masses or keys.
+__device__ void emit_ranked(const Ranked& r, const Zone& zone, std::uint32_t before) {
   const SelectParams& p = r.p;
-  RankShared& s = r.s;
-  const Limit limit = s.limit;
-  const bool shared = r.masses_shared();
-  const std::uint32_t all = (1u << p.shape.group) - 1;
-  const Zone zone(p, r.pair);
+  const int lane = threadIdx.x % 32, group = p.shape.group;
+  const Limit limit = r.s.limit;
+  const std::uint32_t all = (1u << group) - 1;
   std::int64_t at = r.pair * p.work_capacity + zone.entries(EmitKind::kRuns) + before;
-  if (Team::rank() == 0) emit_zone(p, r.pair, zone);
-  const auto taken = [&](int i) {
-    const std::uint32_t key = i < r.count ? key_of(r.scores[i]) : kAbsent;
-    return key != kAbsent && limit.takes(key, static_cast<std::uint32_t>(r.begin + i));
-  };
-  // A warp has a stretch of its own, 32 items at a time, so that one sum over the block places all.
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int each = (r.count + block_threads() - 1) / block_threads(), first = 32 * warp * each;
-  std::uint32_t runs = 0;
-#pragma unroll 1
-  for (int i = first + lane; i < first + 32 * each; i += 32) {
-    const bool gone = taken(i);
-    runs += gone ? r.runs(i) : 0;
-#pragma unroll 1
-    for (int h = 0; h < p.shape.group && i < r.count && (gone || shared); ++h)
-      p.masses[r.row(h) + i] = gone ? -INFINITY : r.masses[h * r.mass_stride + i];
+  if (Team::rank() == 0) {
+    emit_zone(p, r.pair, zone);
+    if (p.pooled.forms && static_cast<int>(threadIdx.x) < group)
+      p.pooled.forms[r.pair * group + threadIdx.x] = r.s.forms[threadIdx.x];
   }
-  std::uint32_t all_runs;
-  runs = __reduce_add_sync(~0u, runs);
-  std::uint32_t to = __shfl_sync(~0u, scan_block(lane == 0 ? runs : 0, s.scratch, &all_runs), 0);
-#pragma unroll 1
-  for (int i = first + lane; i < first + 32 * each && runs > 0; i += 32) {
-    const bool mine = taken(i);
-    if (!__any_sync(~0u, mine)) continue;
-    const std::uint32_t own = mine ? r.runs(i) : 0;
-    std::uint32_t upto = own;
+  // Of items i to i + 3, a bit each. Nothing that is absent comes before a limit.
+  const auto taken = [&](int i) {
+    std::uint32_t keys[4], bits = 0;
+    r.read_keys(i, keys);
 #pragma unroll
-    for (int d = 1; d < 32; d *= 2) {
-      const std::uint32_t other = __shfl_up_sync(~0u, upto, d);
-      if (lane >= d) upto += other;
+    for (int j = 0; j < 4; ++j)
+      if (limit.takes(keys[j], static_cast<std::uint32_t>(r.begin + i + j))) bits |= 1u << j;
+    return bits;
+  };
+  const auto runs_of = [&](int i, std::uint32_t bits) {
+    std::uint32_t sizes[4], runs = 0;
+    r.read_sizes(i, sizes);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) runs += bits >> j & 1 ? Ranked::runs_of(sizes[j]) : 0;
+    return runs;
+  };
+  // A warp has a stretch of its own, so that one sum over the block places all.
+  std::uint32_t runs = 0, all_runs;
+  r.for_fours([&](int i) {
+    const std::uint32_t gone = taken(i);
+    if (gone != 0) runs += runs_of(i, gone);
+    const float* from = r.masses + i;
+    float* to = p.masses + r.row(0) + i;
+#pragma unroll 1
+    for (int h = 0; h < group && (r.held || gone != 0); ++h) {
+      float4 v = *reinterpret_cast<const float4*>(from);
+      v.x = gone & 1 ? -INFINITY : v.x, v.y = gone & 2 ? -INFINITY : v.y;
+      v.z = gone & 4 ? -INFINITY : v.z, v.w = gone & 8 ? -INFINITY : v.w;
+      *reinterpret_cast<float4*>(to) = v;
+      from += r.mass_stride, to += p.capacity;
     }
-    write_runs(p.runs + at + to + upto - own, mine ? r.offsets[i] : 0, mine ? r.offsets[i + 1] : 0,
-               all);
+  });
+  runs = __reduce_add_sync(~0u, runs);
+  std::uint32_t to = scan_warps(runs, r.s.scratch, &all_runs);
+#pragma unroll 1
+  for (int base = r.first; base < r.last && runs > 0; base += kStrip) {
+    const int i = base + kItemsEach * lane;
+    std::uint32_t mine = i < r.count ? taken(i) : 0;
+    const std::uint32_t own = mine != 0 ? runs_of(i, mine) : 0, upto = scan_lanes(own);
+    Run* out = p.runs + at + to + upto - own;
+#pragma unroll 1
+    for (; __any_sync(~0u, mine != 0); mine &= mine - 1) {
+      const std::int32_t* rows = r.offsets + (mine != 0 ? i + __ffs(mine) - 1 : 0);
+      out += write_runs(out, rows[0], mine != 0 ? rows[1] : rows[0], all);
+    }
     to += __shfl_sync(~0u, upto, 31);
   }
   at += all_runs;
@@ -89,32 +105,45 @@ __global__ void __launch_bounds__(kManyThreads)
   const int n = p.num_items ? p.num_items[pair] : 0;
   const int each = ((n + Team::size() - 1) / Team::size() + 15) / 16 * 16;
   const int begin = min(n, Team::rank() * each), count = min(n, begin + each) - begin;
-  float *scores = stretch, *variances = stretch + room, *log_sizes = stretch + 2 * room,
-        *masses = stretch + 3 * room;
+  float *variances = stretch + room, *log_sizes = stretch + 2 * room, *masses = stretch + 3 * room;
   auto* offsets =
       reinterpret_cast<std::int32_t*>(hold ? masses + p.shape.group * room : stretch + room);
-  const ClusterMeta* meta = p.meta + pair * p.capacity + begin;
   const std::int64_t row = static_cast<std::int64_t>(pair) * p.shape.group * p.capacity + begin;
+  const int of_warp = (count + kItemsEach * block_threads() - 1) / (kItemsEach * block_threads()),
+            first = t / 32 * of_warp * kStrip;
   const Ranked r{p,
                  s,
                  pair,
                  begin,
                  count,
+                 first,
+                 min(count, first + of_warp * kStrip),
+                 hold,
                  offsets,
-                 hold ? log_sizes : &meta->log_size,
-                 hold ? variances : &meta->variance,
-                 hold ? 1 : static_cast<int>(sizeof(ClusterMeta) / sizeof(float)),
-                 scores,
+                 reinterpret_cast<std::uint32_t*>(stretch),
+                 log_sizes,
+                 variances,
+                 p.meta + pair * p.capacity + begin,
                  hold ? masses : p.masses + row,
                  hold ? room : p.capacity};
+  const Zone zone(p, pair);
   const std::int32_t* from = p.offsets + pair * (p.capacity + 1);
-  const int padded = (count + 3) / 4 * 4;
-#pragma unroll 1
-  for (int i = t; i < padded; i += block_threads()) {
-    offsets[i] = from[min(begin + i, n)];
-    if (hold) log_sizes[i] = meta[i].log_size, variances[i] = meta[i].variance;
-  }
-  if (t == 0) offsets[padded] = from[begin + count];
+  r.for_fours([&](int i) {
+    int4 starts;
+    starts.x = from[begin + i], starts.y = from[min(begin + i + 1, n)];
+    starts.z = from[min(begin + i + 2, n)], starts.w = from[min(begin + i + 3, n)];
+    *reinterpret_cast<int4*>(offsets + i) = starts;
+    if (!hold) return;
+    Ranked global = r;
+    global.held = false;
+    float log_size[4], variance[4];
+    global.read_meta(i, log_size, variance);
+    *reinterpret_cast<float4*>(log_sizes + i) = {log_size[0], log_size[1], log_size[2],
+                                                 log_size[3]};
+    *reinterpret_cast<float4*>(variances + i) = {variance[0], variance[1], variance[2],
+                                                 variance[3]};
+  });
+  if (t == 0) offsets[(count + 3) / 4 * 4] = from[begin + count];
   std::uint32_t before = 0;
   if constexpr (kByError) {
     __shared__ ErrorShared e;
@@ -134,14 +163,13 @@ __global__ void __launch_bounds__(kManyThreads)
     const double wanted = p.share > 0 ? ceil(p.share * p.lengths[pair / p.shape.kv_heads])
                                       : static_cast<double>(p.wanted);
     const auto target = static_cast<std::uint32_t>(fmin(fmax(wanted, 0.), present));
-    __syncthreads();
     dependency_wait();
     weigh(r);
     score(r);
     if (target > 0) before = find_limit(r, target);
   }
   Team::arrive();
-  emit_ranked(r, before);
+  emit_ranked(r, zone, before);
   Team::wait();  // nobody's shared memory goes while another may read it
 }
 
