@@ -173,30 +173,34 @@ __global__ void __launch_bounds__(kManyThreads)
   Team::wait();  // nobody's shared memory goes while another may read it
 }
 
-/// What the current device has for it.
+/// What the current device has for it: shared memory of a block and of a multiprocessor.
 struct Chip {
-  int shared = 0, sms = 0, major = 0;
+  int shared = 0, shared_of_sm = 0, sms = 0, major = 0;
 
   Chip() {
     int device = 0;
     DP_CUDA(cudaGetDevice(&device));
     DP_CUDA(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    DP_CUDA(
+        cudaDeviceGetAttribute(&shared_of_sm, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device));
     DP_CUDA(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device));
     DP_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
   }
 };
-/// `heads`: whose errors are added up; 0 where tokens are.
-std::int64_t left_for_stretches(std::int64_t shared, int heads) {
+inline constexpr std::int64_t kReserved = 1024;  // that the system takes of a block
+/// Shared memory of a block beside its stretch. `heads`: whose errors are added up; 0 where tokens
+/// are.
+std::int64_t beside_stretch(int heads) {
   const std::int64_t by_error =
       heads > 0 ? static_cast<std::int64_t>(sizeof(ErrorShared)) + error_bytes(heads) : 0;
-  return shared - static_cast<std::int64_t>(sizeof(RankShared)) - by_error - 1024;
+  return static_cast<std::int64_t>(sizeof(RankShared)) + by_error + kReserved;
 }
 
 }  // namespace
 
 std::int64_t ranked_room(SelectRule rule, std::int64_t shared_bytes, int major, int team) {
   const std::int64_t left =
-      left_for_stretches(shared_bytes, rule == SelectRule::kError ? kMaxGroup : 0);
+      shared_bytes - beside_stretch(rule == SelectRule::kError ? kMaxGroup : 0);
   const std::int64_t each =
       (left - stretch_bytes(0, 0)) / (stretch_bytes(16, 0) - stretch_bytes(0, 0)) * 16;
   return each * (major >= 9 ? (team > 0 ? team : kMostBlocks) : 1);
@@ -209,28 +213,41 @@ std::int64_t ranked_room(SelectRule rule, int team) {
 void select_ranked(const SelectParams& p, cudaStream_t stream, bool overlap) {
   const Chip chip;
   const bool by_error = p.rule == SelectRule::kError;
-  const std::int64_t left = left_for_stretches(chip.shared, by_error ? p.shape.group : 0);
+  const std::int64_t beside = beside_stretch(by_error ? p.shape.group : 0);
   const auto items = [&](int team) { return ((p.capacity + team - 1) / team + 15) / 16 * 16; };
-  const auto fits = [&](int team, int heads) { return stretch_bytes(items(team), heads) <= left; };
-  // As many blocks as the chip has room for, but no team larger than its items are worth: two from
-  // 129 on, more while each has more than 256.
+  const auto fits = [&](int team, int heads) {
+    return stretch_bytes(items(team), heads) + beside <= chip.shared;
+  };
+  // As many blocks as the chip has multiprocessors, but no team larger than its items are worth:
+  // two from 129 on, more while each has more than 256. What a block does whatever its items are is
+  // as much as a thread's four items take, so that more blocks than multiprocessors are worth it
+  // only where threads have more than four, and few pairs have so many.
   int team = 1;
-  const int pairs = p.full_pairs > 0 ? p.full_pairs : p.shape.pairs;
-  while (chip.major >= 9 && team < kMostBlocks &&
-         (!fits(team, 0) || (2 * team * pairs <= chip.sms && items(team) > (team > 1 ? 256 : 128))))
-    team *= 2;
+  const auto worth = [&](int team) {
+    const bool many = items(team) > kItemsEach * kFewThreads;
+    const int pairs = many && p.full_pairs > 0 ? p.full_pairs : p.shape.pairs;
+    return 2 * team * pairs <= chip.sms && items(team) > (team > 1 ? 256 : 128);
+  };
+  while (chip.major >= 9 && team < kMostBlocks && (!fits(team, 0) || worth(team))) team *= 2;
   if (p.team > 0) team = chip.major >= 9 ? p.team : 1;
   if (!fits(team, 0) || team > kMostBlocks)
     throw CudaError("a selection by rank has no room for so many clusters of a KV head");
-  // Masses are held where a block has a multiprocessor to itself anyway.
-  const bool hold = fits(team, p.shape.group) && team * p.shape.pairs <= chip.sms;
-  // Many warps for a block by itself; two blocks of a multiprocessor take turns anyway.
-  const int threads =
-      team * p.shape.pairs <= chip.sms && items(team) > kFewThreads ? kManyThreads : kFewThreads;
+  // Many warps for a block by itself whose threads would have more than four items; two blocks of a
+  // multiprocessor take turns anyway.
+  const int blocks = team * p.shape.pairs, of_sm = (blocks + chip.sms - 1) / chip.sms;
+  const int threads = p.threads > 0                                          ? p.threads
+                      : of_sm == 1 && items(team) > kItemsEach * kFewThreads ? kManyThreads
+                                                                             : kFewThreads;
+  // Masses are held where that leaves room for all blocks that share a multiprocessor, of which
+  // registers admit as many as have kManyThreads (__launch_bounds__).
+  const std::int64_t together = std::min(of_sm, kManyThreads / threads);
+  const bool hold =
+      fits(team, p.shape.group) &&
+      together * (stretch_bytes(items(team), p.shape.group) + beside) <= chip.shared_of_sm;
   const std::int64_t bytes = stretch_bytes(items(team), hold ? p.shape.group : 0) +
                              (by_error ? error_bytes(p.shape.group) : 0);
-  launch({dim3(team * p.shape.pairs), dim3(p.threads > 0 ? p.threads : threads),
-          static_cast<std::size_t>(bytes), stream, overlap, static_cast<unsigned>(team)},
+  launch({dim3(blocks), dim3(threads), static_cast<std::size_t>(bytes), stream, overlap,
+          static_cast<unsigned>(team)},
          by_error ? ranked_kernel<true> : ranked_kernel<false>, p, static_cast<int>(items(team)),
          hold);
 }
