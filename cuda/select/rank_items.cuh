@@ -34,6 +34,12 @@ __device__ inline float log2_of(float x) {
   return log;
 }
 
+/// 16 bytes at once, wherever they stand: the compiler makes four stores of some to shared memory.
+__device__ inline void store_four(float* to, float a, float b, float c, float d) {
+  asm volatile("st.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(a), "f"(b), "f"(c), "f"(d)
+               : "memory");
+}
+
 /// A score, no less than kLowest, as a key, the highest first. Leading digits are bins of 1/8
 /// from 3.875 down to -59.875, where logs of squared errors lie; the first and the last one hold
 /// all that is beyond.
@@ -390,7 +396,7 @@ __device__ inline void weigh(const Ranked& r) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) v[j] = pooled_mass(v[j], log_size[j], variance[j], form);
     }
-    if (any) *reinterpret_cast<float4*>(mass) = {v[0], v[1], v[2], v[3]};
+    if (any) store_four(mass, v[0], v[1], v[2], v[3]);
     const Total total = Total::of_warp(v);
     if (lane == 0) totals->merge(total);
     if (!p.votes) continue;

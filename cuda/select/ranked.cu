@@ -31,13 +31,16 @@ __device__ void emit_ranked(const Ranked& r, const Zone& zone, std::uint32_t bef
     if (p.pooled.forms && static_cast<int>(threadIdx.x) < group)
       p.pooled.forms[r.pair * group + threadIdx.x] = r.s.forms[threadIdx.x];
   }
+  const std::uint64_t end = static_cast<std::uint64_t>(limit.key) << 32 | limit.id;
   // Of items i to i + 3, a bit each. Nothing that is absent comes before a limit.
   const auto taken = [&](int i) {
     std::uint32_t keys[4], bits = 0;
     r.read_keys(i, keys);
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-      if (limit.takes(keys[j], static_cast<std::uint32_t>(r.begin + i + j))) bits |= 1u << j;
+    for (int j = 0; j < 4; ++j) {
+      const auto id = static_cast<std::uint32_t>(r.begin + i + j);
+      if ((static_cast<std::uint64_t>(keys[j]) << 32 | id) < end) bits |= 1u << j;
+    }
     return bits;
   };
   const auto runs_of = [&](int i, std::uint32_t bits) {
@@ -83,6 +86,15 @@ __device__ void emit_ranked(const Ranked& r, const Zone& zone, std::uint32_t bef
     p.num_work[r.pair] = static_cast<std::int32_t>(at - r.pair * p.work_capacity);
 }
 
+/// An address in shared memory that stays in a register: in a cluster its first part, what block
+/// this is, is found out anew at every use else, in the middle of loops.
+template <class T>
+__device__ T* in_register(T* object) {
+  auto address = static_cast<unsigned>(__cvta_generic_to_shared(object));
+  asm("" : "+r"(address));
+  return static_cast<T*>(__cvta_shared_to_generic(address));
+}
+
 /// Shared memory of a stretch of `items` items, a multiple of 16: scores and first rows; and with
 /// `held` heads log sizes and variances, and masses of so many heads.
 constexpr std::int64_t stretch_bytes(std::int64_t items, int held) {
@@ -90,13 +102,15 @@ constexpr std::int64_t stretch_bytes(std::int64_t items, int held) {
 }
 
 /// A team for every pair: blocks pair * team .. pair * team + team - 1. `room`: items that a block
-/// has shared memory for. `hold`: variances and masses are kept there, too. kByError: what is left
+/// has shared memory for. kHold: variances and masses are kept there, too. kByError: what is left
 /// is an error; else tokens are to be enough.
-template <bool kByError>
+template <bool kByError, bool kHold>
 __global__ void __launch_bounds__(kManyThreads)
-    ranked_kernel(const __grid_constant__ SelectParams p, int room, bool hold) {
-  extern __shared__ __align__(16) float stretch[];
-  __shared__ RankShared s;
+    ranked_kernel(const __grid_constant__ SelectParams p, int room) {
+  extern __shared__ __align__(16) float shared[];
+  __shared__ RankShared shared_state;
+  float* const stretch = in_register(shared);
+  RankShared& s = *in_register(&shared_state);
   const int pair = static_cast<int>(blockIdx.x) / Team::size(), t = threadIdx.x;
   dependency_release();
   // What no launch of this step writes, while the one before still runs.
@@ -107,7 +121,7 @@ __global__ void __launch_bounds__(kManyThreads)
   const int begin = min(n, Team::rank() * each), count = min(n, begin + each) - begin;
   float *variances = stretch + room, *log_sizes = stretch + 2 * room, *masses = stretch + 3 * room;
   auto* offsets =
-      reinterpret_cast<std::int32_t*>(hold ? masses + p.shape.group * room : stretch + room);
+      reinterpret_cast<std::int32_t*>(kHold ? masses + p.shape.group * room : stretch + room);
   const std::int64_t row = static_cast<std::int64_t>(pair) * p.shape.group * p.capacity + begin;
   const int of_warp = (count + kItemsEach * block_threads() - 1) / (kItemsEach * block_threads()),
             first = t / 32 * of_warp * kStrip;
@@ -118,35 +132,32 @@ __global__ void __launch_bounds__(kManyThreads)
                  count,
                  first,
                  min(count, first + of_warp * kStrip),
-                 hold,
+                 kHold,
                  offsets,
                  reinterpret_cast<std::uint32_t*>(stretch),
                  log_sizes,
                  variances,
                  p.meta + pair * p.capacity + begin,
-                 hold ? masses : p.masses + row,
-                 hold ? room : p.capacity};
+                 kHold ? masses : p.masses + row,
+                 kHold ? room : p.capacity};
   const Zone zone(p, pair);
   const std::int32_t* from = p.offsets + pair * (p.capacity + 1);
   r.for_fours([&](int i) {
-    int4 starts;
-    starts.x = from[begin + i], starts.y = from[min(begin + i + 1, n)];
-    starts.z = from[min(begin + i + 2, n)], starts.w = from[min(begin + i + 3, n)];
-    *reinterpret_cast<int4*>(offsets + i) = starts;
-    if (!hold) return;
+    const auto start = [&](int j) { return __int_as_float(from[min(begin + i + j, n)]); };
+    store_four(reinterpret_cast<float*>(offsets + i), start(0), start(1), start(2), start(3));
+    if (!kHold) return;
     Ranked global = r;
     global.held = false;
     float log_size[4], variance[4];
     global.read_meta(i, log_size, variance);
-    *reinterpret_cast<float4*>(log_sizes + i) = {log_size[0], log_size[1], log_size[2],
-                                                 log_size[3]};
-    *reinterpret_cast<float4*>(variances + i) = {variance[0], variance[1], variance[2],
-                                                 variance[3]};
+    store_four(log_sizes + i, log_size[0], log_size[1], log_size[2], log_size[3]);
+    store_four(variances + i, variance[0], variance[1], variance[2], variance[3]);
   });
   if (t == 0) offsets[(count + 3) / 4 * 4] = from[begin + count];
   std::uint32_t before = 0;
   if constexpr (kByError) {
-    __shared__ ErrorShared e;
+    __shared__ ErrorShared shared_errors;
+    ErrorShared& e = *in_register(&shared_errors);
     const ErrorSearch search{
         r, e, reinterpret_cast<uint2*>(offsets + room + 16)};  // stretch_bytes() from the beginning
     clear_errors(search);
@@ -248,8 +259,10 @@ void select_ranked(const SelectParams& p, cudaStream_t stream, bool overlap) {
                              (by_error ? error_bytes(p.shape.group) : 0);
   launch({dim3(blocks), dim3(threads), static_cast<std::size_t>(bytes), stream, overlap,
           static_cast<unsigned>(team)},
-         by_error ? ranked_kernel<true> : ranked_kernel<false>, p, static_cast<int>(items(team)),
-         hold);
+         by_error ? hold ? ranked_kernel<true, true> : ranked_kernel<true, false>
+         : hold ? ranked_kernel<false, true>
+                  : ranked_kernel<false, false>,
+         p, static_cast<int>(items(team)));
 }
 
 }  // namespace doublep::cuda
