@@ -34,10 +34,15 @@ __device__ inline float log2_of(float x) {
   return log;
 }
 
-/// 16 bytes at once, wherever they stand: the compiler makes four stores of some to shared memory.
-__device__ inline void store_four(float* to, float a, float b, float c, float d) {
-  asm volatile("st.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(a), "f"(b), "f"(c), "f"(d)
-               : "memory");
+/// 16 bytes at once; the compiler makes four stores of some to shared memory.
+__device__ inline void store_four(float* to, bool shared, float a, float b, float c, float d) {
+  if (shared)
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(
+                     static_cast<unsigned>(__cvta_generic_to_shared(to))),
+                 "f"(a), "f"(b), "f"(c), "f"(d)
+                 : "memory");
+  else
+    *reinterpret_cast<float4*>(to) = {a, b, c, d};
 }
 
 /// A score, no less than kLowest, as a key, the highest first. Leading digits are bins of 1/8
@@ -65,27 +70,30 @@ struct alignas(8) Total {
   float max, sum;
 
   __device__ static Total none() { return {-INFINITY, 0}; }
-  /// Of four terms exp(x) a lane; a warp, the result in all lanes. A sum of whole numbers of 2^-24
-  /// takes one instruction; the largest term is 1.
-  __device__ static Total of_warp(const float (&x)[4]) {
-    const float high = warp_max(fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3])));
+  /// Of n terms exp(x) a lane, at most 8; a warp, the result in all lanes. A sum of whole numbers
+  /// of 2^-23 takes one instruction; the largest term is 1.
+  template <int n>
+  __device__ static Total of_warp(const float (&x)[n]) {
+    static_assert(32 * n <= 256);
+    const float high = highest(x);
     if (high == -INFINITY) return none();
     const float base = high * kLog2E;
     float terms = 0;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) terms += exp2_of(fmaf(x[j], kLog2E, -base));
-    constexpr float kUnit = 1 << 24;  // 128 terms: 2^31
+    for (int j = 0; j < n; ++j) terms += exp2_of(fmaf(x[j], kLog2E, -base));
+    constexpr float kUnit = 1 << 23;  // 256 terms: 2^31
     return {high, static_cast<float>(__reduce_add_sync(~0u, __float2uint_rn(terms * kUnit))) *
                       (1 / kUnit)};
   }
   /// Of factor exp(x), where factors may be small.
-  __device__ static Total of_warp(const float (&x)[4], const float (&factor)[4]) {
-    const float high = warp_max(fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3])));
+  template <int n>
+  __device__ static Total of_warp(const float (&x)[n], const float (&factor)[n]) {
+    const float high = highest(x);
     if (high == -INFINITY) return none();
     const float base = high * kLog2E;
     float terms = 0;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) terms += factor[j] * exp2_of(fmaf(x[j], kLog2E, -base));
+    for (int j = 0; j < n; ++j) terms += factor[j] * exp2_of(fmaf(x[j], kLog2E, -base));
     return {high, warp_sum(terms)};
   }
   /// Factors may be zero: a sum of nothing keeps its maximum.
@@ -97,6 +105,15 @@ struct alignas(8) Total {
     max = higher ? other.max : max;
   }
   __device__ float log() const { return max == -INFINITY ? 0.f : max + __logf(sum); }
+
+ private:
+  template <int n>
+  __device__ static float highest(const float (&x)[n]) {
+    float high = x[0];
+#pragma unroll
+    for (int j = 1; j < n; ++j) high = fmaxf(high, x[j]);
+    return warp_max(high);
+  }
 };
 
 /// Where the tokens become enough, as far as it is known: among the items whose key begins with
@@ -323,22 +340,28 @@ __device__ inline Total total_of_team(Total* of_warps) {
 }
 
 /// A warp's share of all strips of all heads, one after the other: head by head, so that warps have
-/// about as many whatever their number.
+/// about as many whatever their number. Strips are twice as wide here, since what a warp does once
+/// for one is as much as for a hundred items.
 struct StripOfHead {
+  static constexpr int kWide = 2 * kStrip;
   const Ranked& r;
   int strips, strip, head = 0;
 
   __device__ explicit StripOfHead(const Ranked& ranked)
-      : r(ranked), strips((ranked.count + kStrip - 1) / kStrip), strip(threadIdx.x / 32) {
+      : r(ranked), strips((ranked.count + kWide - 1) / kWide), strip(threadIdx.x / 32) {
     settle();
   }
   __device__ bool done() const { return head >= r.p.shape.group; }
   __device__ void next() { strip += block_threads() / 32, settle(); }
-  /// First of this thread's items, and whether there is one.
-  __device__ int item() const { return strip * kStrip + threadIdx.x % 32 * kItemsEach; }
-  __device__ bool any() const { return !done() && item() < r.count; }
+  /// First of this thread's four items in either half, and whether there is one.
+  __device__ int item(int half) const {
+    return strip * kWide + half * kStrip + threadIdx.x % 32 * kItemsEach;
+  }
+  __device__ bool any(int half) const { return !done() && item(half) < r.count; }
   /// Of that item, from the first one of the pair's first head.
-  __device__ int place() const { return head * static_cast<int>(r.mass_stride) + item(); }
+  __device__ int place(int half) const {
+    return head * static_cast<int>(r.mass_stride) + item(half);
+  }
 
  private:
   __device__ void settle() {
@@ -360,55 +383,68 @@ __device__ inline void weigh(const Ranked& r) {
     const int longer = static_cast<int>(p.capacity - r.mass_stride);
 #pragma unroll 1
     for (StripOfHead at(r); !at.done(); at.next())
-      if (at.any()) copy_async(r.masses + at.place(), logits + at.place() + at.head * longer);
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        if (at.any(half))
+          copy_async(r.masses + at.place(half), logits + at.place(half) + at.head * longer);
     logits = r.masses;
   }
   begin_totals(r);
   __syncthreads();  // forms, log sizes and variances
   copies_wait();
   StripOfHead at(r);
+  float4 next[2];
   const auto read = [&] {
     constexpr float kNone = -INFINITY;
-    return at.any() ? *reinterpret_cast<const float4*>(logits + at.place())
-                    : float4{kNone, kNone, kNone, kNone};
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      next[half] = at.any(half) ? *reinterpret_cast<const float4*>(logits + at.place(half))
+                                : float4{kNone, kNone, kNone, kNone};
   };
-  float4 next = read();
+  read();
 #pragma unroll 1
   while (!at.done()) {
-    const float form = s.forms[at.head];
-    const bool any = at.any();
-    float v[4] = {next.x, next.y, next.z, next.w}, log_size[4] = {}, variance[4] = {}, added[4];
-    if (any) r.read_meta(at.item(), log_size, variance);
-    float* const mass = r.masses + at.place();
-    Total* const totals = &s.totals[0][at.head][warp];
+    float v[8] = {next[0].x, next[0].y, next[0].z, next[0].w,
+                  next[1].x, next[1].y, next[1].z, next[1].w};
+    const StripOfHead here = at;
     at.next();
-    next = read();
-    // Half the variance is what the estimate adds to most clusters, log_mean_weight(); log sizes
-    // are not below 0.
-    float over = -INFINITY;
+    read();
+    const float form = s.forms[here.head];
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-      added[j] = variance[j] * form, over = fmaxf(over, added[j] - 2 * log_size[j]);
-    if (over <= 0) {
+    for (int half = 0; half < 2; ++half) {
+      if (!here.any(half)) continue;
+      float *const mine = v + 4 * half, log_size[4], variance[4], over = -INFINITY;
+      r.read_meta(here.item(half), log_size, variance);
+      // Half the variance is what the estimate adds to most clusters, log_mean_weight(); log sizes
+      // are not below 0.
 #pragma unroll
-      for (int j = 0; j < 4; ++j) v[j] += 0.5f * added[j];
-    } else {
+      for (int j = 0; j < 4; ++j) over = fmaxf(over, fmaf(variance[j], form, -2 * log_size[j]));
+      if (over <= 0) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) v[j] = pooled_mass(v[j], log_size[j], variance[j], form);
+        for (int j = 0; j < 4; ++j) mine[j] = fmaf(0.5f * form, variance[j], mine[j]);
+      } else {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) mine[j] = pooled_mass(mine[j], log_size[j], variance[j], form);
+      }
+      store_four(r.masses + here.place(half), r.held, mine[0], mine[1], mine[2], mine[3]);
     }
-    if (any) store_four(mass, v[0], v[1], v[2], v[3]);
+    Total* const totals = &s.totals[0][here.head][warp];
     const Total total = Total::of_warp(v);
     if (lane == 0) totals->merge(total);
-    if (!p.votes) continue;
+#pragma unroll 1
+    for (int half = 0; p.votes && half < 2; ++half) {
       // p^2 (exp(sigma^2) - 1) / s, without the total's square; nothing where no item is.
+      float log_size[4] = {}, variance[4] = {}, x[4], factor[4];
+      if (here.any(half)) r.read_meta(here.item(half), log_size, variance);
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const float spread = fminf(added[j], 300.f);
-      v[j] = 2 * v[j] - log_size[j] + spread;
-      added[j] = saturation_of_bits(spread * kLog2E);
+      for (int j = 0; j < 4; ++j) {
+        const float spread = fminf(variance[j] * form, 300.f), mass = half == 0 ? v[j] : v[4 + j];
+        x[j] = 2 * mass - log_size[j] + spread;
+        factor[j] = saturation_of_bits(spread * kLog2E);
+      }
+      const Total errors = Total::of_warp(x, factor);
+      if (lane == 0) totals[kMaxGroup * kMostWarps].merge(errors);
     }
-    const Total errors = Total::of_warp(v, added);
-    if (lane == 0) totals[kMaxGroup * kMostWarps].merge(errors);
   }
   Team::sync();
   if (warp < group) {

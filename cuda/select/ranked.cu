@@ -144,14 +144,14 @@ __global__ void __launch_bounds__(kManyThreads)
   const std::int32_t* from = p.offsets + pair * (p.capacity + 1);
   r.for_fours([&](int i) {
     const auto start = [&](int j) { return __int_as_float(from[min(begin + i + j, n)]); };
-    store_four(reinterpret_cast<float*>(offsets + i), start(0), start(1), start(2), start(3));
+    store_four(reinterpret_cast<float*>(offsets + i), true, start(0), start(1), start(2), start(3));
     if (!kHold) return;
     Ranked global = r;
     global.held = false;
     float log_size[4], variance[4];
     global.read_meta(i, log_size, variance);
-    store_four(log_sizes + i, log_size[0], log_size[1], log_size[2], log_size[3]);
-    store_four(variances + i, variance[0], variance[1], variance[2], variance[3]);
+    store_four(log_sizes + i, true, log_size[0], log_size[1], log_size[2], log_size[3]);
+    store_four(variances + i, true, variance[0], variance[1], variance[2], variance[3]);
   });
   if (t == 0) offsets[(count + 3) / 4 * 4] = from[begin + count];
   std::uint32_t before = 0;
