@@ -179,9 +179,11 @@ __global__ void __launch_bounds__(kManyThreads)
     score(r);
     if (target > 0) before = find_limit(r, target);
   }
-  Team::arrive();
+  // Nobody's shared memory goes while another may read it. What this block has read of others it
+  // has used by now: all threads have met since.
+  Team::leave();
   emit_ranked(r, zone, before);
-  Team::wait();  // nobody's shared memory goes while another may read it
+  Team::wait();
 }
 
 /// What the current device has for it: shared memory of a block and of a multiprocessor.

@@ -24,6 +24,12 @@ struct Team {
     __syncwarp();
     asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
   }
+  /// As arrive(), by threads that have nothing to show: of what they wrote nobody else reads any
+  /// more. Without the fence that waits for all that they wrote.
+  __device__ static void leave() {
+    __syncwarp();
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+  }
   __device__ static void wait() {
     __syncwarp();
     asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
@@ -44,6 +50,7 @@ struct Team {
   __device__ static int size() { return 1; }
   __device__ static int rank() { return 0; }
   __device__ static void arrive() {}
+  __device__ static void leave() {}
   __device__ static void wait() { __syncthreads(); }
   __device__ static void sync() { __syncthreads(); }
   template <class T>

@@ -188,7 +188,7 @@ TEST_CASE("several blocks share a small KV head", "[parity][quick][race]") {
                         {"share", 0.3}}));
 }
 
-// ... more KV heads than there are multiprocessors, each a block that holds no masses.
+// ... more KV heads than there are multiprocessors, a block each, two of which share one.
 TEST_CASE("more KV heads by error than the chip has multiprocessors", "[parity][quick][race]") {
   if (without_device()) return;
   Case c;
