@@ -281,19 +281,20 @@ __device__ inline float saturation_of_bits(float bits) {
 
 /// Before any item: this warp's totals are none. The last warps, which have the fewest items, have
 /// a head each: the variance that its logits have in an item of unit variance, and its zone, of
-/// which other blocks and warps have their shares.
-__device__ inline void begin_totals(const Ranked& r) {
+/// which other blocks and warps have their shares. What is read for them is on its way while
+/// meanwhile() is done.
+template <class Meanwhile>
+__device__ inline void begin_totals(const Ranked& r, Meanwhile meanwhile) {
   const SelectParams& p = r.p;
   RankShared& s = r.s;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = block_threads() / 32;
   const int group = p.shape.group, from_last = warps - 1 - warp, h = from_last % group,
             part = from_last / group, parts = warps / group;
-  if (lane < group) s.totals[0][lane][warp] = s.totals[1][lane][warp] = Total::none();
-  __syncwarp();
-  if (part >= parts) return;
   const std::int64_t head = static_cast<std::int64_t>(r.pair) * group + h;
   const float* zone = p.zone_logits + head * p.zone_capacity;
-  const int rows = static_cast<int>(p.zone_capacity), strip = kStrip * parts * Team::size();
+  const int rows = part < parts ? static_cast<int>(p.zone_capacity) : 0,
+            strip = kStrip * parts * Team::size();
+  const bool pooled = p.pooled.forms != nullptr && part == 0;
   int at = kStrip * (part * Team::size() + Team::rank());
   float x[4];
   const auto read = [&] {
@@ -303,11 +304,15 @@ __device__ inline void begin_totals(const Ranked& r) {
       x[j] = z < rows ? zone[z] : -INFINITY;
     }
   };
-  read();  // on its way while the form is
+  UnitLogitVariance form = {};
+  read();
+  if (pooled) form.load(p.pooled, head, p.shape.head_dim);
+  meanwhile();
+  if (lane < group) s.totals[0][lane][warp] = s.totals[1][lane][warp] = Total::none();
+  __syncwarp();
   if (part == 0) {
-    const bool pooled = p.pooled.forms != nullptr;
-    const float form = pooled ? unit_logit_variance(p.pooled, head, p.shape.head_dim) : 0.f;
-    if (lane == 0) s.forms[h] = form;
+    const float sum = pooled ? form.sum(p.pooled) : 0.f;
+    if (lane == 0) s.forms[h] = sum;
   }
 #pragma unroll 1
   while (at < rows) {
@@ -379,7 +384,8 @@ __device__ inline void weigh(const Ranked& r) {
   const float* logits = p.logits + r.row(0);
   // All that is read comes at once: logits, the zone's, and the query. Where masses are held in
   // shared memory the logits are copied to where they will stand, all of them under way together.
-  if (r.held) {
+  begin_totals(r, [&] {
+    if (!r.held) return;
     const int longer = static_cast<int>(p.capacity - r.mass_stride);
 #pragma unroll 1
     for (StripOfHead at(r); !at.done(); at.next())
@@ -387,9 +393,8 @@ __device__ inline void weigh(const Ranked& r) {
       for (int half = 0; half < 2; ++half)
         if (at.any(half))
           copy_async(r.masses + at.place(half), logits + at.place(half) + at.head * longer);
-    logits = r.masses;
-  }
-  begin_totals(r);
+  });
+  if (r.held) logits = r.masses;
   __syncthreads();  // forms, log sizes and variances
   copies_wait();
   StripOfHead at(r);
