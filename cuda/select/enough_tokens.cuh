@@ -127,6 +127,7 @@ __device__ inline T before_me(T& shared, T mine) {
 #pragma unroll 1
   for (int block = 0; block < Team::rank(); ++block) sum += *Team::of(&shared, block);
   Team::sync();
+  __syncthreads();  // tools that look for races do not count the team's meetings
   return sum;
 }
 
