@@ -257,8 +257,11 @@ void select_ranked(const SelectParams& p, cudaStream_t stream, bool overlap) {
   const bool hold =
       fits(team, p.shape.group) &&
       together * (stretch_bytes(items(team), p.shape.group) + beside) <= chip.shared_of_sm;
-  const std::int64_t bytes = stretch_bytes(items(team), hold ? p.shape.group : 0) +
-                             (by_error ? error_bytes(p.shape.group) : 0);
+  std::int64_t bytes = stretch_bytes(items(team), hold ? p.shape.group : 0) +
+                       (by_error ? error_bytes(p.shape.group) : 0);
+  // Where blocks could have a multiprocessor each, two do not meet on one while others are free of
+  // the launch before: each asks for more than half of the shared memory.
+  if (of_sm == 1) bytes = std::max<std::int64_t>(bytes, chip.shared_of_sm / 2);
   launch({dim3(blocks), dim3(threads), static_cast<std::size_t>(bytes), stream, overlap,
           static_cast<unsigned>(team)},
          by_error ? hold ? ranked_kernel<true, true> : ranked_kernel<true, false>
