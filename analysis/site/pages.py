@@ -51,7 +51,8 @@ NAVIGATION = (  # (heading, ((title, page), ...))
         (
             ("Results", "gpu.md"),
             ("The CUDA backend", "cuda/README.md"),
-            ("Measured, and what bounds it", "cuda/results/NOTES.md"),
+            ("Measured, and what bounds it", "cuda/results/2026-11-28-h100/NOTES.md"),
+            ("Other days, and what was tried", "cuda/results/NOTES.md"),
             ("Whole decode steps", "experiments/e2e/README.md"),
         ),
     ),

@@ -96,7 +96,7 @@ TEST_CASE("Selections by error are a search of their own, and a packed cache is 
           "[sim]") {
   // A run with both: put among the searches of a group's masses, the first left a median error of 7
   // %.
-  const std::string run = kRoot + "/cuda/results/2026-11-27-h100/";
+  const std::string run = kRoot + "/cuda/results/2026-11-28-h100/";
   const auto points = load_measured(run + "bench.json");
   const auto ranked = [](const MeasuredPoint& p) { return p.search == Search::kRanked; };
   CHECK(std::count_if(points.begin(), points.end(), ranked) > 50);
@@ -107,7 +107,7 @@ TEST_CASE("Selections by error are a search of their own, and a packed cache is 
   Efficiency efficiency = c.efficiency;
   const EndToEnd whole =
       fit_end_to_end(h100, load_model(kRoot + "/configs/models/llama-3.1-8b.yaml"),
-                     load_measured_model(run + "e2e.json"), {3}, efficiency);
+                     load_measured_model(run + "e2e-other.json"), {3}, efficiency);
   CHECK(whole.held_out.points > 40);
   CHECK(whole.held_out.median < 0.03);
 
