@@ -3,7 +3,7 @@
 # backends, bench, a batch of different lengths, selections that end at an error, a profile by Nsight Compute, PyTorch's attention,
 # other shapes, and a decode step of all layers. Usage: cuda/visit.sh [trace.h5 ...]; results go to $OUT_DIR. The decode step is of the model
 # whose heads the traces have (Llama-3.1-8B, Qwen2.5-Coder-1.5B: experiments/e2e); E2E_TRACES names traces of another one, timed
-# as well, E2E_SECONDS how long each may take. PYTHON_TESTS=test_on_gpu.py leaves out those tests of the package that no GPU changes.
+# as well, E2E_SECONDS how long each may take. RECORDED names long traces, such as data/record_zoo_gpu.sh leaves on this machine, each of which is timed at its own length. PYTHON_TESTS=test_on_gpu.py leaves out those tests of the package that no GPU changes.
 # STEPS="bench mixed" does these alone, in this order, after the build, which goes on from what BUILD_DIR holds; below are their names. Then, anywhere:
 # python3 -m analysis.recalibrate RUN fits the simulator to it and says its errors.
 set -u -o pipefail
@@ -15,7 +15,7 @@ cores=$(nproc)
 traces=("$@")
 [ ${#traces[@]} -gt 0 ] || traces=("$root/tests/data/needle-4k.h5")
 read -ra other_model <<< "${E2E_TRACES:-}"
-all_steps="parity sanitizers backends bench mixed to_error profile pytorch shapes whole"
+all_steps="parity sanitizers backends bench recorded mixed to_error profile pytorch shapes whole"
 steps=${STEPS:-$all_steps}
 [[ $steps =~ [^[:space:]] ]] || steps=nothing
 for name in $steps; do
@@ -130,6 +130,22 @@ bench() {
 best=double_p:variant=best,head_kinds=one,tokens_per_cluster=32
 to_error=$best,stop=error,calibration=prompt
 
+recorded() {  # nothing is repeated, so that clusters are those of a real cache of this length
+  rm -f "$out/recorded.txt"
+  [ -n "${RECORDED:-}" ] || { echo "SKIPPED: RECORDED names no traces to be timed at their own length"; return; }
+  for trace in $RECORDED; do
+    tokens=$("$program" validate "$trace" 2>> "$out/recorded.txt" | sed -n 's/.*: a valid trace: \([0-9]*\) tokens.*/\1/p')
+    name=$(basename "$trace" .h5)
+    { echo "== $trace, $tokens tokens"
+      [ -n "$tokens" ] && "$program" bench "$trace" -c "$tokens" -b 1 8 -p dense -p quest:budget=0.25 -p twilight:p=0.95 \
+        -p retroinfer -p retroinfer:retrieval=0.1,estimation=0.2 -p double_p:p1=0.95,p2=0.70 \
+        -p "$best,share=0.02" -p "$best,share=0.04" -p "$best,share=0.08" -p "$best,share=0.04,kv_dtype=fp8" \
+        --json "$out/recorded-$name.json"; } >> "$out/recorded.txt" 2>&1
+    check $? "$trace at its own length, see recorded.txt"
+  done
+  grep -E "^(==|dense|retroinfer|double_p)" "$out/recorded.txt" | cut -c1-190
+}
+
 mixed() {
   "$program" bench "${traces[@]}" --mixed ${MIXED:-8192 8192 16384 16384 32768 65536 131072 131072} \
       -p dense -p quest:budget=4096 -p twilight:p=0.95 -p retroinfer -p double_p:p1=0.95,p2=0.70 \
@@ -231,7 +247,7 @@ whole() {
 
 declare -A titles=(
   [parity]="parity, and the Python package beside it" [sanitizers]="compute-sanitizer"
-  [backends]="the same sweep on both backends" [bench]="bench" [mixed]="a batch of different lengths"
+  [backends]="the same sweep on both backends" [bench]="bench" [recorded]="recorded caches at their own length" [mixed]="a batch of different lengths"
   [to_error]="selections that end at an error" [profile]="a profile" [pytorch]="PyTorch"
   [shapes]="other shapes, on synthetic heads" [whole]="a decode step of all layers")
 for name in $steps; do
