@@ -49,9 +49,18 @@ def families(points):
     one: the device reads it for Double-P and dense alone, and a rival would gain as much."""
     found = {}
     for point in points:
-        if point["search"] != "none" and point.get("kv_dtype", "bf16") != "fp8":
+        if point["search"] != "none" and not packed(point):
             found.setdefault(point["policy"], []).append(point)
     return found
+
+
+def packed(point):
+    return point.get("kv_dtype", "bf16") == "fp8"
+
+
+def dense_times(points):
+    """Of dense attention, without error."""
+    return [p["step_us"] for p in points if p["policy"] == "dense" and not packed(p)]
 
 
 def frontier(points):

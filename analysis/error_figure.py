@@ -6,7 +6,7 @@ from matplotlib.ticker import LogLocator
 from analysis import style
 from analysis.axes import log_limits, log_scale
 from analysis.bench_file import setup, tokens
-from analysis.equal_error import OURS, chosen, families, frontier
+from analysis.equal_error import OURS, chosen, dense_times, families, frontier
 from analysis.naming import pretty
 
 plt = style.plt
@@ -29,17 +29,15 @@ def panel(ax, points):
             ax.plot(*positions(rest), ls="none", marker=marker, alpha=0.35, ms=3.2, mew=0, **own)
         ax.plot(*positions(edge), lw=1.7 if name == OURS else 1.1, marker=marker, ms=5, mew=0.4,
                 mec="white", **own)
-    for point in points:
-        if point["policy"] == "dense":
-            ax.axhline(point["step_us"], zorder=1, **DENSE_LINE)
+    for time in dense_times(points):
+        ax.axhline(time, zorder=1, **DENSE_LINE)
 
 
 def limits(points):
     """Of both axes over all that a panel, or panels that share an axis, will show."""
     drawn = [p for mine in families(points).values() for p in mine]
-    dense = [p["step_us"] for p in points if p["policy"] == "dense"]
     return (log_limits([p["error_mean"] for p in drawn]),
-            log_limits([p["step_us"] for p in drawn] + dense))
+            log_limits([p["step_us"] for p in drawn] + dense_times(points)))
 
 
 def draw(bench, contexts, batches):

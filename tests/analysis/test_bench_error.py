@@ -9,8 +9,8 @@ import unittest
 
 from analysis import bench_error
 from analysis.bench_file import read, tokens
-from analysis.equal_error import (AT_LEAST, AT_MOST, EXACT, cells, families, frontier, markdown,
-                                  match, settings)
+from analysis.equal_error import (AT_LEAST, AT_MOST, EXACT, cells, dense_times, families, frontier,
+                                  markdown, match, settings)
 from analysis.errors import ResultError
 
 
@@ -40,6 +40,10 @@ class Families(unittest.TestCase):
         packed = dict(point("double_p:kv_dtype=fp8", 10, 0.1), kv_dtype="fp8")
         plain = dict(point("double_p", 20, 0.1), kv_dtype="bf16")
         self.assertEqual(families([packed, plain]), {"double_p": [plain]})
+
+    def test_the_line_of_dense_is_the_one_without_error(self):
+        packed = dict(point("dense:kv_dtype=fp8", 500, 0.02), kv_dtype="fp8")
+        self.assertEqual(dense_times([point("dense", 900, 0.0), packed]), [900])
 
     def test_a_family_is_a_policy_with_any_settings(self):
         labels = ["quest:budget=1", "retroinfer", "retroinfer:retrieval=0.1,estimation=0.2"]
