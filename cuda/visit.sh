@@ -60,6 +60,8 @@ parity() {
   names=$("$parity" --list-test-names-only 2> /dev/null)  # Catch2 2, whose exit code is their number
   [ -n "$names" ] || names=$("$parity" --list-tests --verbosity quiet 2> /dev/null)
   sed '/^[[:space:]]*$/d; s/^[[:space:]]*//; s/[],[]/\\&/g' <<< "$names" > "$out/parity.names"
+  count=$(wc -l < "$out/parity.names")  # a list of none would be all of them
+  [ "$shards" -le "$count" ] || shards=$((count > 0 ? count : 1))
   for i in $(seq 0 $((shards - 1))); do
     ( awk "NR % $shards == $i" "$out/parity.names" > "$out/parity-$i.names"
       DOUBLEP_TRACES=$(IFS=:; echo "${traces[*]}") "$parity" -f "$out/parity-$i.names" > "$out/parity-$i.txt" 2>&1

@@ -144,7 +144,7 @@ class Ring {
       from = rows + item * D;
       if (lane == 1 && p.meta) from = p.meta + item, at = Layout::kRows, bytes = Layout::kMetaBytes;
     } else if (kind == Regions::kZone) {
-      const Zone zone(p, pair_);
+      const ZoneSlots zone(p, pair_);
       const int begin = lane == 0 ? first : max(first, zone.sink);
       const int stop =
           lane == 0 ? min(zone.sink, zone.length) : zone.sink + zone.length - zone.tail;  // slots
@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(32 * RingLayout<D>::kWarps, 1)
       const int first = regions.first(number);
       bool present[2] = {true, true};
       if (kind == Regions::kZone) {
-        const Zone zone(p, pair);
+        const ZoneSlots zone(p, pair);
         present[0] = zone.row(first + g) >= 0, present[1] = zone.row(first + g + 8) >= 0;
       }
       ring.wait();

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr std::int64_t kLittle = 48ll << 20;  // bytes: some 15 us of an H100's memory
-constexpr std::int64_t kMuch = 16ll << 20;    // bytes: more than registers of an H100 hold at once
+constexpr std::int64_t kMuch = 16ll << 20;    // bytes: more than an H100 has under way by registers
 
 std::int64_t row_bytes(const EstimateParams& p) {
   return p.shape.pairs * p.capacity * p.shape.head_dim * 2;
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(32 * kWarps)
           return static_cast<Bits*>(matrix_of(p, kind)) +
                  (static_cast<std::int64_t>(pair) * D + first + r) * D;
         if (kind == Regions::kZone) {
-          const int at = first + r < p.zone_capacity ? Zone(p, pair).row(first + r) : -1;
+          const int at = first + r < p.zone_capacity ? ZoneSlots(p, pair).row(first + r) : -1;
           return at < 0 ? nullptr : static_cast<Bits*>(p.keys) + (pair * p.key_capacity + at) * D;
         }
         if (ahead ? first + r >= p.capacity : first + r >= num_rows) return nullptr;
@@ -121,7 +121,7 @@ __global__ void estimate_simt(const __grid_constant__ EstimateParams p, Regions 
   const std::int64_t at = (pair * p.capacity + (absent ? 0 : r)) * d;
   const float* row = static_cast<const float*>(p.rows) + at;
   if (kind == Regions::kZone) {
-    const int key = Zone(p, pair).row(r);
+    const int key = ZoneSlots(p, pair).row(r);
     row = key < 0 ? nullptr : static_cast<const float*>(p.keys) + (pair * p.key_capacity + key) * d;
   } else if (!items) {
     row = static_cast<const float*>(matrix_of(p, kind)) + (pair * d + r) * d;
@@ -182,7 +182,8 @@ void launch_mma(const EstimateParams& p, LaunchConfig config, const Regions& reg
   int device = 0, sms = 0;
   DP_CUDA(cudaGetDevice(&device));
   DP_CUDA(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device));
-  // Measured at 64 pairs of 8192 clusters: 8 blocks a multiprocessor 70 us, 16: 60, 36: 56.5.
+  // Through registers, measured at 64 pairs of 8192 clusters: 8 blocks a multiprocessor 70 us, 16:
+  // 60, 36: 56.5.
   const int most = std::max(1, sms * 40 / p.shape.pairs);
   for_head_dim(p.shape.head_dim, [&]<int kDim>(std::integral_constant<int, kDim>) {
     const auto run = [&](auto kernel, int at_once) {

@@ -40,7 +40,7 @@ struct EstimateParams {
   const void* lows = nullptr;
   const ClusterMeta* meta = nullptr;       ///< [pairs, capacity]; null: log size 0
   const std::int32_t* num_rows = nullptr;  ///< [pairs]
-  std::int64_t capacity = 0;
+  std::int64_t capacity = 0;               ///< a multiple of 16
   bool sparse = false;  ///< pairs have far fewer rows than `capacity`: none is read on suspicion
   bool full = false;  ///< they have nearly as many: the ring need not know how many before it reads
   float* logits = nullptr;  ///< [pairs * group, capacity]; -infinity up to a multiple of 4

@@ -13,10 +13,10 @@
 namespace doublep::cuda {
 
 /// Slots of a zone: sinks first, then the tail.
-struct Zone {
+struct ZoneSlots {
   int sink, tail, length;
 
-  __device__ Zone(const EstimateParams& p, int pair) {
+  __device__ ZoneSlots(const EstimateParams& p, int pair) {
     const int b = pair / p.shape.kv_heads;
     sink = p.sink_end[b], tail = p.tail_begin[b], length = p.lengths[b];
   }

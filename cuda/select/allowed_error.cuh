@@ -212,8 +212,7 @@ __device__ inline void settle_errors(const ErrorSearch& x, uint2 listed, std::ui
   if (mine < total && lane % 4 == 0 && rank < end) {
     const auto id = static_cast<std::uint32_t>(item.item);
     if (id < static_cast<std::uint32_t>(r.begin))  // a lower block's
-      atomicAdd(&s.runs_taken,
-                static_cast<std::uint32_t>(Zone::runs(static_cast<int>(item.tokens))));
+      atomicAdd(&s.runs_taken, Ranked::runs_of(item.tokens));
     if (rank + 1 == end) s.limit = {static_cast<std::uint32_t>(item.item >> 32), id + 1};
   }
   __syncthreads();

@@ -110,8 +110,7 @@ __device__ inline void settle_list(const Ranked& r, std::uint32_t target, uint2 
     if (part != 0 || base + lane / 4 >= total || before >= target) continue;
     const auto id = static_cast<std::uint32_t>(item.item);
     if (id < static_cast<std::uint32_t>(r.begin))  // a lower block's
-      atomicAdd(&s.runs_taken,
-                static_cast<std::uint32_t>(Zone::runs(static_cast<int>(item.tokens))));
+      atomicAdd(&s.runs_taken, Ranked::runs_of(item.tokens));
     if (before + item.tokens >= target)
       s.limit = {static_cast<std::uint32_t>(item.item >> 32), id + 1};
   }

@@ -260,7 +260,7 @@ struct Ranked {
 };
 
 /// 16 bytes from global to shared memory, on their way until copies_wait().
-__device__ inline void copy_async(float* to, const float* from) {
+__device__ inline void copy_four_async(float* to, const float* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
                    static_cast<unsigned>(__cvta_generic_to_shared(to))),
                "l"(from)
@@ -392,7 +392,7 @@ __device__ inline void weigh(const Ranked& r) {
 #pragma unroll
       for (int half = 0; half < 2; ++half)
         if (at.any(half))
-          copy_async(r.masses + at.place(half), logits + at.place(half) + at.head * longer);
+          copy_four_async(r.masses + at.place(half), logits + at.place(half) + at.head * longer);
   });
   if (r.held) logits = r.masses;
   __syncthreads();  // forms, log sizes and variances

@@ -2,8 +2,8 @@
 // launch: what Double-P's error order asks for. The blocks of a cluster share a KV head's items, a
 // stretch each, and meet: for the heads' totals, for a histogram over scores of tokens (or of every
 // head's error, and once more for where those end), and for the few items among which the tokens
-// become enough. Everything that is not refined is a term, so that no
-// list of terms is written: a refined cluster's log mass becomes -infinity.
+// become enough. Everything that is not refined is a term, so that no list of terms is written: a
+// refined cluster's log mass becomes -infinity.
 //
 // A launch like this is a chain of latencies. So loops stay rolled up (a block runs through its
 // code once, and fetching it costs more than a branch), what does not depend on the estimate is
@@ -95,7 +95,7 @@ __device__ T* in_register(T* object) {
   return static_cast<T*>(__cvta_shared_to_generic(address));
 }
 
-/// Shared memory of a stretch of `items` items, a multiple of 16: scores and first rows; and with
+/// Shared memory of a stretch of `items` items, a multiple of 16: keys and first rows; and with
 /// `held` heads log sizes and variances, and masses of so many heads.
 constexpr std::int64_t stretch_bytes(std::int64_t items, int held) {
   return (items * (held > 0 ? 4 + held : 2) + 16) * static_cast<std::int64_t>(sizeof(float));

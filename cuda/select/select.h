@@ -87,7 +87,8 @@ struct SelectParams {
   /// Threads of a block, 512 or 1024; 0: as suits the number of blocks and items.
   int team = 0, threads = 0;
   /// By rank: as many pairs with `capacity` items would have what all have; 0: that many have it.
-  /// Where sequences differ in length, blocks of short ones leave room for more of the long ones.
+  /// Where sequences differ in length and blocks have more than four items a thread, those of short
+  /// ones leave room for more of the long ones.
   int full_pairs = 0;
 
   std::uint8_t* codes = nullptr;    ///< [pairs * group, capacity]: what a head does with an item

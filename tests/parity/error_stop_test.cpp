@@ -191,6 +191,16 @@ TEST_CASE("thousands of clusters to an error", "[parity]") {
   }
 }
 
+TEST_CASE("masses stay in global memory where clusters to an error are many", "[parity]") {
+  if (without_device()) return;
+  Case c;  // 40 thousand clusters of eight heads are more than eight blocks hold the masses of
+  c.kv_heads = 1, c.group = 8, c.head_dim = 64, c.length = c.capacity = 80068;
+  check_to_error(asking(c), to_error({{"error", 0.1},
+                                      {"tokens_per_cluster", std::int64_t{2}},
+                                      {"iterations", std::int64_t{1}},
+                                      {"kmeans_init", std::string("evenly_spaced")}}));
+}
+
 // Pairs of the same two keys: every cluster has one score and one error, so that ids decide.
 TEST_CASE("ties by the thousand to an error end at an id", "[parity][quick]") {
   if (without_device()) return;
