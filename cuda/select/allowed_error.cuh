@@ -7,6 +7,7 @@
 
 #include "cuda/select/block_scan.cuh"
 #include "cuda/select/enough_tokens.cuh"
+#include "cuda/select/score_items.cuh"
 
 namespace doublep::cuda {
 

@@ -13,6 +13,7 @@
 #include "cuda/common/launch.h"
 #include "cuda/select/allowed_error.cuh"
 #include "cuda/select/enough_tokens.cuh"
+#include "cuda/select/score_items.cuh"
 
 namespace doublep::cuda {
 namespace {

@@ -41,7 +41,7 @@ struct Samples {
 };
 
 struct SearchSamples {
-  std::vector<std::array<double, 3>> terms;  // 1, turns, turns * masses of a block
+  std::vector<std::array<double, 3>> terms;  // 1, turns, load
   std::vector<double> seconds;
   /// What the time holds beside the search is taken off: the part of the estimate that was timed
   /// with it, or of a step without a search its bytes.
@@ -56,8 +56,7 @@ struct SearchSamples {
     const int pairs = p.batch * p.kv_heads;
     const double turns = search_turns(hardware, p.search, p.select_items, pairs, p.group_size);
     terms.push_back(
-        {1, turns,
-         turns * p.select_items / search_team(hardware, p.search, p.select_items, pairs)});
+        {1, turns, search_load(hardware, p.search, p.select_items, pairs, p.group_size)});
     seconds.push_back(rest);
   }
   SearchFit fit() const {

@@ -85,6 +85,7 @@ constexpr double kMassBytes = 4;          // float32
 constexpr double kOwnBytes = 26e3;        // shared memory of a block beside its masses
 constexpr double kSlotsPerCandidate = 4;  // kTokens: room for all tokens, a quarter are candidates
 constexpr int kMostResident = 2;
+constexpr double kAnew = 1;  // what a mass costs more that a block does not keep
 
 }  // namespace
 
@@ -128,6 +129,18 @@ double search_turns(const Hardware& hardware, Search search, double masses, doub
   return turns <= 1 ? 1 : turns + 0.5;
 }
 
+double search_load(const Hardware& hardware, Search search, double masses, double pairs,
+                   int group_size) {
+  double each = masses / search_team(hardware, search, masses, pairs);
+  if (search != Search::kRanked) {  // which refuses more than it keeps
+    const double slots = search == Search::kTokens ? kSlotsPerCandidate : 1;
+    each +=
+        kAnew * std::max(0.0, masses - (hardware.shared_bytes() - kOwnBytes) / kMassBytes / slots);
+  }
+  const int heads = search == Search::kGroup ? 1 : group_size;
+  return each * search_turns(hardware, search, masses, pairs, heads);
+}
+
 double search_seconds(const Machine& machine, Search search, double masses, double pairs,
                       int group_size) {
   // Measurements from before there was such a search say nothing of it: as its nearest relation.
@@ -135,10 +148,10 @@ double search_seconds(const Machine& machine, Search search, double masses, doub
   const bool timed = search != Search::kRanked || fits[static_cast<int>(search)].latency >= 0;
   const SearchFit& fit = fits[static_cast<int>(timed ? search : Search::kGroup)];
   const double latency = fit.latency < 0 ? machine.hardware.launch_overhead.value : fit.latency;
-  const double mine = masses / search_team(machine.hardware, search, masses, pairs);
-  const double each = fit.turn_latency + (fit.rate > 0 ? mine / fit.rate : 0);
-  if (each <= 0) return latency;
-  return latency + each * search_turns(machine.hardware, search, masses, pairs, group_size);
+  const double load = search_load(machine.hardware, search, masses, pairs, group_size);
+  return latency +
+         fit.turn_latency * search_turns(machine.hardware, search, masses, pairs, group_size) +
+         (fit.rate > 0 ? load / fit.rate : 0);
 }
 
 }  // namespace doublep::sim

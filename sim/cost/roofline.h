@@ -47,7 +47,7 @@ enum class Search {
 inline constexpr int kNumSearches = 6;
 std::string_view name_of(Search search);
 
-/// t = latency + turns * (turn_latency + masses of a block / rate), as sim/cost/roofline.h says.
+/// t = latency + turns * turn_latency + load / rate, as search_turns() and search_load() say.
 struct SearchFit {
   double latency = -1;      ///< s; negative: the machine's launch overhead
   double turn_latency = 0;  ///< s
@@ -118,7 +118,13 @@ int resident_blocks(const Hardware& hardware, Search search, double masses);
 double search_turns(const Hardware& hardware, Search search, double masses, double pairs,
                     int group_size);
 
-/// latency + turns * (turn_latency + masses of a block / rate), by the machine's fit of this kind.
+/// Masses of a block in all its turns. Those that shared memory does not keep count twice, since
+/// they are measured anew; of kGroup, where one block a KV head goes on with the heads' sum, its
+/// own turns count (cuda/select/select.cu).
+double search_load(const Hardware& hardware, Search search, double masses, double pairs,
+                   int group_size);
+
+/// latency + turns * turn_latency + load / rate, by the machine's fit of this kind.
 double search_seconds(const Machine& machine, Search search, double masses, double pairs,
                       int group_size);
 

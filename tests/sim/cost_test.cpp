@@ -117,6 +117,11 @@ TEST_CASE("Blocks of a search take turns where they are not resident together", 
   CHECK(search_team(h, Search::kRanked, 250, 8) == 2);
   CHECK(search_team(h, Search::kRanked, 4096, 64) == 1);
   CHECK(search_team(h, Search::kGroup, 4096, 8) == 1);
+  // One block a KV head goes on for a group; what is not kept counts twice, but where none is such.
+  CHECK(search_load(h, Search::kGroup, 1000, 200, 4) <
+        search_load(h, Search::kHeads, 1000, 200, 4));
+  CHECK(search_load(h, Search::kHeads, 2e5, 1, 1) > 3e5);
+  CHECK(search_load(h, Search::kHeads, 30000, 1, 1) == Approx(30000));
   machine.efficiency.searches[static_cast<int>(Search::kGroup)] = {1e-6, 0, 1e9};
   CHECK(search_seconds(machine, Search::kRanked, 4096, 8, 4) == Approx(1e-6 + 0.512e-6));
   machine.efficiency.searches[static_cast<int>(Search::kRanked)] = {3e-6, 2e-6, 1e9};

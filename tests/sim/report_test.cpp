@@ -1,6 +1,5 @@
 // What is committed is what the program gives: the reports under analysis/results/, line by line,
 // and the measured points they are fitted to, predicted within what the project asks for.
-#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -107,12 +106,5 @@ TEST_CASE("The committed measurements are predicted as well as the project asks 
       calibrate(hardware, load_measured(plan.calibration.points), {plan.calibration.hold_out});
   CHECK(c.held_out.points >= 5);
   CHECK(c.held_out.median < 0.06);
-  // A block has one rate of masses for all lengths; from 32 thousand masses on a search by group is
-  // slower than that (cuda/results/2026-11-28-h100/NOTES.md).
-  double usual = 0;
-  for (const Prediction& p : c.predictions)
-    if (p.held_out && p.point.context <= 131072) usual = std::max(usual, std::abs(p.error()));
-  CHECK(usual > 0);
-  CHECK(usual < 0.20);
-  CHECK(c.held_out.worst < 0.40);
+  CHECK(c.held_out.worst < 0.25);
 }
